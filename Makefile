@@ -1,0 +1,52 @@
+# make demo | test: build the environment if it is missing, then run. `make help` lists.
+# PYTHON=/path/to/python uses an environment of your own in the place of `.venv`.
+
+SHELL := /bin/bash
+PYTHON ?=
+BOOTSTRAP ?= python3
+
+ifeq ($(strip $(PYTHON)),)
+PY := $(CURDIR)/.venv/bin/python
+NEEDS := env
+else
+PY := $(PYTHON)
+NEEDS :=
+endif
+
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# The networks of the tests are tiny: more threads make them slower.
+test test-all: export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+env:  ## virtual environment .venv with the pinned dependencies (about 6 GB)
+	@command -v $(BOOTSTRAP) >/dev/null || { echo "error: no $(BOOTSTRAP);" \
+	  "install Python 3.10, 3.11 or 3.12 (Debian, Ubuntu: apt install python3 python3-venv)"; exit 2; }
+	@$(BOOTSTRAP) tools/misc/make_env.py
+
+demo: $(NEEDS)  ## the main job end to end on synthetic images, with a report
+	$(PY) tools/demo.py
+
+test: $(NEEDS)  ## the tests, without the slow ones
+	$(PY) -m pytest
+
+test-all: $(NEEDS)  ## all tests
+	$(PY) -m pytest -m 'slow or not slow'
+
+lint: $(NEEDS)  ## style and spelling
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib
+
+lock:  ## resolve requirements/env.in anew (needs uv)
+	@command -v uv >/dev/null || { echo "error: no uv; pip install uv"; exit 2; }
+	uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
+	  --override requirements/overrides.txt requirements/env.in -o requirements/lock.txt
+
+clean:  ## remove what builds and test runs left, not the environment
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find mmir tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

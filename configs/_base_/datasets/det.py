@@ -1,0 +1,68 @@
+# Detection in COCO format or FLIR layout, one camera. Entry configs set the paths.
+img_scale = (640, 640)  # width, height of what the network sees in training
+batch_size = 40  # over all GPUs of one machine: 40 is the paper's
+num_workers = 4
+
+load = [
+    dict(type='mmir.LoadThermalImage', channels=3),
+    dict(type='LoadAnnotations', with_bbox=True),
+]
+train_pipeline = [
+    dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
+    dict(
+        type='RandomAffine',
+        max_rotate_degree=0.0,
+        max_shear_degree=0.0,
+        max_translate_ratio=0.1,
+        scaling_ratio_range=(0.5, 1.5),
+        border=(-img_scale[0] // 2, -img_scale[1] // 2),
+    ),
+    # grey images have no hue and no saturation: only the brightness changes
+    dict(type='YOLOXHSVRandomAug', hue_delta=0, saturation_delta=0, value_delta=30),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='Resize', scale=img_scale, keep_ratio=True),
+    dict(type='Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='mmir.LoadThermalImage', channels=3),
+    dict(type='Resize', scale=img_scale, keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        # `instances` lets the metric take the very boxes the data set holds
+        meta_keys=(
+            'img_id',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'instances',
+        ),
+    ),
+]
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='MultiImageMixDataset',
+        dataset=dict(type='mmir.CocoSubsetDataset', pipeline=load),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=num_workers,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='mmir.CocoSubsetDataset', test_mode=True, pipeline=test_pipeline
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='CocoMetric', metric='bbox', format_only=False)
+test_evaluator = val_evaluator

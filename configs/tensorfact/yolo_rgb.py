@@ -1,0 +1,71 @@
+# RGB stage: a factorised YOLOv7-L on the classes of FLIR, from COCO (FLIR's RGB frames
+# carry no labels).
+_base_ = [
+    '../_base_/models/yolov7_l.py',
+    '../_base_/datasets/det.py',
+    '../_base_/schedules/adam_200e.py',
+    '../_base_/runtime/det.py',
+]
+
+# ========================== values one often changes ==========================
+data_root = 'data/coco/'
+train_ann = 'annotations/instances_train2017.json'
+train_img = 'train2017/'
+val_ann = 'annotations/instances_val2017.json'
+val_img = 'val2017/'
+classes = ('person', 'bicycle', 'car')
+load_from = None  # a dense RGB checkpoint: it is factorised as it loads
+base_lr = 1e-5  # paper: fine-tunes a pretrained detector; from scratch take 1e-3
+
+# =========================== values one may change ============================
+rank = dict(alpha=1.0)
+
+# ========================= values that rarely change ==========================
+img_scale = (640, 640)
+model = dict(
+    type='mmir.factorized',
+    target='mmir.YOLOv7',
+    factorize=dict(rank=rank, exclude=['bbox_head']),
+    bbox_head=dict(head_module=dict(num_classes=len(classes))),
+)
+train_pipeline = [
+    dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
+    dict(
+        type='RandomAffine',
+        max_rotate_degree=0.0,
+        max_shear_degree=0.0,
+        max_translate_ratio=0.2,
+        scaling_ratio_range=(0.1, 2.0),
+        border=(-img_scale[0] // 2, -img_scale[1] // 2),
+    ),
+    dict(type='CachedMixUp', img_scale=img_scale, pad_val=114.0, prob=0.15),
+    dict(type='YOLOXHSVRandomAug'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='Resize', scale=img_scale, keep_ratio=True),
+    dict(type='Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(
+    dataset=dict(
+        dataset=dict(
+            data_root=data_root,
+            ann_file=train_ann,
+            data_prefix=dict(img=train_img),
+            metainfo=dict(classes=classes),
+            filter_cfg=dict(filter_empty_gt=True),  # COCO images without these classes
+        ),
+        pipeline=train_pipeline,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        data_root=data_root,
+        ann_file=val_ann,
+        data_prefix=dict(img=val_img),
+        metainfo=dict(classes=classes),
+    )
+)
+test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(lr=base_lr))
+demo = dict(data='street', modality='rgb')  # what `--demo` renders instead

@@ -1,0 +1,51 @@
+"""mmir: infrared and RGB+infrared vision as a plugin of the OpenMMLab family.
+
+Importing it registers the host-free components in mmengine's registries, makes
+`mmir::...` configs known to mmengine and, where mmcv has no compiled operators, puts
+the substitute of `mmir.compat` in their place. It loads no host (mmdet, mmseg,
+mmpretrain) and cannot fail where mmengine itself imports: mmengine hides every
+ImportError of `custom_imports` behind advice about PYTHONPATH.
+"""
+
+from importlib import import_module
+from warnings import warn
+
+try:
+    from mmengine.config.utils import MODULE2PACKAGE
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise
+    raise ImportError(
+        'mmir needs mmengine and mmcv, which it does not install by itself because '
+        'they ship under two names: `pip install "openmmir[onedl]"` for the maintained '
+        'releases or `pip install "openmmir[classic]"` for the classic ones'
+    ) from error
+
+from .version import __version__
+
+__all__ = ['HOST_FREE', 'INACTIVE', '__version__']
+
+# Without this entry mmengine refuses `mmir::` configs, `get_config` and Inferencers by
+# name. The value is the module, not the distribution: mmengine looks up a folder by it.
+MODULE2PACKAGE.setdefault('mmir', 'mmir')
+
+HOST_FREE = ('compat', 'layers', 'transforms', 'engine')
+"""Parts that are imported here; the substitute for mmcv's operators comes first."""
+
+INACTIVE: dict[str, Exception] = {}
+"""Host-free parts that failed to import here, and why."""
+
+
+def _switch_on(part: str) -> None:
+    """Import a host-free part; keep and tell the reason if that fails."""
+    try:
+        module = import_module(f'mmir.{part}')
+        if part == 'compat':
+            module.activate()
+    except Exception as error:
+        INACTIVE[part] = error
+        warn(f'mmir.{part} is off: {type(error).__name__}: {error}', stacklevel=3)
+
+
+for _part in HOST_FREE:
+    _switch_on(_part)

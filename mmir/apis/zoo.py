@@ -1,0 +1,109 @@
+"""The shipped models by name: what there is, its config, the built model."""
+
+import difflib
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.fileio import load
+from torch import nn
+
+import mmir
+
+
+def zoo_root() -> Path:
+    """Find the folder that holds `configs` and `model-index.yml`.
+
+    Returns:
+        Path: The checkout if mmir runs from one, else `mmir/.mim`.
+
+    Raises:
+        FileNotFoundError: If the installation has neither.
+    """
+    package = Path(mmir.__file__).parent
+    for folder in (package.parent, package / '.mim'):
+        if (folder / 'model-index.yml').is_file():
+            return folder
+    raise FileNotFoundError(
+        f'no model-index.yml beside {package} nor in it: install mmir from a wheel, or '
+        'with `pip install -e .` from a checkout'
+    )
+
+
+def _models() -> dict[str, dict[str, Any]]:
+    """Read the rows of all metafiles by their names and aliases."""
+    root, rows = zoo_root(), {}
+    for metafile in load(root / 'model-index.yml')['Import']:
+        for row in load(root / metafile)['Models']:
+            alias = row.get('Alias', [])
+            aliases = [alias] if isinstance(alias, str) else alias
+            rows.update(dict.fromkeys([row['Name'], *aliases], row))
+    return rows
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """List the names of the shipped models.
+
+    Args:
+        pattern (str): Shell pattern the names must match, such as `yolo*`.
+
+    Returns:
+        list[str]: Names and aliases, sorted.
+    """
+    return sorted(fnmatch.filter(_models(), pattern))
+
+
+def find_config(name: str) -> Path:
+    """Find the config file of a shipped model.
+
+    Args:
+        name (str): A name or alias of :func:`list_models`.
+
+    Returns:
+        Path: Its config file.
+
+    Raises:
+        KeyError: For an unknown name, with the nearest ones.
+    """
+    rows = _models()
+    if name not in rows:
+        near = difflib.get_close_matches(name, rows, n=3) or sorted(rows)
+        raise KeyError(f'no model {name}; did you mean one of {near}?')
+    return zoo_root() / rows[name]['Config']
+
+
+def get_model(
+    name: str, checkpoint: str | None = None, device: str = 'cpu'
+) -> nn.Module:
+    """Build a shipped model, ready for inference.
+
+    Args:
+        name (str): A name or alias of :func:`list_models`.
+        checkpoint (str, optional): File or address of its weights, loaded without
+            running code and with every key required to fit. Without it the weights are
+            those of a fresh initialisation: nothing is downloaded.
+        device (str): Where to put it.
+
+    Returns:
+        nn.Module: The model in evaluation mode, with its config as attribute `cfg`.
+
+    Raises:
+        KeyError: For an unknown name.
+        RuntimeError: If the checkpoint does not fit, or could run code.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import load_checkpoint
+
+    from mmir.utils.checkpoint import refuse_unsafe_checkpoints
+
+    cfg = Config.fromfile(find_config(name))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model)
+    if checkpoint is None:
+        model.init_weights()
+    else:
+        refuse_unsafe_checkpoints()
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    model.cfg = cfg
+    return model.to(device).eval()

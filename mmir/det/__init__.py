@@ -1,0 +1,31 @@
+"""Detection on mmdet: YOLOv7, its assigner, infrared detection datasets.
+
+Importing it never fails: without a working mmdet every name is a placeholder that says
+what is missing when it is used (see `mmir.registry`).
+"""
+
+from mmir.registry import fail_part
+
+try:
+    from .datasets import CocoSubsetDataset, FLIRDataset
+    from .yolov7 import (
+        OTAAssigner,
+        YOLOv7,
+        YOLOv7Backbone,
+        YOLOv7Head,
+        YOLOv7HeadModule,
+        YOLOv7Neck,
+    )
+except Exception as error:
+    globals().update(fail_part('det', error))
+
+__all__ = [
+    'CocoSubsetDataset',
+    'FLIRDataset',
+    'OTAAssigner',
+    'YOLOv7',
+    'YOLOv7Backbone',
+    'YOLOv7Head',
+    'YOLOv7HeadModule',
+    'YOLOv7Neck',
+]

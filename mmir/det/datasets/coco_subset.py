@@ -1,0 +1,201 @@
+"""Any COCO detection file, checked when it is loaded, whole or a few images of it."""
+
+from collections import defaultdict
+from typing import Any, Literal
+
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
+
+from mmir.registry import DATASETS
+from mmir.utils.coco import examine_boxes, label_map, read_coco
+from mmir.utils.coco_check import DEGENERATE, OUTSIDE, check_coco
+
+from .few_shot import choose_subset
+
+
+@DATASETS.register_module()
+class CocoSubsetDataset(CocoDataset):
+    """COCO detection data with checks before training and few-shot subsets.
+
+    Differs from mmdet's `CocoDataset` in that
+
+    - labels follow the order of `classes`, whatever order the file lists its categories
+      in, so that two files with the same classes give the same labels;
+    - a missing image, a class or category that is not listed, a box outside its image
+      stops the load with the names of the files; boxes that reach over the edge are
+      clipped, counted and logged;
+    - `subset` keeps a few images, the same ones for the same seed.
+
+    With `ann_file` unset, mmdet's `CocoMetric` evaluates the very instances loaded here
+    (it needs `'instances'` among the `meta_keys` of `PackDetInputs`). With `ann_file`
+    set it reads the file itself and numbers classes in the file's order; where that
+    differs from `classes`, a warning says so.
+
+    Args:
+        *args: Arguments of mmdet's `CocoDataset`.
+        subset (dict, optional): Arguments of :func:`choose_subset`: `num` or `frac`,
+            and `seed`; or `files`. Chosen among the images that `filter_cfg` leaves.
+        on_bad_box (str): What to do with boxes outside the image or without a positive
+            finite size: 'raise', or 'drop' them and log how many.
+        **kwargs: Arguments of mmdet's `CocoDataset`; `metainfo=dict(classes=(...))` is
+            needed, `data_prefix=dict(img=...)` is the folder of the images.
+
+    Attributes:
+        chosen (list[str] | None): File names of the subset, None without `subset`.
+        subset (dict | None): The argument.
+
+    Raises:
+        AnnotationError: The file is broken or contradicts its images.
+        FileNotFoundError: There is no such annotation file.
+    """
+
+    METAINFO: dict = {}
+
+    def __init__(
+        self,
+        *args: Any,
+        subset: dict | None = None,
+        on_bad_box: Literal['raise', 'drop'] = 'raise',
+        **kwargs: Any,
+    ) -> None:
+        if on_bad_box not in ('raise', 'drop'):
+            raise ValueError(
+                f"on_bad_box must be 'raise' or 'drop', got {on_bad_box!r}"
+            )
+        self.subset = None if subset is None else dict(subset)
+        self.on_bad_box = on_bad_box
+        self.chosen: list[str] | None = None
+        kwargs.setdefault('data_prefix', {'img': ''})
+        super().__init__(*args, **kwargs)
+
+    def read_annotations(self) -> dict:
+        """Read the annotation file.
+
+        Returns:
+            dict: COCO dictionary of sound structure, file names relative to
+            `data_prefix['img']`.
+        """
+        return read_coco(self.ann_file)
+
+    def load_data_list(self) -> list[dict]:
+        """Read, check and clean the annotations.
+
+        Returns:
+            list[dict]: Data information of every image, in the order of the file.
+        """
+        coco = self.read_annotations()
+        classes = self._classes(coco)
+        # Only a local folder can be listed.
+        folder = self.data_prefix['img'] if self.backend_args is None else None
+        report = check_coco(coco, self.ann_file, folder, classes)
+        if self.on_bad_box == 'drop':
+            kept = [p for p in report.problems if p.kind not in (DEGENERATE, OUTSIDE)]
+            dropped = len(report.problems) - len(kept)
+            report.problems = kept
+            if dropped:
+                report.notes.append(f'{dropped} boxes that cannot be used, dropped')
+        report.raise_on_problems()
+        print_log(report.text(), logger='current')
+        labels = label_map(coco, classes, self.ann_file)
+        self._warn_of_order(labels)
+        by_image = self._clean(coco, labels)
+        self.cat_ids = list(range(len(classes)))
+        self.cat2label = {label: label for label in self.cat_ids}
+        self.cat_img_map = defaultdict(list)
+        for image_id, anns in by_image.items():
+            for ann in anns:
+                self.cat_img_map[ann['category_id']].append(image_id)
+        return [
+            self.parse_data_info(
+                {
+                    'raw_img_info': {**image, 'img_id': image['id']},
+                    'raw_ann_info': by_image[image['id']],
+                }
+            )
+            for image in coco['images']
+        ]
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Add the file name, by which subsets are written down, to mmdet's entries.
+
+        Args:
+            raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
+
+        Returns:
+            dict: Data information.
+        """
+        info = super().parse_data_info(raw_data_info)
+        info['file_name'] = raw_data_info['raw_img_info']['file_name']
+        return info
+
+    def filter_data(self) -> list[dict]:
+        """Apply `filter_cfg`, then keep the subset.
+
+        Returns:
+            list[dict]: Data information of the images to use.
+        """
+        infos = super().filter_data()
+        if self.subset is None:
+            return infos
+        names = [info['file_name'] for info in infos]
+        labels = [{i['bbox_label'] for i in info['instances']} for info in infos]
+        keep = choose_subset(names, labels, self.ann_file, **self.subset)
+        self.chosen = [names[k] for k in keep]
+        print_log(f'subset: {len(keep)} of {len(names)} images', logger='current')
+        return [infos[k] for k in keep]
+
+    def _classes(self, coco: dict) -> tuple[str, ...]:
+        """Get the class names, or say which ones there are to choose from."""
+        classes = self._metainfo.get('classes')
+        if isinstance(classes, str):
+            raise ValueError(
+                f'classes={classes!r} is a string; write a tuple: ({classes!r},)'
+            )
+        if not classes:
+            names = ', '.join(repr(cat['name']) for cat in coco['categories'])
+            raise ValueError(
+                f'{type(self).__name__} needs metainfo=dict(classes=(...)); '
+                f'{self.ann_file} has {names}'
+            )
+        return tuple(classes)
+
+    def _warn_of_order(self, labels: dict[int, int]) -> None:
+        """Warn where a metric that reads the file would number classes otherwise."""
+        in_file_order = list(labels.values())
+        if self.test_mode and in_file_order != sorted(in_file_order):
+            print_log(
+                f'{self.ann_file} lists its categories in another order than classes='
+                f'{self._metainfo["classes"]}. Leave ann_file of CocoMetric unset and '
+                "add 'instances' to the meta_keys of PackDetInputs; with ann_file set "
+                'CocoMetric would mix the classes up.',
+                logger='current',
+                level=30,  # logging.WARNING
+            )
+
+    def _clean(self, coco: dict, labels: dict[int, int]) -> dict[int, list[dict]]:
+        """Keep the usable boxes of the wanted classes, clipped, by image id.
+
+        Returns:
+            dict[int, list[dict]]: COCO annotations whose category_id is the label.
+        """
+        sizes = {img['id']: (img['width'], img['height']) for img in coco['images']}
+        by_image: dict[int, list[dict]] = {image_id: [] for image_id in sizes}
+        anns = [ann for ann in coco['annotations'] if ann['category_id'] in labels]
+        where = np.array([sizes[ann['image_id']] for ann in anns], float)
+        boxes = examine_boxes([ann['bbox'] for ann in anns], where.reshape(-1, 2))
+        clipped = boxes.clipped.tolist()
+        tiny = int(((boxes.clipped[:, 2:] < 1).any(1) & ~boxes.bad).sum())
+        if tiny:  # mmdet's parse_data_info leaves them out without a word
+            print_log(f'{tiny} boxes under a pixel, left out', logger='current')
+        for k in np.flatnonzero(~boxes.bad):
+            ann, box = anns[k], clipped[k]
+            clean = {
+                **ann,
+                'bbox': box,
+                'category_id': labels[ann['category_id']],
+                # Some tools write no area, or 0, for which mmdet drops the box.
+                'area': ann.get('area') or box[2] * box[3],
+            }
+            by_image[ann['image_id']].append(clean)
+        return by_image

@@ -1,0 +1,115 @@
+"""Choosing the few labelled images a model is adapted with."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmir.utils.coco import AnnotationError, few, read_json
+
+
+def subset_order(
+    names: Sequence[str], labels: Sequence[Collection[int]], seed: int
+) -> list[int]:
+    """Order images so that every prefix is a fair few-shot subset.
+
+    The images are shuffled by `seed` (starting from the order of their names, so that
+    the order in the annotation file does not matter). To the front go the first images
+    of that shuffle that show the rarest class, then the next rarest not yet shown, and
+    so on. So prefixes of one seed are nested, and a prefix shows every class as soon as
+    it is as long as the number of images this takes (at most the number of classes).
+
+    Args:
+        names (Sequence[str]): File names.
+        labels (Sequence[Collection[int]]): Classes shown by each image.
+        seed (int): Seed of the shuffle.
+
+    Returns:
+        list[int]: All indices of `names`, in the order of choice.
+    """
+    by_name = sorted(range(len(names)), key=lambda k: names[k])
+    shuffle = np.random.default_rng(seed).permutation(len(names))
+    shuffled = [by_name[k] for k in shuffle]
+    showing: dict[int, list[int]] = {}
+    for k in shuffled:
+        for label in set(labels[k]):
+            showing.setdefault(label, []).append(k)
+    front: list[int] = []
+    shown: set[int] = set()
+    for label in sorted(showing, key=lambda label: (len(showing[label]), label)):
+        if label not in shown:
+            front.append(showing[label][0])
+            shown.update(labels[front[-1]])
+    chosen = set(front)
+    return front + [k for k in shuffled if k not in chosen]
+
+
+def _read_list(files: str | Path | Sequence[str]) -> list[str]:
+    """Read a list of file names: a list, a text file, or a written subset_*.json."""
+    if not isinstance(files, str | Path):
+        return list(files)
+    if Path(files).suffix == '.json':
+        content = read_json(files)
+        return list(content['files'] if isinstance(content, dict) else content)
+    if not Path(files).is_file():
+        raise FileNotFoundError(f'subset list not found: {files}')
+    lines = Path(files).read_text(encoding='utf-8').splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def choose_subset(
+    names: Sequence[str],
+    labels: Sequence[Collection[int]],
+    source: str,
+    num: int | None = None,
+    frac: float | None = None,
+    seed: int = 0,
+    files: str | Path | Sequence[str] | None = None,
+) -> list[int]:
+    """Choose images by number, by fraction, or by a list written before.
+
+    Args:
+        names (Sequence[str]): File names, as in the annotation file.
+        labels (Sequence[Collection[int]]): Classes shown by each image.
+        source (str): Name of the annotation file, for messages.
+        num (int, optional): How many images.
+        frac (float, optional): Which part of the images, rounded down, at least one.
+        seed (int): Seed of the choice; subsets of one seed are nested
+            (:func:`subset_order`).
+        files (str | Path | Sequence[str], optional): The names themselves, or a file
+            that lists them: text with one a line, or a `subset_train.json`.
+
+    Returns:
+        list[int]: Indices in rising order.
+
+    Raises:
+        ValueError: Not exactly one of num, frac and files, or out of range.
+        AnnotationError: A listed name is not in the annotation file.
+    """
+    given = [key for key in (num, frac, files) if key is not None]
+    if len(given) != 1:
+        raise ValueError(
+            'subset needs exactly one of num, frac and files, such as '
+            f'dict(num=62, seed=0); got num={num}, frac={frac}, files={files}'
+        )
+    if files is not None:
+        wanted = _read_list(files)
+        index = {name: k for k, name in enumerate(names)}
+        lost = [name for name in wanted if name not in index]
+        if lost:
+            raise AnnotationError(
+                f'{len(lost)} of {len(wanted)} images of the subset are not in '
+                f'{source}: {few(lost)}'
+            )
+        return sorted({index[name] for name in wanted})
+    if frac is not None:
+        if not 0 < frac <= 1:
+            raise ValueError(f'subset: frac={frac} is not in (0, 1]')
+        # 0.29 * 100 is 28.999...: rounding down must not lose an image to that.
+        num = max(1, int(frac * len(names) + 1e-9))
+    if not 1 <= num <= len(names):
+        raise ValueError(
+            f'subset: num={num}, but {source} offers {len(names)} images (after '
+            'filter_cfg)'
+        )
+    return sorted(subset_order(names, labels, seed)[:num])

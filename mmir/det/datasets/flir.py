@@ -1,0 +1,128 @@
+"""The FLIR ADAS thermal data set, and data in its layout."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from mmengine.logging import print_log
+
+from mmir.registry import DATASETS
+from mmir.utils.flir_layout import (
+    FLIR_CLASSES,
+    V10,
+    Modality,
+    add_rgb_partners,
+    find_flir,
+    missing_flir_message,
+    read_flir,
+    use_16_bit,
+)
+
+from .coco_subset import CocoSubsetDataset
+
+
+@DATASETS.register_module()
+class FLIRDataset(CocoSubsetDataset):
+    """FLIR ADAS v1.3 or v1.0, thermal, RGB, or thermal with the RGB frame beside it.
+
+    Classes go by name; boxes of other categories (dog, other vehicle) are left out and
+    counted in the log. Images and boxes are joined by `images[].id`.
+
+    Args:
+        *args: Arguments of :class:`CocoSubsetDataset`.
+        split (str): 'train', 'val' or 'video': gives `ann_file` and
+            `data_prefix=dict(img=...)` where they are not set. In `data_root`, v1.3
+            is looked for first, then v1.0.
+        modality (str): 'ir': thermal images and labels. 'rgb': RGB images, for copies
+            with an `rgb_annotations.json`; FLIR itself labels thermal frames only.
+            'both': thermal images and labels, and `rgb_path` where the RGB frame exists
+            (thermal boxes do not transfer: FLIR's cameras differ in field of view).
+        bit_depth (int): 8 or 16, which thermal files to read. 16 needs
+            `LoadThermalImage(bit_depth=16)` and `ThermalToUint8` in the pipeline.
+        **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
+
+    Raises:
+        FileNotFoundError: The data is not there; the message says what is expected
+            where, where it comes from and how to go on without.
+        ValueError: An option has an unknown value.
+        AnnotationError: The annotations are broken or contradict the images.
+    """
+
+    METAINFO: dict = {
+        'classes': FLIR_CLASSES,
+        'palette': [(220, 20, 60), (119, 11, 32), (0, 0, 142)],
+    }
+
+    def __init__(
+        self,
+        *args: Any,
+        split: Literal['train', 'val', 'video'] = 'train',
+        modality: Modality = 'ir',
+        bit_depth: Literal[8, 16] = 8,
+        **kwargs: Any,
+    ) -> None:
+        if modality not in ('ir', 'rgb', 'both'):
+            raise ValueError(
+                f"modality must be 'ir', 'rgb' or 'both', got {modality!r}"
+            )
+        if bit_depth not in (8, 16):
+            raise ValueError(f'bit_depth must be 8 or 16, got {bit_depth!r}')
+        self.split, self.modality, self.bit_depth = split, modality, bit_depth
+        if not args and not kwargs.get('ann_file'):
+            self._locate(kwargs)
+        super().__init__(*args, **kwargs)
+
+    def _locate(self, kwargs: dict) -> None:
+        """Fill in `ann_file` and `data_prefix` from `data_root` and the split."""
+        root = kwargs.get('data_root') or ''
+        layout = find_flir(root, self.split)
+        folder = layout.splits[self.split]
+        kwargs['ann_file'] = f'{folder}/{layout.annotations}'
+        if self.modality == 'rgb':
+            kwargs['ann_file'] = f'{folder}/rgb_annotations.json'
+        kwargs.setdefault('data_prefix', {'img': f'{folder}/'})
+
+    def read_annotations(self) -> dict:
+        """Read the annotations and settle which files the images are.
+
+        Returns:
+            dict: COCO dictionary; images have `rgb_name` with modality 'both'.
+        """
+        path = Path(self.ann_file)
+        if not path.exists():
+            if self.modality == 'rgb' and path.parent.is_dir():
+                raise FileNotFoundError(
+                    f"modality='rgb' needs {path}, which is not there: FLIR's RGB "
+                    "frames carry no labels. Use modality='ir', or train the RGB stage "
+                    'on other data (configs/tensorfact/yolo_rgb.py uses COCO)'
+                )
+            root = self.data_root or path.parent.parent
+            raise FileNotFoundError(
+                f'{path} not found: {missing_flir_message(root, self.split)}'
+            )
+        coco, layout = read_flir(path)
+        folder = self.data_prefix['img']
+        if self.modality == 'both':
+            lone = add_rgb_partners(coco, layout, folder)
+            total = len(coco['images'])
+            print_log(f'{lone} of {total} thermal images without RGB', logger='current')
+        if self.bit_depth == 16 and self.modality != 'rgb':
+            use_16_bit(coco, layout)
+        if layout is V10:
+            print_log(f'{path}: FLIR ADAS v1.0 layout', logger='current')
+        return coco
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Add the RGB partner, where there is one.
+
+        Args:
+            raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
+
+        Returns:
+            dict: Data information, with `rgb_path` where the RGB frame exists.
+        """
+        info = super().parse_data_info(raw_data_info)
+        rgb_name = raw_data_info['raw_img_info'].get('rgb_name')
+        if rgb_name is not None:
+            info['rgb_path'] = os.path.join(self.data_prefix['img'], rgb_name)
+        return info

@@ -1,0 +1,201 @@
+"""Optimal transport assignment as YOLOv7 simplifies it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmir.det.yolov7.boxes import cxcywh_to_xyxy, decode, pairwise_iou
+from mmir.registry import TASK_UTILS
+
+# centre cell, then the neighbours left, above, right and below of it
+_OFFSETS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (-0.5, 0.0), (0.0, -0.5))
+
+
+@dataclass
+class Targets:
+    """Ground truth of a batch, all images in one table.
+
+    Attributes:
+        image: (G,) int64, index of the image in the batch.
+        labels: (G,) int64.
+        boxes: (G, 4), cx, cy, w, h in pixels of the batch's images.
+    """
+
+    image: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class Matches:
+    """Cells made responsible for a ground-truth box; P rows, level by level.
+
+    Attributes:
+        level, image, anchor, row, column: (P,) int64, the prediction's place.
+        gt: (P,) int64, row of the ground truth in `Targets`.
+    """
+
+    level: Tensor
+    image: Tensor
+    anchor: Tensor
+    row: Tensor
+    column: Tensor
+    gt: Tensor
+
+    def __len__(self) -> int:
+        return len(self.gt)
+
+    def __getitem__(self, index: Tensor) -> 'Matches':
+        return Matches(**{k: v[index] for k, v in vars(self).items()})
+
+
+@TASK_UTILS.register_module()
+class OTAAssigner:
+    """Assign predictions to ground truth by a dynamic number of cheapest candidates.
+
+    1. Candidates of a box: anchors with `max(r, 1/r) < ratio`, r the quotient of the
+       sides; the cell of its centre and up to two neighbours the centre is near to.
+    2. Cost of a candidate for every box of its image: classification cost plus
+       `iou_weight` times `-log IoU`. A box takes its k cheapest candidates, k the sum
+       of its `topk` largest IoUs, at least 1; a candidate that several boxes want goes
+       to the cheapest.
+
+    Source: Ge et al., OTA, CVPR 2021; Ge et al., YOLOX, 2021, section 2.1 (SimOTA).
+
+    Args:
+        ratio (float): Largest quotient of box and anchor side.
+        topk (int): IoUs that are summed for k.
+        iou_weight (float): Weight of the IoU cost.
+    """
+
+    def __init__(
+        self, ratio: float = 4.0, topk: int = 10, iou_weight: float = 3.0
+    ) -> None:
+        self.ratio = ratio
+        self.topk = topk
+        self.iou_weight = iou_weight
+
+    @torch.no_grad()
+    def assign(
+        self,
+        preds: list[Tensor],
+        targets: Targets,
+        anchors: Tensor,
+        strides: list[int],
+    ) -> Matches:
+        """Match predictions and ground truth of a batch.
+
+        Args:
+            preds (list[Tensor]): Raw maps a level, (N, A, H, W, 5 + classes).
+            targets (Targets): Ground truth.
+            anchors (Tensor): (levels, A, 2), width and height in pixels.
+            strides (list[int]): Pixels a cell of each level.
+
+        Returns:
+            Matches: On the device of `preds`; empty without ground truth.
+        """
+        per_level = [
+            self._candidates(level, pred, targets, anchors[level], stride)
+            for level, (pred, stride) in enumerate(zip(preds, strides, strict=True))
+        ]
+        columns = zip(*(vars(c).values() for c in per_level), strict=True)
+        found = Matches(*(torch.cat(column) for column in columns))
+        if not len(found):
+            return found
+        rows = torch.cat(
+            [
+                # float32: a confident half-precision score has infinite cost
+                pred[c.image, c.anchor, c.row, c.column].float()
+                for pred, c in zip(preds, per_level, strict=True)
+            ]
+        )
+        anchor = anchors[found.level, found.anchor]
+        stride = torch.as_tensor(strides, device=rows.device)[found.level, None]
+        cells = torch.stack([found.column, found.row], dim=-1)
+        boxes = cxcywh_to_xyxy(decode(rows, cells, anchor, stride))
+        return self._cheapest(found, rows, boxes, targets)
+
+    def _candidates(
+        self, level: int, pred: Tensor, targets: Targets, anchors: Tensor, stride: int
+    ) -> Matches:
+        """All candidates of one level, anchors of shape (A, 2)."""
+        height, width = pred.shape[2:4]
+        sides = targets.boxes[None, :, 2:] / anchors[:, None]  # (A, G, 2)
+        fits = torch.maximum(sides, 1 / sides).amax(dim=2) < self.ratio
+        centre = targets.boxes[:, :2] / stride  # in cells, (G, 2)
+        size = centre.new_tensor([width, height])
+        near_low = (centre % 1 < 0.5) & (centre > 1)
+        mirrored = size - centre
+        near_high = (mirrored % 1 < 0.5) & (mirrored > 1)
+        always = torch.ones_like(near_low[:, :1])
+        use = torch.cat([always, near_low, near_high], dim=1).t()  # (5, G)
+        offset, anchor, gt = (use[:, None] & fits[None]).nonzero(as_tuple=True)
+        shift = centre.new_tensor(_OFFSETS)[offset]
+        cells = (centre[gt] - shift).long()
+        return Matches(
+            level=torch.full_like(gt, level),
+            image=targets.image[gt],
+            anchor=anchor,
+            row=cells[:, 1].clamp(0, height - 1),
+            column=cells[:, 0].clamp(0, width - 1),
+            gt=gt,
+        )
+
+    def _cheapest(
+        self, found: Matches, rows: Tensor, boxes: Tensor, targets: Targets
+    ) -> Matches:
+        """Select by cost, image by image; `found.gt` becomes the box that won."""
+        chosen, winners = [], []
+        for image in targets.image.unique():
+            mine = (found.image == image).nonzero().squeeze(1)
+            if not len(mine):
+                continue
+            theirs = (targets.image == image).nonzero().squeeze(1)
+            gt_boxes = cxcywh_to_xyxy(targets.boxes[theirs].float())
+            iou = pairwise_iou(boxes[mine], gt_boxes)
+            cost = self._class_cost(rows[mine], targets.labels[theirs])
+            cost = cost - self.iou_weight * torch.log(iou + 1e-8)
+            taken, winner = _dynamic_k(cost, iou, self.topk)
+            chosen.append(mine[taken])
+            winners.append(theirs[winner])
+        if not chosen:
+            return found[found.gt[:0]]
+        kept, winner = torch.cat(chosen), torch.cat(winners)
+        # level by level, as the losses are summed
+        order = torch.argsort(found.level[kept], stable=True)
+        matches = found[kept[order]]
+        matches.gt = winner[order]
+        return matches
+
+    @staticmethod
+    def _class_cost(rows: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross entropy of sqrt(p_class p_obj) against each label.
+
+        The sum over classes differs between labels in one term only, so the cost of
+        (M, 5 + C) rows and (G,) labels is built without an (M, G, C) tensor.
+        """
+        score = (rows[:, 5:].sigmoid() * rows[:, 4:5].sigmoid()).sqrt()
+        score = score.clamp(1e-7, 1 - 1e-7)
+        background = -torch.log1p(-score)
+        swap = -torch.log(score) - background
+        return background.sum(dim=1, keepdim=True) + swap[:, labels]
+
+
+def _dynamic_k(cost: Tensor, iou: Tensor, topk: int) -> tuple[Tensor, Tensor]:
+    """Rows of (M, G) `cost` that some column takes, and the column of each.
+
+    Column g takes its k_g cheapest rows; a row several columns take keeps the
+    cheapest of them.
+    """
+    count = min(topk, len(cost))
+    k = iou.topk(count, dim=0).values.sum(dim=0).int().clamp(min=1, max=len(cost))
+    cheapest, rows = cost.topk(int(k.max()), dim=0, largest=False)
+    within = torch.arange(len(cheapest), device=k.device)[:, None] < k[None]
+    wanted = torch.zeros_like(cost, dtype=torch.bool).scatter_(0, rows, within)
+    best = cost.masked_fill(~wanted, torch.inf).argmin(dim=1)
+    taken = wanted.any(dim=1).nonzero().squeeze(1)
+    return taken, best[taken]

@@ -1,0 +1,99 @@
+"""YOLOv7 backbone (tiny, L)."""
+
+from mmdet.utils import OptMultiConfig
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmir.det.yolov7.arch import get_arch
+from mmir.det.yolov7.layers import ELAN, ConvFactory, MaxPoolDownsample
+from mmir.registry import MODELS
+
+
+@MODELS.register_module()
+class YOLOv7Backbone(BaseModule):
+    """Stem and four ELAN stages at strides 4, 8, 16 and 32.
+
+    Source: Wang et al., YOLOv7, CVPR 2023.
+
+    Args:
+        arch (str): `'tiny'` or `'l'`.
+        in_channels (int): Channels of the image.
+        out_indices (tuple[int]): Stages (1 to 4) that are returned.
+        frozen_stages (int): The stem and this many stages do not train and keep
+            their batch norm statistics; -1 freezes nothing.
+        conv_cfg, norm_cfg, act_cfg (dict, optional): Layers, the size's own when
+            not given.
+        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: Unknown `arch`.
+    """
+
+    def __init__(
+        self,
+        arch: str = 'l',
+        in_channels: int = 3,
+        out_indices: tuple[int, ...] = (2, 3, 4),
+        frozen_stages: int = -1,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        spec = get_arch(arch)
+        self.out_indices = out_indices
+        self.frozen_stages = frozen_stages
+        conv = ConvFactory(act_cfg or spec.act_cfg, norm_cfg, conv_cfg)
+        self.stem = nn.Sequential()
+        channels = in_channels
+        for width, stride in spec.stem:
+            self.stem.append(conv(channels, width, 3, stride))
+            channels = width
+        for i, (hidden, out) in enumerate(spec.stages, 1):
+            stage = nn.Sequential()
+            if i > 1:
+                stage.append(
+                    nn.MaxPool2d(2, 2)
+                    if spec.pool_only
+                    else MaxPoolDownsample(conv, channels, channels // 2)
+                )
+            elif not spec.pool_only:
+                stage.append(conv(channels, 2 * channels, 3, 2))
+                channels *= 2
+            elan = ELAN(conv, channels, hidden, out, width=hidden, **spec.stage_block)
+            stage.append(elan)
+            self.add_module(f'stage{i}', stage)
+            channels = out
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, in_channels, H, W) to features at strides 8, 16, 32.
+
+        H and W are multiples of 32. The features of stage i have shape
+        (N, C_i, H / 2**(i + 1), W / 2**(i + 1)).
+        """
+        x = self.stem(x)
+        outs = []
+        for i in range(1, 5):
+            x = getattr(self, f'stage{i}')(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'YOLOv7Backbone':
+        """Set the mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        stages = range(1, self.frozen_stages + 1)
+        return [self.stem, *(getattr(self, f'stage{i}') for i in stages)]
+
+    def _freeze(self) -> None:
+        for module in self._frozen_modules():
+            module.eval().requires_grad_(False)

@@ -1,0 +1,210 @@
+"""YOLOv7 head: losses and predictions on top of the exportable layers."""
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.utils import filter_scores_and_topk
+from mmdet.utils import InstanceList, OptConfigType, OptInstanceList, OptMultiConfig
+from mmengine.config import ConfigDict
+from mmengine.dist import get_world_size
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmir.det.yolov7.assigner import Matches, Targets
+from mmir.det.yolov7.boxes import complete_iou, cxcywh_to_xyxy, decode
+from mmir.det.yolov7.head_module import ANCHORS
+from mmir.registry import MODELS, TASK_UTILS
+
+
+@MODELS.register_module()
+class YOLOv7Head(BaseDenseHead):
+    """Anchor-based head trained with the OTA assignment.
+
+    Source: Wang et al., YOLOv7, CVPR 2023.
+
+    Args:
+        head_module (dict): Layers, a `YOLOv7HeadModule`.
+        anchors (tuple): (levels, A, 2), width and height in pixels.
+        assigner (dict): Assigner, an `OTAAssigner`.
+        box_weight (float): Weight of the box loss, `1 - CIoU`.
+        obj_weight (float): Weight of the objectness loss; for images of s pixels
+            the recipe is `0.7 * (s / 640) ** 2` (L) or `(s / 640) ** 2` (tiny).
+        cls_weight (float): Weight of the class loss at 80 classes; it is scaled by
+            `num_classes / 80`.
+        obj_balance (tuple[float]): Factor of the objectness loss a level.
+        train_cfg, test_cfg (dict, optional): As in other heads of mmdet.
+        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+    """
+
+    def __init__(
+        self,
+        head_module: dict,
+        anchors: tuple = ANCHORS,
+        assigner: dict | None = None,
+        box_weight: float = 0.05,
+        obj_weight: float = 0.7,
+        cls_weight: float = 0.3,
+        obj_balance: tuple[float, ...] = (4.0, 1.0, 0.4),
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.head_module = MODELS.build(head_module)
+        self.num_classes = self.head_module.num_classes
+        self.strides = list(self.head_module.strides)
+        self.assigner = TASK_UTILS.build(assigner or dict(type='mmir.OTAAssigner'))
+        self.box_weight = box_weight
+        self.obj_weight = obj_weight
+        self.cls_weight = cls_weight * self.num_classes / 80
+        self.obj_balance = obj_balance
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg
+        # a buffer: the anchors of a released model travel with its checkpoint
+        self.register_buffer('anchors', torch.tensor(anchors, dtype=torch.float32))
+
+    def forward(self, feats: tuple[Tensor, ...]) -> tuple[list[Tensor]]:
+        """Return the raw maps, (N, A * (5 + C), H_i, W_i) a level."""
+        return (list(self.head_module(feats)),)
+
+    def loss_by_feat(
+        self,
+        raw_maps: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList = None,
+    ) -> dict[str, Tensor]:
+        """Box, objectness and class loss of a batch.
+
+        Every term is summed over the levels and multiplied by the batch size and the
+        number of ranks, so that a gradient averaged over ranks is the sum over images.
+
+        Args:
+            raw_maps (list[Tensor]): (N, A * (5 + C), H_i, W_i) a level.
+            batch_gt_instances (list[InstanceData]): `bboxes` (xyxy, pixels) and
+                `labels` of each image; images may be empty.
+            batch_img_metas (list[dict]): Not used.
+            batch_gt_instances_ignore (list[InstanceData], optional): Not used.
+
+        Returns:
+            dict[str, Tensor]: `loss_box`, `loss_obj` and `loss_cls`, scalars.
+        """
+        # float32: sums over all cells overflow and underflow in half precision
+        preds = [self._per_anchor(m).float() for m in raw_maps]
+        targets = _collect(batch_gt_instances, preds[0].device)
+        matches = self.assigner.assign(preds, targets, self.anchors, self.strides)
+        # zero, but keeps every parameter in the graph when nothing matched
+        nothing = sum(p.sum() for p in preds) * 0
+        box, obj, cls = nothing, nothing, nothing
+        for level, pred in enumerate(preds):
+            mine = matches[matches.level == level]
+            goal = torch.zeros_like(pred[..., 4])
+            if len(mine):
+                rows = pred[mine.image, mine.anchor, mine.row, mine.column]
+                quality = self._quality(level, rows, mine, targets)
+                box = box + (1 - quality).mean()
+                place = (mine.image, mine.anchor, mine.row, mine.column)
+                goal.index_put_(place, quality.detach().clamp(min=0))
+                if self.num_classes > 1:
+                    hot = F.one_hot(targets.labels[mine.gt], self.num_classes)
+                    cls = cls + _bce(rows[:, 5:], hot.float())
+            obj = obj + _bce(pred[..., 4], goal) * self.obj_balance[level]
+        scale = len(raw_maps[0]) * get_world_size()
+        return dict(
+            loss_box=box * self.box_weight * scale,
+            loss_obj=obj * self.obj_weight * scale,
+            loss_cls=cls * self.cls_weight * scale,
+        )
+
+    def _quality(
+        self, level: int, rows: Tensor, mine: Matches, targets: Targets
+    ) -> Tensor:
+        """CIoU (P,) of the matched predictions `rows` (P, 5 + C) with their boxes."""
+        stride = self.strides[level]
+        cells = torch.stack([mine.column, mine.row], dim=-1)
+        boxes = decode(rows, cells, self.anchors[level][mine.anchor], stride)
+        # in cells, as published: the epsilons of CIoU are not scale free
+        return complete_iou(boxes / stride, targets.boxes[mine.gt] / stride)
+
+    def predict_by_feat(
+        self,
+        raw_maps: list[Tensor],
+        batch_img_metas: list[dict],
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceList:
+        """Decode, filter and suppress the predictions of a batch.
+
+        With one class the score is the objectness: the class layer never trains then.
+
+        Args:
+            raw_maps (list[Tensor]): (N, A * (5 + C), H_i, W_i) a level.
+            batch_img_metas (list[dict]): Meta information of the images.
+            cfg (ConfigDict, optional): Overrides `test_cfg` (`score_thr`, `nms_pre`,
+                `nms`, `max_per_img`).
+            rescale (bool): Return boxes of the original image.
+            with_nms (bool): Suppress overlapping boxes.
+
+        Returns:
+            list[InstanceData]: `bboxes` (xyxy, pixels), `scores`, `labels` an image.
+        """
+        cfg = self.test_cfg if cfg is None else cfg
+        boxes, scores = self.decode_maps(raw_maps)
+        results = []
+        for image, meta in enumerate(batch_img_metas):
+            score, label, keep, _ = filter_scores_and_topk(
+                scores[image], cfg.score_thr, cfg.get('nms_pre', 30000)
+            )
+            found = InstanceData(
+                bboxes=boxes[image, keep], scores=score, labels=label
+            )
+            results.append(
+                self._bbox_post_process(found, cfg, rescale, with_nms, meta)
+            )
+        return results
+
+    def decode_maps(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return all boxes (N, B, 4) (xyxy, pixels) and scores (N, B, C).
+
+        B counts the anchors of all levels, in the order level, row, column, anchor.
+        """
+        boxes, scores = [], []
+        for level, raw in enumerate(raw_maps):
+            pred = self._per_anchor(raw).permute(0, 2, 3, 1, 4).float()
+            _, height, width, anchors, _ = pred.shape
+            rows = torch.arange(height, device=pred.device)
+            columns = torch.arange(width, device=pred.device)
+            row, column = torch.meshgrid(rows, columns, indexing='ij')
+            cells = torch.stack([column, row], dim=-1)[:, :, None]
+            box = decode(pred, cells, self.anchors[level], self.strides[level])
+            conf = pred[..., 4:].sigmoid()
+            score = conf[..., :1]
+            if self.num_classes > 1:
+                score = score * conf[..., 1:]
+            boxes.append(cxcywh_to_xyxy(box).flatten(1, 3))
+            scores.append(score.flatten(1, 3))
+        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+
+    def _per_anchor(self, raw: Tensor) -> Tensor:
+        """View (N, A * (5 + C), H, W) as (N, A, H, W, 5 + C)."""
+        n, _, height, width = raw.shape
+        anchors = self.head_module.num_anchors
+        return raw.view(n, anchors, -1, height, width).permute(0, 1, 3, 4, 2)
+
+
+def _collect(instances: InstanceList, device: torch.device) -> Targets:
+    """One table of the ground truth of all images."""
+    counts = torch.tensor([len(i) for i in instances], device=device)
+    image = torch.arange(len(instances), device=device).repeat_interleave(counts)
+    corners = [getattr(i.bboxes, 'tensor', i.bboxes) for i in instances]
+    xyxy = torch.cat(corners).float().reshape(-1, 4)
+    size = xyxy[:, 2:] - xyxy[:, :2]
+    boxes = torch.cat([xyxy[:, :2] + size / 2, size], dim=1)
+    labels = torch.cat([i.labels for i in instances])
+    return Targets(image=image, labels=labels, boxes=boxes)
+
+
+def _bce(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean binary cross entropy, a scalar."""
+    return F.binary_cross_entropy_with_logits(logits, target)

@@ -1,0 +1,78 @@
+"""Layers of the YOLOv7 head, apart from its losses, so that they can be exported."""
+
+import math
+
+import torch
+from mmdet.utils import OptMultiConfig
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmir.det.yolov7.arch import get_arch
+from mmir.det.yolov7.layers import Implicit
+from mmir.registry import MODELS
+
+ANCHORS = (
+    ((12, 16), (19, 36), (40, 28)),
+    ((36, 75), (76, 55), (72, 146)),
+    ((142, 110), (192, 243), (459, 401)),
+)
+"""Anchor width and height in pixels at strides 8, 16 and 32, of the released models."""
+
+
+@MODELS.register_module()
+class YOLOv7HeadModule(BaseModule):
+    """One 1x1 convolution a level between two implicit layers.
+
+    Args:
+        num_classes (int): Classes C.
+        arch (str): Size the input channels are taken from.
+        in_channels (tuple[int], optional): Input channels a level instead.
+        num_anchors (int): Anchors A a cell.
+        strides (tuple[int]): Pixels a cell of each level.
+        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        arch: str = 'l',
+        in_channels: tuple[int, ...] | None = None,
+        num_anchors: int = 3,
+        strides: tuple[int, ...] = (8, 16, 32),
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.num_anchors = num_anchors
+        self.strides = strides
+        channels = in_channels or get_arch(arch).out
+        out = num_anchors * (5 + num_classes)
+        self.convs_pred = nn.ModuleList(
+            nn.Sequential(Implicit(c, 0.0), nn.Conv2d(c, out, 1), Implicit(out, 1.0))
+            for c in channels
+        )
+        self._init_bias()
+
+    def init_weights(self) -> None:
+        """Initialise as usual, then set the biases to the expected scores."""
+        super().init_weights()
+        self._init_bias()
+
+    @torch.no_grad()
+    def _init_bias(self) -> None:
+        """Start from 8 objects in a 640 px image and evenly likely classes."""
+        for (_, conv, _), stride in zip(self.convs_pred, self.strides, strict=True):
+            bound = 1 / math.sqrt(conv.in_channels)
+            nn.init.uniform_(conv.bias, -bound, bound)
+            bias = conv.bias.view(self.num_anchors, -1)
+            bias[:, 4] += math.log(8 / (640 / stride) ** 2)
+            bias[:, 5:] += math.log(0.6 / (self.num_classes - 0.99))
+
+    def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Map features (N, C_i, H_i, W_i) to raw maps (N, A * (5 + C), H_i, W_i).
+
+        Channels are ordered anchor by anchor: x, y, w, h, objectness, classes.
+        """
+        return tuple(
+            conv(x) for conv, x in zip(self.convs_pred, feats, strict=True)
+        )

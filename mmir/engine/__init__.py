@@ -1,0 +1,5 @@
+"""Hooks and optimizer helpers, free of any host."""
+
+from mmir.engine.optim import CompleteOptimWrapperConstructor
+
+__all__ = ['CompleteOptimWrapperConstructor']

@@ -1,0 +1,73 @@
+"""Writing down which images a few-shot subset consists of."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmir.utils.coco import write_json
+
+
+def _unwrap(dataset: object) -> Iterator[object]:
+    """Get the datasets inside wrappers (concatenated, repeated, mixed)."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for part in inner:
+        if part is None:
+            yield dataset
+        else:
+            yield from _unwrap(part)
+
+
+@HOOKS.register_module()
+class SubsetRecordHook(Hook):
+    """Write `<work_dir>/subset_<split>.json` before training starts.
+
+    For every dataset of the training and validation loaders that has `chosen` file
+    names (`CocoSubsetDataset`, `FLIRDataset` with `subset`). A second dataset of a
+    split gets `subset_<split>_1.json`. Such a file can be given back to a dataset:
+    `subset=dict(files='work_dirs/.../subset_train.json')`. Written by rank 0 only, in
+    one step.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Write the files.
+
+        Args:
+            runner (Runner): The runner, its loaders built.
+        """
+        if not is_main_process():
+            return
+        loops = {'train': runner.train_loop, 'val': runner.val_loop}
+        for split, loop in loops.items():
+            if loop is None:
+                continue
+            chosen = [
+                dataset
+                for dataset in _unwrap(loop.dataloader.dataset)
+                if getattr(dataset, 'chosen', None) is not None
+            ]
+            for k, dataset in enumerate(chosen):
+                name = f'subset_{split}' + (f'_{k}' if k else '') + '.json'
+                path = Path(runner.work_dir) / name
+                write_json(_record(dataset), path)
+                runner.logger.info(f'{len(dataset.chosen)} images listed in {path}')
+
+
+def _record(dataset: object) -> dict:
+    """Describe a subset in plain types."""
+    return {
+        'ann_file': str(dataset.ann_file),
+        'subset': {key: _plain(value) for key, value in dataset.subset.items()},
+        'num': len(dataset.chosen),
+        'files': list(dataset.chosen),
+    }
+
+
+def _plain(value: object) -> object:
+    """Turn paths and tuples into what JSON has."""
+    if isinstance(value, list | tuple):
+        return [str(item) for item in value]
+    return value if isinstance(value, int | float | None) else str(value)

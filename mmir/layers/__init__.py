@@ -1,0 +1,1 @@
+from .tensorfact import TensorFactConv

@@ -1,0 +1,84 @@
+"""Loading of dense, factorised and widened checkpoints into a TensorFactConv."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from .rank import describe_kernel
+
+if TYPE_CHECKING:
+    from .tensorfact import TensorFactConv
+
+
+def load_factors(
+    layer: 'TensorFactConv',
+    state_dict: dict[str, Any],
+    prefix: str,
+    error_msgs: list[str],
+) -> None:
+    """Prepare the part of a state dict that belongs to `layer`, in place.
+
+    A dense `weight` becomes the factors `A` and `B` at the rank of the layer, and
+    deltas which only the checkpoint has are created, frozen: no optimizer knows
+    them. What is merely missing or foreign is left to torch to report.
+
+    Args:
+        layer: Layer about to load.
+        state_dict: State dict of the layer or of a model around it.
+        prefix: Prefix of the keys of the layer, with a dot at its end.
+        error_msgs: Receives the message about a dense kernel of another shape.
+
+    Raises:
+        ValueError: For NaN or infinite weights, or a rank other than the layer's.
+    """
+    where = prefix[:-1] or f'kernel of {describe_kernel(layer.kernel_shape)}'
+    tensors = {
+        key[len(prefix) :]: value
+        for key, value in state_dict.items()
+        if key.startswith(prefix) and isinstance(value, Tensor)
+    }
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f'{where}: {key} holds NaN or infinite values')
+    if 'weight' in tensors and not {'A', 'B'} & tensors.keys():
+        del state_dict[f'{prefix}weight']
+        if tensors['weight'].shape == layer.kernel_shape:
+            factors = layer.decompose(tensors['weight'])
+            state_dict[f'{prefix}A'], state_dict[f'{prefix}B'] = factors
+        else:
+            error_msgs.append(
+                f'size mismatch for {where}: the dense kernel of the checkpoint is '
+                f'{tuple(tensors["weight"].shape)}, the layer {layer.kernel_shape}'
+            )
+    _check_rank(where, layer.rank, tensors, '')
+    names = {key.split('.')[1] for key in tensors if key.startswith('deltas.')}
+    for name in sorted(names):
+        _prepare_delta(layer, name, tensors, where)
+
+
+def _prepare_delta(
+    layer: 'TensorFactConv', name: str, tensors: dict[str, Tensor], where: str
+) -> None:
+    """Create the delta `name` if the layer lacks it, else compare the ranks."""
+    key = f'deltas.{name}.'
+    if name in layer.deltas:
+        _check_rank(where, layer.deltas[name].rank, tensors, key)
+    elif {f'{key}A', f'{key}B'} <= tensors.keys():
+        warnings.warn(
+            f'the checkpoint has a delta {name!r} the model lacks: added, frozen'
+        )
+        layer.augment(name, tensors[f'{key}B'].shape[0])
+        layer.deltas[name].requires_grad_(False)
+
+
+def _check_rank(where: str, rank: int, tensors: dict[str, Tensor], key: str) -> None:
+    """Compare the last side of A and the first side of B with `rank`."""
+    for factor, side in (('A', -1), ('B', 0)):
+        tensor = tensors.get(key + factor)
+        if tensor is not None and tensor.ndim == 3 and tensor.shape[side] != rank:
+            raise ValueError(
+                f'{where}: {key}{factor} of the checkpoint has rank '
+                f'{tensor.shape[side]}, the layer has rank {rank}; build the model '
+                'with the rank of the checkpoint'
+            )

@@ -1,0 +1,63 @@
+"""Truncated singular value decomposition for tall or wide matrices."""
+
+import torch
+from torch import Tensor
+
+_SWAPPED = {'A': 'B', 'B': 'A', 'sqrt': 'sqrt'}
+SIGMA_PLACES = tuple(_SWAPPED)
+
+
+def check_sigma(sigma: str) -> str:
+    """Return `sigma` if it is a place for the singular values.
+
+    Raises:
+        ValueError: If it is none of `SIGMA_PLACES`.
+    """
+    if sigma not in SIGMA_PLACES:
+        raise ValueError(f'unknown sigma {sigma!r}, available: {SIGMA_PLACES}')
+    return sigma
+
+
+def truncated_factors(
+    matrix: Tensor, rank: int, sigma: str = 'sqrt'
+) -> tuple[Tensor, Tensor]:
+    """Best approximation M ~ A B of a given rank (Eckart and Young).
+
+    Works in float64 on the CPU through the Gram matrix of the shorter side, so that
+    memory stays at a few copies of M however long the other side is. Since A is
+    M V and not read from the eigenvalues, squaring M costs no accuracy of A B.
+    Directions with a singular value of zero get a unit row (column) in one factor
+    and zeros in the other: the product is right and a gradient can still reach it.
+
+    Args:
+        matrix: M, shape (n, m), any floating dtype, finite.
+        rank: Inner dimension r, from 1 to min(n, m).
+        sigma: Where the singular values go: `'sqrt'` half into each factor
+            (A^T A = B B^T), `'A'` (B has orthonormal rows) or `'B'` (A has
+            orthonormal columns).
+
+    Returns:
+        A of shape (n, r) and B of shape (r, m), float64, on the CPU.
+
+    Raises:
+        ValueError: For a matrix with NaN or infinite entries, or unknown `sigma`.
+    """
+    matrix = matrix.detach().to('cpu', torch.float64)
+    if not matrix.isfinite().all():
+        raise ValueError('NaN or infinite weights cannot be factorised')
+    if matrix.shape[0] < matrix.shape[1]:
+        b, a = truncated_factors(matrix.T, rank, _SWAPPED[check_sigma(sigma)])
+        return a.T.contiguous(), b.T.contiguous()
+    # Scaled to at most 1: squares of very small or large weights stay in range.
+    peak = matrix.abs().amax() if matrix.numel() else matrix.new_zeros(())
+    scaled = matrix / peak if peak > 0 else matrix
+    _, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    atoms = vectors.flip(1)[:, :rank]
+    a = matrix @ atoms
+    values = a.norm(dim=0)
+    scale = {'A': torch.ones_like(values), 'sqrt': values.sqrt(), 'B': values}[
+        check_sigma(sigma)
+    ]
+    negligible = values <= 1e-13 * values.amax().clamp(min=1e-300)
+    scale = torch.where(negligible, torch.ones_like(scale), scale)
+    return a / scale, (atoms * scale).T.contiguous()

@@ -1,0 +1,215 @@
+"""People, bicycles, dogs and cars as parts.
+
+Colour and heat are drawn from separate random numbers: what is bright is not warm.
+"""
+
+import numpy as np
+
+from .parts import Part, box, disc, limb, ring, upright
+from .weather import Weather
+
+SKINS = ((0.45, 0.55, 0.78), (0.30, 0.42, 0.62), (0.18, 0.26, 0.40))
+HAIRS = ((0.05, 0.05, 0.06), (0.10, 0.16, 0.26), (0.30, 0.42, 0.50), (0.5, 0.5, 0.5))
+
+
+def cloth_colour(rng: np.random.Generator) -> tuple[float, float, float]:
+    """BGR colour of a garment: mostly dull, sometimes vivid."""
+    grey = rng.choice([0.06, 0.12, 0.25, 0.5, 0.75], p=[0.3, 0.25, 0.2, 0.15, 0.1])
+    tint = rng.uniform(-1, 1, 3) * rng.choice([0.05, 0.35], p=[0.7, 0.3])
+    return tuple(np.clip(grey + tint * (0.3 + grey), 0.03, 0.95))
+
+
+class Look:
+    """How one identity looks in every scene: body, clothes, and their insulation.
+
+    Args:
+        identity: Number of the person.
+    """
+
+    def __init__(self, identity: int) -> None:
+        rng = np.random.default_rng(np.random.SeedSequence((71, identity)))
+        self.height = rng.normal(1.70, 0.09) * rng.choice([1, 0.7], p=[0.93, 0.07])
+        self.build = rng.uniform(0.85, 1.25)
+        self.skin = SKINS[rng.integers(3)]
+        self.hair = HAIRS[rng.integers(4)]
+        self.top, self.bottom, self.shoe, self.bag = (
+            cloth_colour(rng) for _ in range(4)
+        )
+        self.coat = rng.random() < 0.25
+        self.carries = rng.choice(['', 'back', 'hand'], p=[0.55, 0.25, 0.2])
+        # Share of the body's excess temperature that shows through the cloth.
+        self.leak = rng.uniform((0.12, 0.18, 0.05), (0.6, 0.65, 0.3))
+
+
+def _joints(
+    height: float, yaw: float, gait: float, ride: bool
+) -> dict[str, np.ndarray]:
+    """Joints as (right, up) in m; yaw 0 faces away, pi/2 to the right."""
+    swing = 0.45 * np.sin(gait)
+    if ride:  # forward, up, lateral: on the saddle, hands on the bar
+        pedal = 0.17 * np.array([np.cos(gait), np.sin(gait)])
+        hip, shoulder, head = (-0.18, 0.93), (0.10, 1.42), (0.18, 1.66)
+        feet = [(0.02 + pedal[0], 0.30 + pedal[1]), (0.02 - pedal[0], 0.30 - pedal[1])]
+        knees = [(0.25, 0.68 + pedal[1] * 0.7), (0.25, 0.68 - pedal[1] * 0.7)]
+        hands, elbows = [(0.45, 1.06)] * 2, [(0.24, 1.16)] * 2
+        unit = 1.0
+    else:  # in body heights
+        unit = height
+        hip, shoulder, head = (0, 0.51), (0.01, 0.81), (0.02, 0.935)
+        feet = [(swing * 0.5, 0.02), (-swing * 0.5, 0.02 + 0.03 * abs(swing))]
+        knees = [(swing * 0.3 + 0.02, 0.27), (0.03 - swing * 0.2, 0.27)]
+        hands = [(-swing * 0.4 + 0.03, 0.48), (swing * 0.4 + 0.03, 0.48)]
+        elbows = [(-swing * 0.25, 0.64), (swing * 0.25, 0.64)]
+    spread = 1.0 / unit if ride else 1.0
+
+    def flat(point: tuple[float, float], lateral: float = 0.0) -> np.ndarray:
+        side = np.sin(yaw) * point[0] + np.cos(yaw) * lateral * spread
+        return unit * np.array([side, point[1]])
+
+    out = {'hip': flat(hip), 'shoulder': flat(shoulder), 'head': flat(head)}
+    for k, sign in enumerate((-1, 1)):
+        out[f'foot{k}'] = flat(feet[k], 0.05 * sign)
+        out[f'knee{k}'] = flat(knees[k], 0.06 * sign)
+        out[f'hand{k}'] = flat(hands[k], (0.17 if not ride else 0.25) * sign)
+        out[f'elbow{k}'] = flat(elbows[k], (0.15 if not ride else 0.25) * sign)
+        out[f'sleeve{k}'] = flat(shoulder, 0.11 * sign)
+    return out
+
+
+def person(
+    rng: np.random.Generator,
+    weather: Weather,
+    look: Look,
+    where: tuple[float, float],
+    yaw: float,
+    ride: bool = False,
+) -> list[Part]:
+    """A walking, standing or riding person.
+
+    Args:
+        rng: Pose and state of the day.
+        weather: Decides how warm the clothes are.
+        look: The identity's appearance.
+        where: Ground position X, Z in m.
+        yaw: Direction in rad, 0 away from the camera, pi/2 to the right.
+        ride: Sitting on a bicycle at the same place.
+
+    Returns:
+        Parts, painted in order.
+    """
+    gait = rng.uniform(0, 2 * np.pi)
+    j = _joints(look.height, yaw, gait, ride)
+    size = look.height if not ride else 1.7
+    skin = weather.skin + rng.normal(0, 0.5)
+    excess = skin - weather.air
+    top, bottom, hair = weather.air + excess * np.clip(
+        look.leak + rng.normal(0, 0.06, 3), 0.02, 0.9
+    )
+    cold = weather.air + rng.normal(0, 0.8)
+    wide = size * look.build * (0.15 + 0.11 * abs(np.cos(yaw)))
+    parts: list[Part] = []
+
+    def add(
+        shape: np.ndarray, colour: tuple[float, ...], heat: float, grain: float = 0.1
+    ) -> None:
+        parts.append(Part(upright(shape, *where), colour, heat, grain))
+
+    back = 'back' if look.carries == 'back' else ''
+    for k in (0, 1):  # legs, the far one first
+        foot, knee = j[f'foot{k}'], j[f'knee{k}']
+        add(limb(j['hip'], knee, 0.10 * size, 0.075 * size), look.bottom, bottom)
+        add(limb(knee, foot, 0.075 * size, 0.05 * size), look.bottom, bottom)
+        toe = foot + (0.07 * np.sin(yaw) * size * 0.6, 0.0)
+        add(limb(foot, toe, 0.05 * size, 0.04 * size), look.shoe, bottom - 0.3 * excess)
+    _arm(add, j, 0, size, look, top, skin)
+    low = j['hip'] + (0, -0.17 * size if look.coat and not ride else -0.02 * size)
+    add(limb(low, j['shoulder'], wide * 0.95, wide), look.top, top, 0.16)
+    if back:
+        x = j['shoulder'][0] - 0.12 * np.sin(yaw) * size
+        y = j['shoulder'][1]
+        add(disc(x, y - 0.12 * size, wide * 0.45, 0.14 * size), look.bag, cold)
+    _arm(add, j, 1, size, look, top, skin)
+    neck = (j['shoulder'] + j['head']) / 2
+    add(limb(j['shoulder'], neck, 0.07 * size, 0.07 * size), look.skin, skin)
+    hx, hy = j['head']
+    add(disc(hx, hy, 0.052 * size, 0.068 * size), look.skin, skin + 0.5, 0.05)
+    shift = -0.02 * np.sin(yaw) * size
+    cover = 0.02 if np.cos(yaw) < 0.3 else -0.012  # seen from behind: all hair
+    crown = disc(hx + shift, hy + cover * size, 0.05 * size, 0.056 * size)
+    add(crown, look.hair, (hair + skin) / 2 - 1)
+    if look.carries == 'hand' and not ride:
+        x, y = j['hand1']
+        add(box(x - 0.12, y - 0.35, x + 0.12, y), look.bag, cold)
+    return parts
+
+
+def _arm(add, j, k, size, look, top, skin) -> None:  # noqa: ANN001
+    add(limb(j[f'sleeve{k}'], j[f'elbow{k}'], 0.06 * size, 0.05 * size), look.top, top)
+    add(limb(j[f'elbow{k}'], j[f'hand{k}'], 0.05 * size, 0.04 * size), look.top, top)
+    add(disc(*j[f'hand{k}'], 0.025 * size, 0.03 * size, 8), look.skin, skin - 2)
+
+
+def bicycle(
+    rng: np.random.Generator,
+    weather: Weather,
+    where: tuple[float, float],
+    yaw: float,
+    ridden: bool,
+) -> list[Part]:
+    """A bicycle; warm tyres when ridden, near the air's temperature when parked."""
+    colour = cloth_colour(rng)
+    heat = weather.air + rng.normal(0, 1.2) + (1.0 if ridden else 0)
+    tyre = heat + (rng.uniform(1.0, 5.0) if ridden else rng.normal(0, 0.8))
+    along = np.sin(yaw)
+    along = np.sign(along or 1) * max(abs(along), 0.15)
+    radius = 0.35
+    hubs = [(-0.53 * along, radius), (0.53 * along, radius)]
+    saddle, bar, crank = (-0.2 * along, 0.85), (0.38 * along, 0.98), (0, 0.3)
+    rubber = (0.05, 0.05, 0.05)
+    parts = [
+        Part(
+            upright(ring(*hub, radius * max(abs(along), 0.12), radius, 0.05), *where),
+            rubber,
+            tyre,
+        )
+        for hub in hubs
+    ]
+    bones = [
+        (hubs[0], crank), (crank, saddle), (saddle, hubs[0]), (crank, bar),
+        (saddle, (0.33 * along, 0.8)), (hubs[1], bar),
+    ]  # fmt: skip
+    parts += [
+        Part(upright(limb(a, b, 0.05, 0.05), *where), colour, heat) for a, b in bones
+    ]
+    parts.append(
+        Part(upright(box(saddle[0] - 0.13, 0.84, saddle[0] + 0.13, 0.92), *where),
+             rubber, heat + 1)
+    )  # fmt: skip
+    grip = 0.28 * abs(np.cos(yaw)) + 0.06
+    parts.append(
+        Part(upright(box(bar[0] - grip, 0.96, bar[0] + grip, 1.02), *where),
+             rubber, heat)
+    )  # fmt: skip
+    if rng.random() < 0.4:  # a basket or a bag on the rack
+        x = rng.choice([-0.5, 0.5]) * along
+        cold = weather.air + rng.normal(0, 1)
+        shape = box(x - 0.2, 0.75, x + 0.2, 1.0)
+        parts.append(Part(upright(shape, *where), cloth_colour(rng), cold, 0.2))
+    return parts
+
+
+def dog(
+    rng: np.random.Generator, weather: Weather, where: tuple[float, float]
+) -> list[Part]:
+    """A dog seen from the side: as warm as people, and no person."""
+    side = rng.choice([-1.0, 1.0])
+    colour = cloth_colour(rng)
+    heat = weather.air + (weather.skin - weather.air) * rng.uniform(0.3, 0.7)
+    shapes = [limb((x * side, 0.35), (x * side + 0.03, 0.03), 0.1, 0.07)
+              for x in (-0.3, -0.22, 0.24, 0.32)]  # fmt: skip
+    shapes += [
+        limb((-0.36 * side, 0.45), (0.34 * side, 0.47), 0.24, 0.26),
+        limb((-0.36 * side, 0.5), (-0.55 * side, 0.7), 0.06, 0.04),
+        disc(0.5 * side, 0.66, 0.15, 0.12),
+    ]
+    return [Part(upright(shape, *where), colour, heat, 0.15) for shape in shapes]

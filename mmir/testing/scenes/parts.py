@@ -1,0 +1,229 @@
+"""Coloured and heated polygons in the world, and the cameras that see them.
+
+World coordinates are metres: X to the right, Y up from the ground, Z away from the
+camera. One list of items is rasterised once per camera, so that both modalities
+agree about what stands where and differ by what the sensors measure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+
+Modality = Literal['rgb', 'ir']
+SUBPIXEL_BITS = 4
+NEAR = 1.0  # m, nothing is projected from nearer than this
+
+
+@dataclass(frozen=True)
+class Part:
+    """Contours of one colour and one temperature; they fill by the even-odd rule.
+
+    Args:
+        points: (n, k, 3) or (k, 3) world points in m of n contours.
+        colour: Reflectance in BGR order, 0 to 1.
+        heat: Temperature in degrees Celsius.
+        grain: Relative strength of the texture, in colour and (in K times 4) in heat.
+        light: Whether `colour` is emitted rather than reflected.
+    """
+
+    points: np.ndarray
+    colour: tuple[float, float, float]
+    heat: float
+    grain: float = 0.06
+    light: bool = False
+
+
+@dataclass
+class Item:
+    """What is drawn together: an object or a piece of the street.
+
+    Args:
+        depth: Distance in m that decides who hides whom.
+        code: Value written into the map of codes (see `Scene`).
+        parts: Painted in this order.
+    """
+
+    depth: float
+    code: int
+    parts: list[Part] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """A light source that glares at night.
+
+    Args:
+        point: (3,) world position in m.
+        colour: BGR, 0 to 1.
+        power: Brightness of the halo.
+        pool: Radius in m of what it lights up, 0 for none.
+    """
+
+    point: tuple[float, float, float]
+    colour: tuple[float, float, float]
+    power: float
+    pool: float = 0.0
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A level pinhole camera.
+
+    Args:
+        size: Width and height in px.
+        focal: Focal length in px.
+        horizon: Image row of the horizon in px.
+        height: Height above the ground in m.
+        offset: Position to the right of the visible camera in m. A point at depth
+            Z appears `focal * offset / Z` px further left than in the visible image.
+    """
+
+    size: tuple[int, int]
+    focal: float
+    horizon: float
+    height: float
+    offset: float = 0.0
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Image positions.
+
+        Args:
+            points: (..., 3) world points in m.
+
+        Returns:
+            (..., 2) columns and rows in px.
+        """
+        scale = self.focal / np.maximum(points[..., 2], NEAR)
+        out = np.empty((*points.shape[:-1], 2))
+        out[..., 0] = self.size[0] / 2 + (points[..., 0] - self.offset) * scale
+        out[..., 1] = self.horizon + (self.height - points[..., 1]) * scale
+        return out
+
+
+@dataclass(frozen=True)
+class Air:
+    """What lies between object and camera: it fades colours and temperatures.
+
+    Args:
+        heat: Temperature of the air in degrees Celsius.
+        haze: BGR colour of far things, 0 to 1.
+        sight: Distance in m over which colours fade to 1/e; heat fades over three
+            times that, the long-wave window being clearer.
+    """
+
+    heat: float
+    haze: tuple[float, float, float]
+    sight: float
+
+    def seen(self, part: Part, modality: Modality) -> tuple[float, ...]:
+        """Values to paint: (b, g, r, grain) or (temperature, grain).
+
+        Grain is -1 for what shines by itself, so that light does not fall on it.
+        """
+        depth = float(np.clip(part.points[..., 2].mean(), NEAR, 400))
+        if modality == 'ir':
+            keep = np.exp(-depth / (3 * self.sight))
+            return self.heat + (part.heat - self.heat) * keep, 4 * part.grain
+        keep = np.exp(-depth / self.sight)
+        colour = (h + (c - h) * keep for c, h in zip(part.colour, self.haze))
+        return *colour, -1.0 if part.light else part.grain
+
+
+def rasterise(
+    items: Sequence[Item],
+    camera: Camera,
+    air: Air,
+    modality: Modality,
+    canvas: np.ndarray,
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Paint items, the farthest first.
+
+    Args:
+        items: What to paint.
+        camera: Who looks.
+        air: What lies between.
+        modality: Which values to paint.
+        canvas: (H, W, 4) or (H, W, 2) float32 background, painted over in place.
+
+    Returns:
+        The (H, W) int32 map of codes, and for each code the pixels it covered
+        before nearer items were painted.
+    """
+    codes = np.zeros(canvas.shape[:2], np.int32)
+    areas: dict[int, int] = {}
+    limit = np.array(camera.size)
+    for item in sorted(items, key=lambda item: -item.depth):
+        box = np.array([limit, (0, 0)])
+        for part in item.parts:
+            points = camera.project(part.points)
+            points = points.reshape(-1, *points.shape[-2:])
+            flat = points.reshape(-1, 2)
+            low, high = np.floor(flat.min(0)), np.ceil(flat.max(0)) + 1
+            if (low >= limit).any() or (high <= 0).any():
+                continue
+            fixed = np.clip(points, -(1 << 14), 1 << 14) * (1 << SUBPIXEL_BITS)
+            contours = list(np.rint(fixed).astype(np.int32))
+            colour = air.seen(part, modality)
+            cv2.fillPoly(canvas, contours, colour, cv2.LINE_8, SUBPIXEL_BITS)
+            cv2.fillPoly(codes, contours, item.code, cv2.LINE_8, SUBPIXEL_BITS)
+            box = np.stack([np.minimum(box[0], low), np.maximum(box[1], high)])
+        (left, top), (right, bottom) = np.clip(box, 0, limit).astype(int)
+        seen = np.count_nonzero(codes[top:bottom, left:right] == item.code)
+        areas[item.code] = areas.get(item.code, 0) + seen
+    return codes, areas
+
+
+def upright(points: np.ndarray, x: float, z: float) -> np.ndarray:
+    """Stand flat (..., 2) points (right, up) in m at ground position (x, z)."""
+    points = np.asarray(points, float)
+    out = np.empty((*points.shape[:-1], 3))
+    out[..., 0], out[..., 1], out[..., 2] = points[..., 0] + x, points[..., 1], z
+    return out
+
+
+def lying(points: np.ndarray) -> np.ndarray:
+    """Lay flat (..., 2) points (X, Z) in m on the ground."""
+    points = np.asarray(points, float)
+    out = np.zeros((*points.shape[:-1], 3))
+    out[..., 0], out[..., 2] = points[..., 0], np.maximum(points[..., 1], NEAR)
+    return out
+
+
+def disc(x: float, y: float, rx: float, ry: float, corners: int = 14) -> np.ndarray:
+    """Ellipse as a (corners, 2) polygon."""
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], -1)
+
+
+def ring(x: float, y: float, rx: float, ry: float, width: float) -> np.ndarray:
+    """Elliptic ring as (2, 18, 2) contours."""
+    inner = max(rx - width, 0.2 * rx)
+    return np.stack([disc(x, y, rx, ry, 18), disc(x, y, inner, ry - width, 18)])
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    """Axis-aligned (4, 2) rectangle."""
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float)
+
+
+def limb(start: Sequence[float], end: Sequence[float], w0: float, w1: float) -> (
+    np.ndarray
+):
+    """Thick segment with bevelled ends as a (6, 2) polygon, widths in m."""
+    start, end = np.asarray(start, float), np.asarray(end, float)
+    along = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
+    across = np.array([-along[1], along[0]])
+    a, b = across * w0 / 2, across * w1 / 2
+    tip = end + along * w1 / 3
+    return np.stack([start + a, end + b, tip + b / 3, tip - b / 3, end - b, start - a])
+
+
+def blob(
+    rng: np.random.Generator, x: float, y: float, rx: float, ry: float
+) -> np.ndarray:
+    """Irregular (24, 2) patch around a centre."""
+    radius = 1 + 0.3 * np.convolve(rng.standard_normal(26), (0.5, 0.7, 0.5), 'valid')
+    return (disc(0, 0, rx, ry, 24) * radius[:, None]) + (x, y)

@@ -1,0 +1,170 @@
+"""What the two cameras make of the light and the heat they receive."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from .parts import Camera, Lamp
+from .weather import Weather
+
+COUNTS = 1 << 14  # raw values of a 14-bit camera
+COARSE = 4  # light is computed on a grid this much coarser than the image
+
+
+def noise(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    """Standard normal float32 values."""
+    return rng.standard_normal(tuple(shape), dtype=np.float32)
+
+
+def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 texture of about unit variance with detail at four scales."""
+    out = 0.6 * noise(rng, shape)
+    for step, weight in ((3, 0.6), (11, 0.35), (45, 0.35)):
+        coarse = noise(rng, (shape[0] // step + 2, shape[1] // step + 2))
+        fine = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
+        out += np.float32(weight) * fine
+    return out
+
+
+def vignette(shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 squared distance from the centre, 1 in the corners."""
+    y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
+    return (x * x + y * y) / 2
+
+
+def light_map(
+    camera: Camera, weather: Weather, lamps: Sequence[Lamp], ambient: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Light falling on things, and glare of the lamps seen directly.
+
+    Args:
+        camera: The visible camera.
+        weather: Day or night.
+        lamps: Light sources.
+        ambient: Light that is everywhere.
+
+    Returns:
+        (H, W) float32 light and (H, W, 3) float32 BGR glare.
+    """
+    width, height = camera.size
+    shape = (height // COARSE + 1, width // COARSE + 1)
+    light = np.full(shape, ambient, np.float32)
+    glare = np.zeros((*shape, 3), np.float32)
+    rows = np.arange(shape[0], dtype=np.float32) * COARSE
+    cols = np.arange(shape[1], dtype=np.float32) * COARSE
+    for lamp in lamps if weather.night else ():
+        point = np.array(lamp.point)
+        u, v = camera.project(point)
+        scale = camera.focal / max(point[2], 2.0)
+        reach = width * (0.008 + 0.05 * lamp.power / (1 + point[2] / 25))
+        x, y = np.abs(cols - u) / reach, np.abs(rows - v) / reach
+        halo = lamp.power * np.exp(-np.hypot(x[None], y[:, None]))
+        glare += halo[..., None] * np.array(lamp.colour, np.float32)
+        if lamp.pool:
+            foot = camera.project(point * (1, 0.15, 1))[1]
+            x, y = (cols - u) / (lamp.pool * scale), (rows - foot) / (lamp.pool * scale)
+            light += 0.5 * lamp.power * np.exp(-(x**2)[None] - (y**2)[:, None])
+    size = (width, height)
+    return cv2.resize(light, size), cv2.resize(glare, size)
+
+
+def visible_light(
+    canvas: np.ndarray, grain: np.ndarray, light: np.ndarray, glare: np.ndarray
+) -> np.ndarray:
+    """Light that reaches the visible camera.
+
+    Args:
+        canvas: (H, W, 4) float32 reflectance in BGR and grain (-1: shines itself).
+        grain: (H, W) float32 texture.
+        light: (H, W) float32 incoming light.
+        glare: (H, W, 3) float32 added light.
+
+    Returns:
+        (H, W, 3) float32 radiance, 1 is white by day.
+    """
+    strength = canvas[..., 3]
+    lit = light * (1 + strength * grain)
+    lit[strength < 0] = 1
+    return canvas[..., :3] * cv2.merge([lit, lit, lit]) + glare
+
+
+def visible_camera(
+    rng: np.random.Generator, radiance: np.ndarray, night: bool
+) -> np.ndarray:
+    """Optics, noise and tone curve of a colour camera.
+
+    Args:
+        rng: Noise and the camera's weaknesses in this picture.
+        radiance: (H, W, 3) float32 light.
+        night: High gain: more noise, more blur.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    shape = radiance.shape[:2]
+    unit = shape[1] / 640
+    blur = rng.uniform(0.5, 1.3) * unit + (0.4 * unit if night else 0)
+    image = cv2.GaussianBlur(radiance, (0, 0), max(blur, 0.3))
+    shading = 1 - np.float32(rng.uniform(0.1, 0.45)) * vignette(shape)
+    balance = rng.uniform(0.93, 1.07, 3).astype(np.float32)
+    image = np.sqrt(image * cv2.merge([shading * share for share in balance]))
+    image *= np.sqrt(image)  # a gamma of 0.75
+    sigma = rng.uniform(0.012, 0.03) if night else rng.uniform(0.004, 0.014)
+    grey, colour = noise(rng, shape), noise(rng, (shape[0] // 2 + 1, shape[1] // 2 + 1))
+    colour = cv2.resize(colour, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    shot = np.float32(sigma) * (0.5 + 0.7 * np.sqrt(image[..., 1]))
+    tint = np.float32(0.6) * colour
+    image += cv2.merge([shot * (grey + tint), shot * grey, shot * (grey - tint)])
+    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+def thermal_camera(rng: np.random.Generator, heat: np.ndarray) -> np.ndarray:
+    """Optics, noise and fixed pattern of an uncooled camera without AGC.
+
+    Args:
+        rng: Noise and the camera's weaknesses in this picture.
+        heat: (H, W) float32 apparent temperature in degrees Celsius.
+
+    Returns:
+        (H, W) uint16 raw counts of 14 bits, about 28 a kelvin.
+    """
+    shape = heat.shape
+    unit = shape[1] / 640
+    image = cv2.GaussianBlur(heat, (0, 0), max(rng.uniform(0.7, 1.5) * unit, 0.3))
+    counts = 6800 + rng.uniform(-500, 500) + rng.uniform(24, 32) * image
+    counts += rng.normal(0, 25) * vignette(shape)  # uncorrected lens shading
+    counts += rng.uniform(1, 5) * noise(rng, (1, shape[1]))  # fixed pattern: columns
+    counts += rng.uniform(0.5, 2) * noise(rng, (shape[0], 1))
+    counts += rng.uniform(2, 7) * noise(rng, shape)
+    dead = rng.integers(0, counts.size, 6)
+    counts.ravel()[dead] += rng.normal(0, 300, 6).astype(np.float32)
+    return np.clip(np.rint(counts), 0, COUNTS - 1).astype(np.uint16)
+
+
+def automatic_gain(
+    raw: np.ndarray, blend: float, low: float = 0.003, high: float = 0.003
+) -> np.ndarray:
+    """8-bit picture of raw counts, as the camera's own gain control shows it.
+
+    A straight line between the tails of the histogram, mixed with its equalisation
+    after cutting the histogram at a plateau of three times its mean.
+
+    Args:
+        raw: (H, W) uint16 counts of 14 bits.
+        blend: Share of equalisation, 0 to 1.
+        low: Share of pixels that the line shows as black.
+        high: Share of pixels that it shows as white.
+
+    Returns:
+        (H, W) uint8.
+    """
+    histogram = np.bincount(raw.ravel(), minlength=COUNTS)
+    share = np.cumsum(histogram) / raw.size
+    black, white = np.searchsorted(share, (low, 1 - high))
+    line = (np.arange(COUNTS) - black) / max(white - black, 1)
+    filled = histogram[histogram > 0]
+    equal = np.cumsum(np.minimum(histogram, 3 * filled.mean()))
+    table = (1 - blend) * np.clip(line, 0, 1) + blend * equal / equal[-1]
+    return np.rint(255 * table).astype(np.uint8)[raw]

@@ -1,0 +1,33 @@
+"""Make a config small enough for a laptop, keeping its structure."""
+
+from mmengine.config import Config
+
+from mmir.utils.rescale import set_image_scale
+
+TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
+"""Loss weights of YOLOv7-tiny at 640 px."""
+
+
+def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
+    """Return a small version of a detection config: tiny YOLOv7, small images.
+
+    Args:
+        cfg (Config): Config of a detector; not changed.
+        image_scale (tuple[int, int]): Width and height of the images in pixels.
+
+    Returns:
+        Config: The same config with the tiny network, at most two data workers and
+        without compiled-in schedule changes (see `mmir.utils.rescale.set_schedule`).
+    """
+    small = cfg.copy()
+    model = small.model
+    if model.get('backbone', {}).get('arch', 'tiny') != 'tiny':
+        model.backbone.arch = model.neck.arch = 'tiny'
+        model.bbox_head.head_module.arch = 'tiny'
+        model.bbox_head.update(TINY_HEAD)
+    set_image_scale(small, image_scale)
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if small.get(key):
+            small[key].num_workers = min(2, small[key].get('num_workers', 0))
+            small[key].persistent_workers = small[key].num_workers > 0
+    return small

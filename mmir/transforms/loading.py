@@ -1,0 +1,163 @@
+"""Reading thermal images of 8 and 16 bits without changing their values."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
+
+_DEPTHS = {8: np.uint8, 16: np.uint16}
+
+
+class ImageReadError(OSError):
+    """An image file is missing, empty, truncated or not what it is said to be."""
+
+
+def read_image(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """Read an image with its own depth and channels.
+
+    Args:
+        path (str): File to read.
+        backend_args (dict, optional): Arguments of mmengine's file backend.
+
+    Returns:
+        np.ndarray: Pixels as stored, (H, W) or (H, W, C) with C in BGR order.
+
+    Raises:
+        ImageReadError: The file is missing, empty, truncated or no image.
+    """
+    try:
+        data = fileio.get(path, backend_args=backend_args)
+    except FileNotFoundError as error:
+        raise ImageReadError(f'image file is missing: {path}') from error
+    except OSError as error:
+        raise ImageReadError(f'image file cannot be opened: {path} ({error})') from None
+    if not data:
+        raise ImageReadError(f'image file is empty: {path}')
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
+    try:
+        img = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        img = None
+    if img is None:
+        raise ImageReadError(f'image file is truncated or not an image: {path}')
+    return img
+
+
+def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
+    """Give an image of any channel count 1 or 3 channels: (H, W, channels)."""
+    if img.ndim == 3:
+        img = img[..., 0] if img.shape[2] < 3 else img[..., :3]  # drops alpha
+    if channels == 1:
+        grey = img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
+        return grey[..., None]
+    return np.repeat(img[..., None], 3, axis=2) if img.ndim == 2 else img
+
+
+@TRANSFORMS.register_module()
+class LoadThermalImage(LoadImageFromFile):
+    """Load an infrared (or any) image of 8 or 16 bits, never squashing its values.
+
+    A detector trained on 0..255 takes raw 16-bit counts without complaint and learns
+    nothing, so the depth of the file must be the one the pipeline was written for:
+    16-bit files pass only with `bit_depth=16` (counts, uint16) or `to_float32=True`
+    (counts, float32), and :class:`ThermalToUint8` is to follow.
+
+    Required keys: img_path; height, width where the annotation knows them.
+    Added keys: img (H, W, channels), img_shape, ori_shape.
+
+    Args:
+        channels (int): 3 replicates grey images, 1 makes grey ones of colour.
+        bit_depth (int): 8 or 16, what the files must hold unless `to_float32`.
+        to_float32 (bool): Return float32 of any depth, in the values of the file.
+        on_error (str): 'raise', or 'skip' to warn, count in `skipped` and return None,
+            for which a training dataset of mmengine fetches another image.
+        backend_args (dict, optional): Arguments of mmengine's file backend.
+
+    Raises:
+        ValueError: An option has an unknown value.
+        ImageReadError: The file is missing, truncated, of another depth, or of another
+            size than the annotation says (its boxes would be wrong).
+    """
+
+    def __init__(
+        self,
+        channels: Literal[1, 3] = 3,
+        bit_depth: Literal[8, 16] = 8,
+        to_float32: bool = False,
+        on_error: Literal['raise', 'skip'] = 'raise',
+        *,
+        backend_args: dict | None = None,
+    ) -> None:
+        super().__init__(
+            to_float32=to_float32, color_type='unchanged', backend_args=backend_args
+        )
+        for name, value, known in (
+            ('channels', channels, (1, 3)),
+            ('bit_depth', bit_depth, tuple(_DEPTHS)),
+            ('on_error', on_error, ('raise', 'skip')),
+        ):
+            if value not in known:
+                raise ValueError(f'{name} must be one of {known}, got {value!r}')
+        self.channels = channels
+        self.bit_depth = bit_depth
+        self.on_error = on_error
+        self.skipped = 0
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the image named by `img_path`.
+
+        Args:
+            results (dict): Data information of one image.
+
+        Returns:
+            dict | None: The same dictionary with the image, None where it was skipped.
+        """
+        try:
+            img = read_image(results['img_path'], self.backend_args)
+            self._check(img, results)
+        except ImageReadError as error:
+            if self.on_error == 'raise':
+                raise
+            self.skipped += 1
+            print_log(
+                f'skipped, number {self.skipped} of this worker: {error}',
+                logger='current',
+                level=30,  # logging.WARNING
+            )
+            return None
+        img = _with_channels(img, self.channels)
+        results['img'] = img.astype(np.float32) if self.to_float32 else img
+        results['img_shape'] = results['ori_shape'] = img.shape[:2]
+        return results
+
+    def _check(self, img: np.ndarray, results: dict) -> None:
+        """Compare depth and size with what the pipeline and the annotation expect."""
+        path = results['img_path']
+        if not self.to_float32 and img.dtype != _DEPTHS[self.bit_depth]:
+            other = (
+                'set bit_depth=16 (or to_float32=True) in LoadThermalImage and put '
+                'ThermalToUint8 behind it'
+                if self.bit_depth == 8
+                else 'set bit_depth=8 and leave out ThermalToUint8'
+            )
+            raise ImageReadError(
+                f'{path} holds {img.dtype}, not {self.bit_depth} bits: {other}'
+            )
+        said = (results.get('height', img.shape[0]), results.get('width', img.shape[1]))
+        if said != img.shape[:2]:
+            raise ImageReadError(
+                f'{path} is {img.shape[1]}x{img.shape[0]} (width x height) but its '
+                f'annotation says {said[1]}x{said[0]}'
+            )
+
+    def __repr__(self) -> str:
+        """Show the options."""
+        return (
+            f'{type(self).__name__}(channels={self.channels}, '
+            f'bit_depth={self.bit_depth}, to_float32={self.to_float32}, '
+            f'on_error={self.on_error!r}, backend_args={self.backend_args})'
+        )

@@ -1,0 +1,214 @@
+"""What `tools/train.py` and `tools/test.py` share: arguments, checks, messages.
+
+Whatever can be known to be wrong from the command line, the config and the file system
+is a :class:`UserError` before anything is built: one message, exit code 2.
+"""
+
+import argparse
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmir.utils.checkpoint import (
+    UnsafeCheckpointError,
+    refuse_unsafe_checkpoints,
+    require_safe,
+    trust_checkpoints,
+)
+from mmir.utils.config import UserError, apply_options, check_data
+
+BANNER = """
+================================== D E M O ==================================
+ --demo: SYNTHETIC images, a small network, a short schedule. What this run
+ measures says that the path works; it says nothing about the method or about
+ real infrared images. Results below are results of a demo.
+=============================================================================
+"""
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Make the argument parser with what both tools take.
+
+    Args:
+        description (str): First line of the help.
+
+    Returns:
+        argparse.ArgumentParser: The parser, to be given the tool's own arguments.
+    """
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    result.add_argument('--work-dir', help='folder for logs, checkpoints, results')
+    result.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override keys of the config: KEY.SUBKEY=VALUE ...',
+    )
+    result.add_argument(
+        '--demo',
+        action='store_true',
+        help='run on synthetic images with a small network and a short schedule',
+    )
+    result.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what starts the processes of a distributed run',
+    )
+    result.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that can run code; only for files of a trusted source',
+    )
+    # torch's launcher passes it in either spelling.
+    result.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )
+    return result
+
+
+def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
+    """Load the config and apply and check what both tools take.
+
+    Args:
+        args (Namespace): Of a parser made by :func:`parser`.
+        loaders (sequence of str): Keys of the dataloaders the tool will run.
+
+    Returns:
+        Config: With overrides, work dir, launcher, and the demo applied.
+
+    Raises:
+        UserError: For an unreadable config, an unknown key, or missing data.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.trust_checkpoint:
+        trust_checkpoints()
+    else:
+        refuse_unsafe_checkpoints()
+    cfg = load_config(args.config)
+    apply_options(cfg, args.cfg_options or {})
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
+    if args.demo:
+        from mmir.testing.demo import apply_demo
+
+        print_log(BANNER)
+        cfg = apply_demo(cfg, cfg.work_dir)
+    check_data(cfg, loaders)
+    return cfg
+
+
+def default_work_dir(args: argparse.Namespace) -> str:
+    """Name the work dir of a run after its config, and after the demo if it is one."""
+    stem = Path(args.config.rpartition('::')[2]).stem
+    return f'work_dirs/{stem}_demo' if args.demo else f'work_dirs/{stem}'
+
+
+def load_config(path: str) -> Config:
+    """Read a config file.
+
+    Args:
+        path (str): A path, or `package::folder/name.py` for a packaged config.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        UserError: If there is no such file (with the nearest names) or it has errors.
+    """
+    if '::' in path:
+        from mmengine.hub import get_config
+
+        reader = get_config
+    elif Path(path).is_file():
+        reader = Config.fromfile
+    else:
+        raise UserError(f'no config {path}{_near_configs(Path(path))}')
+    try:
+        return reader(path)
+    except FileNotFoundError as error:
+        raise UserError(f'config {path}: {error}') from error
+    except (SyntaxError, NameError, ValueError) as error:
+        raise UserError(f'config {path} has an error: {error}') from error
+
+
+def _near_configs(path: Path) -> str:
+    """Suggest config files whose name is near a wrong one."""
+    here = [p for p in path.parent.glob('*.py') if p.is_file()]
+    known = {p.stem: p for p in [*Path('configs').rglob('*.py'), *here]}
+    near = difflib.get_close_matches(path.stem, known, n=3, cutoff=0.5)
+    names = ', '.join(str(known[name]) for name in near)
+    return f'; near names: {names}' if near else ''
+
+
+def check_checkpoint(path: str, what: str, trusted: bool) -> None:
+    """Check that a checkpoint exists and loads without running code.
+
+    Args:
+        path (str): A path, or an address, which is left to the loader's own check.
+        what (str): The option or key that names it, for the message.
+        trusted (bool): Whether the user vouches for it.
+
+    Raises:
+        UserError: If it is missing, unreadable, or unsafe and not trusted.
+    """
+    if '://' in path:
+        return
+    if not Path(path).is_file():
+        raise UserError(f'{what}: no file {path}')
+    if trusted:
+        return
+    try:
+        require_safe(path)
+    except UnsafeCheckpointError as error:
+        raise UserError(f'{what}: {error}') from error
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the config's runner.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        Runner: Of mmengine, or of the config's `runner_type`.
+    """
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def has_accelerator() -> bool:
+    """Tell whether mixed precision with loss scaling can run here."""
+    return torch.cuda.is_available()
+
+
+def run(main: Callable[[], Any]) -> int:
+    """Run a tool; turn a :class:`UserError` into a message without a traceback.
+
+    Args:
+        main (callable): The tool.
+
+    Returns:
+        int: Exit code: 0, or 2 after a UserError.
+    """
+    try:
+        main()
+    except UserError as error:
+        if int(os.environ.get('RANK', 0)) == 0:
+            print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def log(message: str, level: int = logging.INFO) -> None:
+    """Say something in the log of the run, or on the terminal before there is one."""
+    print_log(message, logger='current', level=level)

@@ -1,0 +1,139 @@
+"""What the converters share: the last arguments, the last check, the exit status."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmir.utils.coco import write_json
+from mmir.utils.coco_check import Problem, check_coco, open_images
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
+
+
+def list_images(folder: Path) -> list[Path]:
+    """List the images of a folder and its sub-folders, sorted.
+
+    Args:
+        folder (Path): Where to look.
+
+    Returns:
+        list[Path]: Paths relative to `folder`.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'image folder not found: {folder}')
+    images = sorted(
+        path.relative_to(folder)
+        for path in folder.rglob('*')
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not images:
+        raise FileNotFoundError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
+    return images
+
+
+def plain_coco(
+    images: Sequence[dict],
+    rows: Sequence[tuple[int, int, Sequence[float], int]],
+    names: Sequence[str],
+) -> dict:
+    """Put a COCO dictionary together.
+
+    Args:
+        images (Sequence[dict]): COCO image entries.
+        rows (Sequence[tuple]): Image id, label (0-based), box (left, top, width, height
+            in pixels) and crowd flag of each object.
+        names (Sequence[str]): Class names by label.
+
+    Returns:
+        dict: Annotation and category ids count from 1.
+    """
+    annotations = [
+        {
+            'id': number,
+            'image_id': image_id,
+            'category_id': label + 1,
+            'bbox': list(box),
+            'area': box[2] * box[3],
+            'iscrowd': crowd,
+        }
+        for number, (image_id, label, box, crowd) in enumerate(rows, 1)
+    ]
+    categories = [{'id': k, 'name': name} for k, name in enumerate(names, 1)]
+    return {
+        'images': list(images),
+        'annotations': annotations,
+        'categories': categories,
+    }
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--out` and `--check`.
+
+    Args:
+        parser (ArgumentParser): Parser of a converter.
+    """
+    parser.add_argument('--out', type=Path, help='COCO file to write')
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='only check labels and images (every image is decoded) and report',
+    )
+
+
+def finish(
+    coco: dict,
+    problems: Sequence[Problem],
+    source: Path,
+    images: Path,
+    args: argparse.Namespace,
+) -> int:
+    """Check the result, print the report, and write the file if it is sound.
+
+    Args:
+        coco (dict): The converted labels.
+        problems (Sequence[Problem]): What the conversion itself found wrong.
+        source (Path): The labels it was made from, for the report.
+        images (Path): Folder of the images.
+        args (Namespace): With `out` and `check`.
+
+    Returns:
+        int: Exit status, 1 if there are problems; then nothing is written.
+    """
+    report = check_coco(coco, str(source), images)
+    report.problems[:0] = problems
+    if args.check:
+        report.problems += open_images(coco['images'], images, progress=True)
+    print(report.text())
+    if report.ok and not args.check:
+        write_json(coco, args.out)
+        print(f'written: {args.out}')
+    return int(not report.ok)
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    convert: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse the arguments, convert, and turn errors into one line and status 1.
+
+    Args:
+        parser (ArgumentParser): Parser of a converter.
+        convert (Callable): Takes the parsed arguments, gives the exit status.
+        argv (Sequence[str], optional): Arguments instead of the command line's.
+
+    Returns:
+        int: Exit status.
+    """
+    args = parser.parse_args(argv)
+    if not args.check and args.out is None:
+        parser.error('give --out FILE to write, or --check')
+    try:
+        return convert(args)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1

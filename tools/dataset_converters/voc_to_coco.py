@@ -1,0 +1,170 @@
+"""Turn Pascal VOC labels (one XML file an image) into a COCO file.
+
+    python tools/dataset_converters/voc_to_coco.py Annotations --images JPEGImages \
+        --check
+    python tools/dataset_converters/voc_to_coco.py Annotations --images JPEGImages \
+        --list ImageSets/Main/train.txt --classes person car --out train.json
+
+VOC counts pixels from 1 and includes the last one: a box (xmin, ymin, xmax, ymax)
+becomes x = xmin - 1, y = ymin - 1, width = xmax - x, height = ymax - y. `difficult`
+objects become crowd boxes: not trained on and not counted in the evaluation, as in VOC.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from _common import add_output_arguments, finish, list_images, plain_coco, run
+from tqdm import tqdm
+
+from mmir.transforms.loading import ImageReadError, read_image
+from mmir.utils.coco import AnnotationError
+from mmir.utils.coco_check import Problem
+
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+def read_voc(path: Path) -> tuple[str | None, tuple[int, int] | None, list[dict]]:
+    """Read one VOC file.
+
+    Args:
+        path (Path): XML file.
+
+    Returns:
+        tuple: Image file name and (width, height), None where the file does not say,
+        and objects with 'name', 'bbox' (COCO) and 'iscrowd'.
+
+    Raises:
+        AnnotationError: The file is broken or an object is incomplete.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise AnnotationError(f'{path} is not a complete XML file: {error}') from error
+    objects = []
+    for number, node in enumerate(root.iter('object')):
+        name = (node.findtext('name') or '').strip()
+        try:
+            x1, y1, x2, y2 = (
+                float(node.findtext(f'bndbox/{c}') or '') for c in CORNERS
+            )
+        except ValueError:
+            name = ''
+        if not name:
+            raise AnnotationError(
+                f'{path}: object[{number}] needs name and bndbox with '
+                f'{", ".join(CORNERS)}'
+            )
+        objects.append(
+            {
+                'name': name,
+                'bbox': [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1],
+                'iscrowd': int((node.findtext('difficult') or '0').strip() == '1'),
+            }
+        )
+    size = [root.findtext(f'size/{side}') or '0' for side in ('width', 'height')]
+    width, height = (int(float(text)) for text in size)
+    return (
+        root.findtext('filename'),
+        (width, height) if width * height else None,
+        objects,
+    )
+
+
+def _find_image(name: str | None, xml: Path, images: dict[str, str]) -> str | None:
+    """Find the image by the name in the file, else by the name of the file."""
+    for stem in (Path(name or '').stem, xml.stem):
+        if stem in images:
+            return images[stem]
+    return None
+
+
+def convert_voc(
+    files: Sequence[Path], image_folder: Path, classes: Sequence[str] | None = None
+) -> tuple[dict, list[Problem]]:
+    """Convert VOC files.
+
+    Args:
+        files (Sequence[Path]): XML files.
+        image_folder (Path): Folder of the images.
+        classes (Sequence[str], optional): Class names in the order wanted; by default
+            all names found, sorted.
+
+    Returns:
+        tuple[dict, list[Problem]]: COCO dictionary, and what was wrong, by file.
+    """
+    by_stem = {path.stem: path.as_posix() for path in list_images(image_folder)}
+    problems, found, entries = [], [], []
+    for xml in tqdm(files, 'labels', leave=False):
+        try:
+            name, size, objects = read_voc(xml)
+            image = _find_image(name, xml, by_stem)
+            if image is None:
+                detail = f'{name or xml.stem}, expected in {image_folder}'
+                problems.append(Problem('image is missing', str(xml), detail))
+                continue
+            if size is None:
+                height, width = read_image(str(image_folder / image)).shape[:2]
+                size = width, height
+        except (AnnotationError, ImageReadError) as error:
+            problems.append(Problem('cannot be read', str(xml), str(error)))
+            continue
+        found += [(len(entries), str(xml), obj) for obj in objects]
+        width, height = size
+        entries.append(
+            {'id': len(entries), 'file_name': image, 'width': width, 'height': height}
+        )
+    names = list(classes or sorted({obj['name'] for _, _, obj in found}))
+    problems += [
+        Problem('unknown class', xml_name, obj['name'])
+        for _, xml_name, obj in found
+        if obj['name'] not in names
+    ]
+    rows = [
+        (image_id, names.index(obj['name']), obj['bbox'], obj['iscrowd'])
+        for image_id, _, obj in found
+        if obj['name'] in names
+    ]
+    return plain_coco(entries, rows, names), problems
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Run with parsed arguments.
+
+    Args:
+        args (Namespace): See :func:`main`.
+
+    Returns:
+        int: Exit status.
+    """
+    if not args.annotations.is_dir():
+        raise FileNotFoundError(f'label folder not found: {args.annotations}')
+    files = sorted(args.annotations.glob('*.xml'))
+    if args.list:
+        stems = args.list.read_text(encoding='utf-8').split()
+        files = [args.annotations / f'{stem}.xml' for stem in stems]
+        lost = [path for path in files if not path.is_file()]
+        if lost:
+            raise FileNotFoundError(f'{args.list} names {lost[0]}, which is not there')
+    if not files:
+        raise FileNotFoundError(f'no .xml files in {args.annotations}')
+    coco, problems = convert_voc(files, args.images, args.classes)
+    return finish(coco, problems, args.annotations, args.images, args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('annotations', type=Path, help='folder of XML files')
+    parser.add_argument('--images', type=Path, required=True, help='folder of images')
+    parser.add_argument('--list', type=Path, help='text file with the names of a split')
+    parser.add_argument('--classes', nargs='+', help='class names, in this order')
+    add_output_arguments(parser)
+    return run(parser, convert, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

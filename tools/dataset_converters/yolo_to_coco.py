@@ -1,0 +1,221 @@
+"""Turn YOLO labels (one text file an image, normalised boxes) into a COCO file.
+
+    python tools/dataset_converters/yolo_to_coco.py images/train --names data.yaml \
+        --check
+    python tools/dataset_converters/yolo_to_coco.py images/train --labels labels/train \
+        --names classes.txt --out train.json
+
+A line is `class x_centre y_centre width height`, the last four in parts of the image.
+An image without a text file counts as an image without objects. Label files are looked
+for where `images` is replaced by `labels` in the path, unless `--labels` is given.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import yaml
+from _common import add_output_arguments, finish, list_images, plain_coco, run
+from tqdm import tqdm
+
+from mmir.transforms.loading import ImageReadError, read_image
+from mmir.utils.coco import AnnotationError
+from mmir.utils.coco_check import Problem
+
+
+def read_names(path: Path) -> list[str]:
+    """Read class names.
+
+    Args:
+        path (Path): `data.yaml` with `names` (a list, or a mapping from numbers), or a
+            text file with one name a line.
+
+    Returns:
+        list[str]: Names by class number.
+
+    Raises:
+        AnnotationError: There are no names in it, or numbers are missing.
+    """
+    if path.suffix not in ('.yaml', '.yml'):
+        lines = path.read_text(encoding='utf-8').splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+    else:
+        try:
+            content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        except yaml.YAMLError as error:
+            raise AnnotationError(f'{path} is not valid YAML: {error}') from error
+        names = content.get('names') if isinstance(content, dict) else None
+        if isinstance(names, dict):
+            if sorted(names) != list(range(len(names))):
+                raise AnnotationError(f'{path}: names are not numbered 0, 1, 2, ...')
+            names = [names[k] for k in range(len(names))]
+    if not names or not isinstance(names, list):
+        raise AnnotationError(f'{path} holds no class names')
+    return [str(name) for name in names]
+
+
+def read_yolo(path: Path, num_classes: int) -> np.ndarray:
+    """Read one label file.
+
+    Args:
+        path (Path): Text file.
+        num_classes (int): Class numbers must be below this.
+
+    Returns:
+        np.ndarray: (N, 5) float64, class and normalised centre, width, height.
+
+    Raises:
+        AnnotationError: Not five numbers, an unknown class, or pixels instead of parts.
+    """
+    rows = []
+    lines = path.read_text(encoding='utf-8').splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(text) for text in line.split()]
+        except ValueError:
+            row = []
+        if len(row) != 5:
+            raise AnnotationError(
+                f'{path}:{number}: expected "class x y width height", got {line!r}'
+                + (' (polygons are not boxes)' if len(row) > 6 else '')
+            )
+        if row[0] not in range(num_classes):
+            raise AnnotationError(
+                f'{path}:{number}: class {row[0]:g}, but there are {num_classes} names '
+                '(numbers start at 0)'
+            )
+        if max(row[1:]) > 2:
+            raise AnnotationError(
+                f'{path}:{number}: {line!r} is not in parts of the image (0 to 1)'
+            )
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(-1, 5)
+
+
+def to_pixels(rows: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Turn normalised centre boxes into COCO boxes.
+
+    Args:
+        rows (np.ndarray): (N, 4), centre x, y, width, height in parts of the image.
+        width (int): Image width in pixels.
+        height (int): Image height in pixels.
+
+    Returns:
+        np.ndarray: (N, 4), left, top, width, height in pixels.
+    """
+    scale = np.array([width, height], np.float64)
+    centre, size = rows[:, :2] * scale, rows[:, 2:] * scale
+    return np.concatenate([centre - size / 2, size], 1)
+
+
+def default_labels(images: Path) -> Path:
+    """Replace the last folder called `images` by `labels`.
+
+    Args:
+        images (Path): Folder of images.
+
+    Returns:
+        Path: Folder of labels; the same folder if none is called `images`.
+    """
+    parts = list(images.parts)
+    for k in reversed(range(len(parts))):
+        if parts[k] == 'images':
+            parts[k] = 'labels'
+            break
+    return Path(*parts)
+
+
+def _read_pair(image: Path, label: Path, num_classes: int) -> tuple | Problem:
+    """Read the size of an image and its rows, or say what is wrong with the pair."""
+    try:
+        height, width = read_image(str(image)).shape[:2]
+        rows = read_yolo(label, num_classes) if label.is_file() else np.zeros((0, 5))
+    except (AnnotationError, ImageReadError) as error:
+        return Problem('cannot be read', str(image), str(error))
+    return width, height, rows
+
+
+def convert_yolo(
+    images: Path, labels: Path, names: Sequence[str], threads: int = 8
+) -> tuple[dict, list[Problem]]:
+    """Convert a folder of images with YOLO labels.
+
+    Args:
+        images (Path): Folder of images.
+        labels (Path): Folder of text files, with the same sub-folders.
+        names (Sequence[str]): Class names.
+        threads (int): Threads that read images (for their sizes).
+
+    Returns:
+        tuple[dict, list[Problem]]: COCO dictionary, and what was wrong, by file.
+    """
+    files = list_images(images)
+    problems, entries, rows = [], [], []
+    stems = {path.with_suffix('') for path in files}
+    for label in sorted(labels.rglob('*.txt')):
+        stem = label.relative_to(labels).with_suffix('')
+        if stem not in stems and label.name != 'classes.txt':
+            detail = f'expected in {images}'
+            problems.append(Problem('label without an image', str(label), detail))
+    texts = [labels / file.with_suffix('.txt') for file in files]
+    paths = [images / file for file in files]
+    with ThreadPoolExecutor(threads) as pool:
+        pairs = pool.map(_read_pair, paths, texts, repeat(len(names)))
+        pairs = list(tqdm(pairs, 'images', len(files), leave=False))
+    for file, pair in zip(files, pairs, strict=True):
+        if isinstance(pair, Problem):
+            problems.append(pair)
+            continue
+        width, height, lines = pair
+        image_id = len(entries)
+        entries.append(
+            {
+                'id': image_id,
+                'file_name': file.as_posix(),
+                'width': width,
+                'height': height,
+            }
+        )
+        boxes = to_pixels(lines[:, 1:], width, height).tolist()
+        numbers = lines[:, 0].astype(int).tolist()
+        rows += [(image_id, k, box, 0) for k, box in zip(numbers, boxes, strict=True)]
+    return plain_coco(entries, rows, names), problems
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Run with parsed arguments.
+
+    Args:
+        args (Namespace): See :func:`main`.
+
+    Returns:
+        int: Exit status.
+    """
+    labels = args.labels or default_labels(args.images)
+    if not labels.is_dir() or not any(labels.rglob('*.txt')):
+        raise FileNotFoundError(f'no label files (.txt) in {labels}; set --labels')
+    coco, problems = convert_yolo(args.images, labels, read_names(args.names))
+    return finish(coco, problems, labels, args.images, args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('images', type=Path, help='folder of images')
+    parser.add_argument('--labels', type=Path, help='folder of text files')
+    parser.add_argument(
+        '--names', type=Path, required=True, help='data.yaml or classes.txt'
+    )
+    add_output_arguments(parser)
+    return run(parser, convert, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

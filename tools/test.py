@@ -1,0 +1,138 @@
+"""Evaluate a checkpoint with the test loop of its config: test.py CONFIG CHECKPOINT."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmir.utils import cli
+from mmir.utils.config import UserError
+
+DATA = ('test_dataloader', 'test_evaluator')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.parser('Evaluate a checkpoint.')
+    parser.add_argument('checkpoint', help='file or address of the weights')
+    parser.add_argument(
+        '--delta',
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='a delta to load on top of the checkpoint; may be repeated',
+    )
+    parser.add_argument(
+        '--merge',
+        action='store_true',
+        help='merge factors and deltas into plain convolutions before the test',
+    )
+    parser.add_argument(
+        '--out', help='write the metrics to FILE.json, or the predictions to FILE.pkl'
+    )
+    parser.add_argument('--show-dir', help='draw the predictions into this folder')
+    return parser.parse_args(argv)
+
+
+def set_out(cfg: Config, out: str) -> None:
+    if Path(out).suffix not in ('.json', '.pkl'):
+        raise UserError(
+            f'--out {out}: name a .json file (metrics) or .pkl (predictions)'
+        )
+    if Path(out).suffix == '.pkl':
+        metrics = cfg.test_evaluator
+        metrics = [*metrics] if isinstance(metrics, (list, tuple)) else [metrics]
+        cfg.test_evaluator = [*metrics, {'type': 'DumpResults', 'out_file_path': out}]
+
+
+def set_show_dir(cfg: Config, folder: str) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization') or {}
+    folder = str(Path(folder).absolute())
+    switches = {
+        'DetVisualizationHook': {'draw': True, 'test_out_dir': folder},
+        'SegVisualizationHook': {'draw': True},
+        'VisualizationHook': {'enable': True, 'out_dir': folder},
+    }
+    kind = hook.get('type', 'none').rpartition('.')[2]
+    if kind not in switches:
+        raise UserError(
+            f'--show-dir: default_hooks.visualization.type is {kind}; known are '
+            f'{", ".join(switches)}'
+        )
+    hook.update(switches[kind])
+    if kind == 'SegVisualizationHook':
+        cfg.visualizer.save_dir = folder
+
+
+def drop_ema(cfg: Config) -> None:
+    """Remove the moving average: a checkpoint's `state_dict` already holds it.
+
+    The hook would make a copy of the model before a delta is loaded, and put it back.
+    """
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [h for h in hooks if not h['type'].endswith('EMAHook')]
+
+
+def load(runner: Runner, checkpoint: str, deltas: list[str], merge: bool) -> nn.Module:
+    """Load the weights, then the deltas on top; refuse what does not fit."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    try:
+        # With a delta to come its keys may be missing; alone, a checkpoint is complete.
+        runner.load_checkpoint(checkpoint, strict=not deltas)
+        if deltas or merge:
+            from mmir.layers import load_delta, merge_
+
+            for delta in deltas:
+                load_delta(model, delta)
+            if merge:
+                merge_(model)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f'{checkpoint} does not fit the config: {error}') from error
+    return model
+
+
+def write_metrics(metrics: dict, out: str, args: argparse.Namespace) -> None:
+    record = {
+        'config': args.config,
+        'checkpoint': args.checkpoint,
+        'deltas': args.delta,
+        'merged': args.merge,
+        'demo': args.demo,
+        'metrics': {key: float(value) for key, value in metrics.items()},
+    }
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+    os.replace(part, path)
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    args = parse_args(argv)
+    for file in (args.checkpoint, *args.delta):
+        what = '--delta' if file in args.delta else 'checkpoint'
+        cli.check_checkpoint(file, what, args.trust_checkpoint)
+    cfg = cli.prepare(args, DATA)
+    cfg.load_from, cfg.resume = None, False
+    drop_ema(cfg)
+    if args.out:
+        set_out(cfg, args.out)
+    if args.show_dir:
+        set_show_dir(cfg, args.show_dir)
+    runner = cli.build_runner(cfg)
+    load(runner, args.checkpoint, args.delta, args.merge)
+    metrics = runner.test()
+    if args.out and args.out.endswith('.json') and is_main_process():
+        write_metrics(metrics, args.out, args)
+    return metrics
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
