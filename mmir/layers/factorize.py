@@ -1,8 +1,7 @@
 """Whole-model surgery: factorise, widen and merge the convolutions of a model."""
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,7 @@ from .freeze import FrozenBatchNorm, forget_stage
 from .rank import DeltaRank, Rank, factor_count, full_rank, wanted_rank
 from .split import get_split
 from .tensorfact import TensorFactConv
-
-HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
-"""Regular expression that finds the heads of the hosts' models by module name."""
+from .walk import NameFilter, count_parameters, names_of, replace_
 
 # Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
 _PLAIN = (nn.Conv2d, MMCVConv2d)
@@ -49,62 +46,6 @@ class FactorizeReport:
         )
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Number of elements of all parameters, each counted once."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def names_of(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> Iterator[
-    tuple[nn.Module, list[str]]
-]:
-    """Yield the modules `wanted` approves of, each with all its names, in order."""
-    names: dict[nn.Module, list[str]] = defaultdict(list)
-    for name, module in model.named_modules(remove_duplicate=False):
-        if wanted(module):
-            names[module].append(name)
-    yield from names.items()
-
-
-def replace_(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
-    """Put `new[module]` wherever `module` is a child; shared ones stay shared."""
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child in new:
-                parent._modules[name] = new[child]
-
-
-class NameFilter:
-    """Selects module names by regular expressions.
-
-    Args:
-        include: Expressions of which one must be found in the name; None for all.
-        exclude: Expressions of which none may be found; None for `HEADS`.
-
-    Raises:
-        TypeError: If one is a string where a list of strings is meant.
-    """
-
-    def __init__(
-        self, include: Sequence[str] | None, exclude: Sequence[str] | None
-    ) -> None:
-        self.include = include
-        self.exclude = (HEADS,) if exclude is None else exclude
-        for patterns in (self.include, self.exclude):
-            if isinstance(patterns, str):
-                raise TypeError(f'give a list of expressions, not {patterns!r}')
-
-    def reason(self, names: Sequence[str]) -> str | None:
-        """Why a module with these names is not selected, None if it is."""
-        for pattern in self.exclude:
-            if any(re.search(pattern, name) for name in names):
-                return f'excluded by {pattern!r}'
-        if self.include is not None and not any(
-            re.search(pattern, name) for pattern in self.include for name in names
-        ):
-            return 'matched by no include expression'
-        return None
-
-
 def factorize_(
     model: nn.Module,
     rank: Rank,
@@ -127,7 +68,7 @@ def factorize_(
         rank: Rule of `TensorFactConv`, applied layer by layer.
         split: See `TensorFactConv`.
         include: Regular expressions searched in the names; None for all names.
-        exclude: Likewise, none may be found; None excludes heads, see `HEADS`.
+        exclude: Likewise, none may be found; None excludes heads, see `walk.HEADS`.
         skip_growing: Leave layers dense that would not get smaller.
         factorise_stem: Whether the first convolution of the model may be replaced.
         **options: `mode`, `sigma`, `two_conv_max_rank` and `reconstruct_fp32` of
@@ -144,7 +85,7 @@ def factorize_(
     names, before = NameFilter(include, exclude), count_parameters(model)
     uses = Counter(id(m.weight) for m in model.modules() if type(m) in _PLAIN)
     new, ranks, skipped = {}, {}, {}
-    found = names_of(model, lambda module: isinstance(module, nn.Conv2d))
+    found = names_of(model, nn.Conv2d)
     for index, (conv, aliases) in enumerate(found):
         reason = names.reason(aliases) or _why_dense(conv, rank, split, skip_growing)
         if not aliases[0]:
@@ -225,9 +166,7 @@ def augment_(
     names, ranks = NameFilter(include, exclude), {}
     layers = [
         (layer, aliases)
-        for layer, aliases in names_of(
-            model, lambda module: isinstance(module, TensorFactConv)
-        )
+        for layer, aliases in names_of(model, TensorFactConv)
         if full_rank(layer.kernel_shape, get_split(layer.split)) > 1
         and names.reason(aliases) is None
     ]

@@ -1,9 +1,8 @@
 """What trains and what stays in a stage that adapts a model to another modality."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import is_model_wrapper
@@ -11,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .tensorfact import TensorFactConv
-
-HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
-"""Regular expression that finds the heads of the hosts' models by module name."""
+from .walk import HEADS, names_of, replace_
 
 BN_POLICIES = {
     'all': (True, True),
@@ -67,3 +64,147 @@ class FrozenBatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """Size, and what it was."""
         return f'{self.num_features}, eps={self.eps}, was={self.original.__name__}'
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage of training changes; kept on the model by `freeze_base_`.
+
+    Attributes:
+        name: Name of the stage and of its deltas.
+        changed: Keys of the state dict that may change: deltas, other trainable
+            parameters, running statistics that are updated.
+    """
+
+    name: str
+    changed: tuple[str, ...]
+
+
+def freeze_base_(
+    model: nn.Module,
+    name: str | None = None,
+    *,
+    trainable: Sequence[str] | None = None,
+    bn: str = 'all',
+) -> Stage:
+    """Freeze all of a model but the deltas of one name and named parts, in place.
+
+    Freezing is by `requires_grad` and, for running statistics, by `FrozenBatchNorm`,
+    so it outlives `model.train()`, copies and pickling. Call it before the optimizer
+    is built and before the model is wrapped. `delta_state_dict` reads the record.
+
+    Args:
+        model: Model with deltas, see `augment_`.
+        name: Which deltas train; None if the model has deltas of one name only.
+        trainable: Regular expressions searched in the names of the parameters that
+            train as well; None for heads, see `walk.HEADS`.
+        bn: Policy for batch norms outside of these parts: `'all'` (affine
+            parameters train, statistics are updated), `'affine'`, `'stats'` (only
+            this of the two) or `'frozen'` (neither).
+
+    Returns:
+        The record of the stage.
+
+    Raises:
+        ValueError: For an unknown policy or name, an expression that finds nothing,
+            or if nothing is left to train.
+        TypeError: If `trainable` is a string.
+    """
+    if bn not in BN_POLICIES:
+        raise ValueError(f'unknown bn {bn!r}, available: {", ".join(BN_POLICIES)}')
+    if isinstance(trainable, str):
+        raise TypeError(f'give a list of expressions, not {trainable!r}')
+    name = _delta_name(model, name)
+    parameters = list(model.named_parameters(remove_duplicate=False))
+    for pattern in trainable or ():
+        if not any(re.search(pattern, key) for key, _ in parameters):
+            raise ValueError(f'trainable {pattern!r} is found in no parameter name')
+    patterns = (HEADS,) if trainable is None else tuple(trainable)
+    parts = [*patterns, rf'(^|\.)deltas\.{name}\.[AB]$']
+
+    def trains(key: str) -> bool:
+        return any(re.search(pattern, key) for pattern in parts)
+
+    model.requires_grad_(False)
+    for key, parameter in parameters:
+        if trains(key):
+            parameter.requires_grad_(True)
+    moving = _set_batch_norms(model, trains, *BN_POLICIES[bn])
+    learning = {
+        key
+        for key, parameter in model.named_parameters(remove_duplicate=False)
+        if parameter.requires_grad
+    }
+    if not learning:
+        raise ValueError(f'nothing is left to train in stage {name!r}')
+    changed = (k for k in model.state_dict() if k in learning | moving or trains(k))
+    model._mmir_stage = Stage(name, tuple(changed))
+    return model._mmir_stage
+
+
+def _delta_name(model: nn.Module, name: str | None) -> str:
+    """Check which deltas are meant against those the model has."""
+    present = {
+        key
+        for layer in model.modules()
+        if isinstance(layer, TensorFactConv)
+        for key in layer.deltas
+    }
+    if name is None and len(present) == 1:
+        return present.pop()
+    if name is None or (present and name not in present):
+        raise ValueError(
+            f'no deltas are called {name!r}: the model has {sorted(present)}; '
+            'say whose stage it is'
+        )
+    return name
+
+
+def _set_batch_norms(
+    model: nn.Module, trains: Callable[[str], bool], affine: bool, stats: bool
+) -> set[str]:
+    """Apply a policy to the batch norms outside of trainable parts.
+
+    Returns:
+        Keys of the running statistics that will be updated, within parts or not.
+    """
+    replace_(model, {m: m.thaw() for m, _ in names_of(model, FrozenBatchNorm)})
+    frozen, moving = {}, set()
+    for bn, names in names_of(model, _BatchNorm):
+        statistics = {f'{n}.{key}' for n in names for key, _ in bn.named_buffers()}
+        part = any(map(trains, statistics))
+        if not part and affine:
+            bn.requires_grad_(True)
+        if part or stats:
+            moving |= statistics
+        elif bn.running_mean is not None:
+            frozen[bn] = FrozenBatchNorm(bn)
+    replace_(model, frozen)
+    return moving
+
+
+def stage_of(model: nn.Module) -> Stage:
+    """Record of the stage a model is in.
+
+    Raises:
+        ValueError: If `freeze_base_` was not called.
+    """
+    stage = getattr(model, '_mmir_stage', None)
+    if stage is None:
+        raise ValueError(
+            'the model is in no stage of adaptation: build it by mmir.factorized '
+            'with delta=dict(...), or call augment_ and freeze_base_ before training'
+        )
+    return stage
+
+
+def forget_stage(model: nn.Module) -> None:
+    """Remove the record of the stage, if there is one."""
+    model.__dict__.pop('_mmir_stage', None)
+
+
+def in_stage(model: nn.Module) -> bool:
+    """Tell whether a model, wrapped or not, is in a stage of adaptation."""
+    while is_model_wrapper(model):
+        model = model.module
+    return getattr(model, '_mmir_stage', None) is not None

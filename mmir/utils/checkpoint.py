@@ -37,6 +37,7 @@ _OF_TORCH = {
 _LEGACY_PICKLES = 5
 _UNREADABLE = (
     EOFError,
+    OSError,
     RuntimeError,
     ValueError,
     pickle.PickleError,

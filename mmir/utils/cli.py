@@ -20,11 +20,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmir.utils.checkpoint import (
-    UnsafeCheckpointError,
+    CheckpointError,
     refuse_unsafe_checkpoints,
     require_safe,
     trust_checkpoints,
 )
+from mmir.utils.coco import AnnotationError
 from mmir.utils.config import UserError, apply_options, check_data
 
 BANNER = """
@@ -103,7 +104,10 @@ def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
         from mmir.testing.demo import apply_demo
 
         print_log(BANNER)
-        cfg = apply_demo(cfg, cfg.work_dir)
+        try:
+            cfg = apply_demo(cfg, cfg.work_dir)
+        except ValueError as error:
+            raise UserError(f'--demo: {error}') from error
     check_data(cfg, loaders)
     return cfg
 
@@ -170,7 +174,7 @@ def check_checkpoint(path: str, what: str, trusted: bool) -> None:
         return
     try:
         require_safe(path)
-    except UnsafeCheckpointError as error:
+    except CheckpointError as error:
         raise UserError(f'{what}: {error}') from error
 
 
@@ -192,17 +196,18 @@ def has_accelerator() -> bool:
 
 
 def run(main: Callable[[], Any]) -> int:
-    """Run a tool; turn a :class:`UserError` into a message without a traceback.
+    """Run a tool; say what the user can put right without a traceback.
 
     Args:
         main (callable): The tool.
 
     Returns:
-        int: Exit code: 0, or 2 after a UserError.
+        int: Exit code: 0, or 2 after an error in what the user gave: options, config,
+        annotations or checkpoints.
     """
     try:
         main()
-    except UserError as error:
+    except (UserError, AnnotationError, CheckpointError) as error:
         if int(os.environ.get('RANK', 0)) == 0:
             print(f'error: {error}', file=sys.stderr)
         return 2

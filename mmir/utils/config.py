@@ -12,12 +12,16 @@ from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.loops import TestLoop, ValLoop
 
+from mmir.utils.flir_layout import missing_flir_message
+
 # What the runner and the tools read at the top of a config besides the arguments of
 # `Runner`. Anything else there is a variable that the file used up when it was read.
 _READ_AT_TOP = {
     'auto_scale_lr',
     'compile',
     'custom_imports',
+    'data_root',
+    'demo',
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
@@ -34,6 +38,12 @@ _TAKERS = {
     'val_cfg': (ValLoop,),
     'test_cfg': (TestLoop,),
 }
+
+WAYS_ON = (
+    'Two ways to go on: put the data there (or name its folder: --cfg-options '
+    'data_root=FOLDER), or add --demo to run the same config, made small, on synthetic '
+    'images.'
+)
 
 
 class UserError(Exception):
@@ -52,8 +62,8 @@ def find_type(name: str, scope: str | None) -> Any:
     """
     for value in vars(root).values():
         if isinstance(value, Registry) and value.parent is None:
-            with value.switch_scope_and_registry(scope) as registry:
-                found = registry.get(name)
+            found = value.get(f'{scope}.{name}') if scope and '.' not in name else None
+            found = found or value.get(name)
             if found is not None:
                 return found
     return None
@@ -100,8 +110,8 @@ def _require_known(cfg: Config, key: str) -> None:
     for depth, part in enumerate(parents):
         node = _step(node, part, '.'.join(parents[:depth]), key)
     where = '.'.join(parents)
-    if not parents and last in cfg and last != 'data_root':
-        _require_read(last)
+    if key.split('.')[0] in cfg:
+        _require_read(cfg, key.split('.')[0])
     known = _names(node)
     if last in known:
         return
@@ -124,14 +134,23 @@ def _names(node: Any) -> set[str]:
     return set(node.keys()) if isinstance(node, (dict, Config)) else set()
 
 
-def _require_read(name: str) -> None:
+def _require_read(cfg: Config, name: str) -> None:
     """Raise if a key at the top of a config is only a variable of the file."""
     if name not in _READ_AT_TOP and name not in _parameters(Runner.__init__):
+        places = ', '.join(_places(cfg._cfg_dict, name, ''))
         raise UserError(
             f'--cfg-options {name}: it is a variable of the config file, used up when '
-            'the file was read. Override the keys it went into, or set it in a config '
-            'of your own that copies this one'
+            f'the file was read. Override the keys it went into: {places or "?"}'
         )
+
+
+def _places(node: Any, name: str, where: str) -> Iterator[str]:
+    """Yield the dotted keys below the top that end in a name."""
+    for key in sorted(_names(node)):
+        if where and key == name:
+            yield f'{where}.{key}'
+        child = node[int(key)] if isinstance(node, (list, tuple)) else node[key]
+        yield from _places(child, name, f'{where}.{key}' if where else key)
 
 
 def _taken_names(cfg: Config, where: str, node: Any) -> set[str] | None:
@@ -175,31 +194,19 @@ def check_data(cfg: Config, keys: Sequence[str]) -> None:
         keys (sequence of str): Keys of the dataloaders and evaluators that will run.
 
     Raises:
-        UserError: With every missing path, the key that names it, what the dataset
-            class says about where to get the data (its attribute `how_to_get`), and
-            the two ways to go on.
+        UserError: With every missing path, the key that names it, where the data comes
+            from if that is known, and the ways to go on.
     """
-    missing, helps = [], {}
+    missing, advice = [], WAYS_ON
     for key in keys:
         for where, node in _with_data(cfg.get(key), key):
             lines = [f'  {where}.{line}' for line in _missing(node)]
             missing += lines
-            if lines and 'type' in node:
-                dataset = find_type(node['type'], cfg.get('default_scope'))
-                helps[getattr(dataset, 'how_to_get', '')] = True
+            if lines and str(node.get('type')).endswith('FLIRDataset'):
+                advice = missing_flir_message(node.get('data_root') or '.')
     if missing:
-        raise UserError(
-            '\n'.join(
-                [
-                    'the data of this config is not there:',
-                    *missing,
-                    *filter(None, helps),
-                ]
-            )
-            + '\nTwo ways to go on: put the data there (or name its folder: '
-            '--cfg-options data_root=FOLDER), or add --demo to run the same config, '
-            'made small, on synthetic images.'
-        )
+        lines = ['the data of this config is not there:', *missing, advice]
+        raise UserError('\n'.join(lines))
 
 
 def _with_data(node: Any, where: str) -> Iterator[tuple[str, dict]]:

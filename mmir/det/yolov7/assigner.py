@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmir.det.yolov7.boxes import cxcywh_to_xyxy, decode, pairwise_iou
@@ -62,7 +63,7 @@ class OTAAssigner:
     2. Cost of a candidate for every box of its image: classification cost plus
        `iou_weight` times `-log IoU`. A box takes its k cheapest candidates, k the sum
        of its `topk` largest IoUs, at least 1; a candidate that several boxes want goes
-       to the cheapest.
+       to the box of the image it is cheapest for.
 
     Source: Ge et al., OTA, CVPR 2021; Ge et al., YOLOX, 2021, section 2.1 (SimOTA).
 
@@ -178,24 +179,25 @@ class OTAAssigner:
         The sum over classes differs between labels in one term only, so the cost of
         (M, 5 + C) rows and (G,) labels is built without an (M, G, C) tensor.
         """
-        score = (rows[:, 5:].sigmoid() * rows[:, 4:5].sigmoid()).sqrt()
-        score = score.clamp(1e-7, 1 - 1e-7)
-        background = -torch.log1p(-score)
-        swap = -torch.log(score) - background
+        log_score = (F.logsigmoid(rows[:, 5:]) + F.logsigmoid(rows[:, 4:5])) / 2
+        background = -torch.log1p(-log_score.exp().clamp(max=1 - 1e-7))
+        swap = -log_score - background
         return background.sum(dim=1, keepdim=True) + swap[:, labels]
 
 
 def _dynamic_k(cost: Tensor, iou: Tensor, topk: int) -> tuple[Tensor, Tensor]:
     """Rows of (M, G) `cost` that some column takes, and the column of each.
 
-    Column g takes its k_g cheapest rows; a row several columns take keeps the
-    cheapest of them.
+    Column g takes its k_g cheapest rows; a row that several columns take goes to the
+    column it is cheapest for, even if that is none of them.
     """
     count = min(topk, len(cost))
     k = iou.topk(count, dim=0).values.sum(dim=0).int().clamp(min=1, max=len(cost))
     cheapest, rows = cost.topk(int(k.max()), dim=0, largest=False)
     within = torch.arange(len(cheapest), device=k.device)[:, None] < k[None]
     wanted = torch.zeros_like(cost, dtype=torch.bool).scatter_(0, rows, within)
-    best = cost.masked_fill(~wanted, torch.inf).argmin(dim=1)
-    taken = wanted.any(dim=1).nonzero().squeeze(1)
+    claims = wanted.sum(dim=1)
+    # a contested row goes to the cheapest column of all, as published
+    best = torch.where(claims > 1, cost.argmin(dim=1), wanted.int().argmax(dim=1))
+    taken = claims.nonzero().squeeze(1)
     return taken, best[taken]

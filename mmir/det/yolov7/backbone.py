@@ -26,7 +26,7 @@ class YOLOv7Backbone(BaseModule):
         init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: Unknown `arch`.
+        ValueError: Unknown `arch`, or no such stage to freeze.
     """
 
     def __init__(
@@ -42,6 +42,11 @@ class YOLOv7Backbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         spec = get_arch(arch)
+        if not -1 <= frozen_stages <= len(spec.stages):
+            raise ValueError(
+                f'frozen_stages={frozen_stages}, choose from -1 (none) to '
+                f'{len(spec.stages)}'
+            )
         self.out_indices = out_indices
         self.frozen_stages = frozen_stages
         conv = ConvFactory(act_cfg or spec.act_cfg, norm_cfg, conv_cfg)

@@ -89,8 +89,7 @@ class YOLOv7Head(BaseDenseHead):
         Returns:
             dict[str, Tensor]: `loss_box`, `loss_obj` and `loss_cls`, scalars.
         """
-        # float32: sums over all cells overflow and underflow in half precision
-        preds = [self._per_anchor(m).float() for m in raw_maps]
+        preds = [self._per_anchor(m) for m in raw_maps]
         targets = _collect(batch_gt_instances, preds[0].device)
         matches = self.assigner.assign(preds, targets, self.anchors, self.strides)
         # zero, but keeps every parameter in the graph when nothing matched
@@ -107,7 +106,7 @@ class YOLOv7Head(BaseDenseHead):
                 goal.index_put_(place, quality.detach().clamp(min=0))
                 if self.num_classes > 1:
                     hot = F.one_hot(targets.labels[mine.gt], self.num_classes)
-                    cls = cls + _bce(rows[:, 5:], hot.float())
+                    cls = cls + _bce(rows[:, 5:], hot.to(rows.dtype))
             obj = obj + _bce(pred[..., 4], goal) * self.obj_balance[level]
         scale = len(raw_maps[0]) * get_world_size()
         return dict(
@@ -171,7 +170,7 @@ class YOLOv7Head(BaseDenseHead):
         """
         boxes, scores = [], []
         for level, raw in enumerate(raw_maps):
-            pred = self._per_anchor(raw).permute(0, 2, 3, 1, 4).float()
+            pred = self._per_anchor(raw).permute(0, 2, 3, 1, 4)
             _, height, width, anchors, _ = pred.shape
             rows = torch.arange(height, device=pred.device)
             columns = torch.arange(width, device=pred.device)
@@ -187,7 +186,9 @@ class YOLOv7Head(BaseDenseHead):
         return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
 
     def _per_anchor(self, raw: Tensor) -> Tensor:
-        """View (N, A * (5 + C), H, W) as (N, A, H, W, 5 + C)."""
+        """View (N, A * (5 + C), H, W) as (N, A, H, W, 5 + C), at least in float32."""
+        # sums over all cells overflow and underflow in half precision
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         n, _, height, width = raw.shape
         anchors = self.head_module.num_anchors
         return raw.view(n, anchors, -1, height, width).permute(0, 1, 3, 4, 2)

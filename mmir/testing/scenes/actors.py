@@ -76,6 +76,84 @@ def _joints(
     return out
 
 
+class _Body:
+    """A person's parts: what is worn where, and how warm that is today."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        weather: Weather,
+        look: Look,
+        where: tuple[float, float],
+        yaw: float,
+        ride: bool,
+    ) -> None:
+        self.joints = _joints(look.height, yaw, rng.uniform(0, 2 * np.pi), ride)
+        self.look, self.where, self.yaw, self.ride = look, where, yaw, ride
+        self.size = look.height if not ride else 1.7
+        self.skin = weather.skin + rng.normal(0, 0.5)
+        self.excess = self.skin - weather.air
+        leak = np.clip(look.leak + rng.normal(0, 0.06, 3), 0.02, 0.9)
+        self.top, self.bottom, self.hair = weather.air + self.excess * leak
+        self.cold = weather.air + rng.normal(0, 0.8)
+        self.parts: list[Part] = []
+
+    def add(
+        self,
+        shape: np.ndarray,
+        colour: tuple[float, float, float],
+        heat: float,
+        grain: float = 0.1,
+    ) -> None:
+        self.parts.append(Part(upright(shape, *self.where), colour, heat, grain))
+
+    def leg(self, k: int) -> None:
+        j, size, look = self.joints, self.size, self.look
+        foot, knee = j[f'foot{k}'], j[f'knee{k}']
+        toe = np.add(foot, (0.04 * np.sin(self.yaw) * size, 0.0))
+        self.add(
+            limb(j['hip'], knee, 0.10 * size, 0.075 * size), look.bottom, self.bottom
+        )
+        self.add(limb(knee, foot, 0.075 * size, 0.05 * size), look.bottom, self.bottom)
+        shoe = limb(foot, toe, 0.05 * size, 0.04 * size)
+        self.add(shoe, look.shoe, self.bottom - 0.3 * self.excess)
+
+    def arm(self, k: int) -> None:
+        j, size, look = self.joints, self.size, self.look
+        elbow, hand = j[f'elbow{k}'], j[f'hand{k}']
+        upper = limb(j[f'sleeve{k}'], elbow, 0.06 * size, 0.05 * size)
+        self.add(upper, look.top, self.top)
+        self.add(limb(elbow, hand, 0.05 * size, 0.04 * size), look.top, self.top)
+        palm = disc(*hand, 0.025 * size, 0.03 * size, 8)
+        self.add(palm, look.skin, self.skin - 2)
+
+    def torso(self) -> None:
+        j, size, look = self.joints, self.size, self.look
+        wide = size * look.build * (0.15 + 0.11 * abs(np.cos(self.yaw)))
+        drop = 0.17 if look.coat and not self.ride else 0.02
+        trunk = limb(j['hip'] - (0, drop * size), j['shoulder'], wide * 0.95, wide)
+        x, y = j['shoulder'] - (0.12 * np.sin(self.yaw) * size, 0.12 * size)
+        shapes = [(trunk, look.top, self.top, 0.16)]
+        if look.carries == 'back':
+            bag = disc(x, y, wide * 0.45, 0.14 * size)
+            shapes.append((bag, look.bag, self.cold, 0.1))
+        # Seen from the front, the backpack is behind the trunk.
+        for shape in shapes if np.cos(self.yaw) > -0.3 else shapes[::-1]:
+            self.add(*shape)
+
+    def head(self) -> None:
+        j, size, look = self.joints, self.size, self.look
+        neck = limb(j['shoulder'], (j['shoulder'] + j['head']) / 2, *(0.07 * size,) * 2)
+        self.add(neck, look.skin, self.skin)
+        x, y = j['head']
+        face = disc(x, y, 0.052 * size, 0.068 * size)
+        self.add(face, look.skin, self.skin + 0.5, 0.05)
+        cover = 0.02 if np.cos(self.yaw) < 0.3 else -0.012  # from behind: all hair
+        x, y = x - 0.02 * np.sin(self.yaw) * size, y + cover * size
+        crown = disc(x, y, 0.05 * size, 0.056 * size)
+        self.add(crown, look.hair, (self.hair + self.skin) / 2 - 1)
+
+
 def person(
     rng: np.random.Generator,
     weather: Weather,
@@ -97,56 +175,17 @@ def person(
     Returns:
         Parts, painted in order.
     """
-    gait = rng.uniform(0, 2 * np.pi)
-    j = _joints(look.height, yaw, gait, ride)
-    size = look.height if not ride else 1.7
-    skin = weather.skin + rng.normal(0, 0.5)
-    excess = skin - weather.air
-    top, bottom, hair = weather.air + excess * np.clip(
-        look.leak + rng.normal(0, 0.06, 3), 0.02, 0.9
-    )
-    cold = weather.air + rng.normal(0, 0.8)
-    wide = size * look.build * (0.15 + 0.11 * abs(np.cos(yaw)))
-    parts: list[Part] = []
-
-    def add(
-        shape: np.ndarray, colour: tuple[float, ...], heat: float, grain: float = 0.1
-    ) -> None:
-        parts.append(Part(upright(shape, *where), colour, heat, grain))
-
-    back = 'back' if look.carries == 'back' else ''
-    for k in (0, 1):  # legs, the far one first
-        foot, knee = j[f'foot{k}'], j[f'knee{k}']
-        add(limb(j['hip'], knee, 0.10 * size, 0.075 * size), look.bottom, bottom)
-        add(limb(knee, foot, 0.075 * size, 0.05 * size), look.bottom, bottom)
-        toe = foot + (0.07 * np.sin(yaw) * size * 0.6, 0.0)
-        add(limb(foot, toe, 0.05 * size, 0.04 * size), look.shoe, bottom - 0.3 * excess)
-    _arm(add, j, 0, size, look, top, skin)
-    low = j['hip'] + (0, -0.17 * size if look.coat and not ride else -0.02 * size)
-    add(limb(low, j['shoulder'], wide * 0.95, wide), look.top, top, 0.16)
-    if back:
-        x = j['shoulder'][0] - 0.12 * np.sin(yaw) * size
-        y = j['shoulder'][1]
-        add(disc(x, y - 0.12 * size, wide * 0.45, 0.14 * size), look.bag, cold)
-    _arm(add, j, 1, size, look, top, skin)
-    neck = (j['shoulder'] + j['head']) / 2
-    add(limb(j['shoulder'], neck, 0.07 * size, 0.07 * size), look.skin, skin)
-    hx, hy = j['head']
-    add(disc(hx, hy, 0.052 * size, 0.068 * size), look.skin, skin + 0.5, 0.05)
-    shift = -0.02 * np.sin(yaw) * size
-    cover = 0.02 if np.cos(yaw) < 0.3 else -0.012  # seen from behind: all hair
-    crown = disc(hx + shift, hy + cover * size, 0.05 * size, 0.056 * size)
-    add(crown, look.hair, (hair + skin) / 2 - 1)
+    body = _Body(rng, weather, look, where, yaw, ride)
+    body.leg(0)
+    body.leg(1)
+    body.arm(0)
+    body.torso()
+    body.arm(1)
+    body.head()
     if look.carries == 'hand' and not ride:
-        x, y = j['hand1']
-        add(box(x - 0.12, y - 0.35, x + 0.12, y), look.bag, cold)
-    return parts
-
-
-def _arm(add, j, k, size, look, top, skin) -> None:  # noqa: ANN001
-    add(limb(j[f'sleeve{k}'], j[f'elbow{k}'], 0.06 * size, 0.05 * size), look.top, top)
-    add(limb(j[f'elbow{k}'], j[f'hand{k}'], 0.05 * size, 0.04 * size), look.top, top)
-    add(disc(*j[f'hand{k}'], 0.025 * size, 0.03 * size, 8), look.skin, skin - 2)
+        x, y = body.joints['hand1']
+        body.add(box(x - 0.12, y - 0.35, x + 0.12, y), look.bag, body.cold)
+    return body.parts
 
 
 def bicycle(

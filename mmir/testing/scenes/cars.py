@@ -9,27 +9,27 @@ from .weather import Weather
 # Profiles from the rear bottom over the roof to the front bottom: s along the length
 # (front at +0.5), y in heights. `glass` are the edges that are rear and front window.
 KINDS = {
-    'sedan': dict(
-        size=(4.5, 1.45, 1.8),
-        profile=[(-.50, .18), (-.50, .58), (-.47, .67), (-.36, .70), (-.22, .98),
+    'sedan': {
+        'size': (4.5, 1.45, 1.8),
+        'profile': [(-.50, .18), (-.50, .58), (-.47, .67), (-.36, .70), (-.22, .98),
                  (.08, 1.0), (.24, .68), (.44, .58), (.50, .45), (.50, .18)],
-        glass=(3, 5),
-        side=[(-.31, .71), (-.20, .93), (.06, .94), (.20, .71)],
-    ),
-    'hatch': dict(
-        size=(3.9, 1.52, 1.72),
-        profile=[(-.50, .18), (-.50, .62), (-.43, .95), (-.30, 1.0), (.08, .99),
+        'glass': (3, 5),
+        'side': [(-.31, .71), (-.20, .93), (.06, .94), (.20, .71)],
+    },
+    'hatch': {
+        'size': (3.9, 1.52, 1.72),
+        'profile': [(-.50, .18), (-.50, .62), (-.43, .95), (-.30, 1.0), (.08, .99),
                  (.26, .66), (.45, .56), (.50, .42), (.50, .18)],
-        glass=(1, 4),
-        side=[(-.42, .67), (-.38, .91), (.05, .93), (.22, .69)],
-    ),
-    'van': dict(
-        size=(4.9, 2.0, 1.9),
-        profile=[(-.50, .15), (-.50, .60), (-.49, .95), (-.45, 1.0), (.26, .98),
+        'glass': (1, 4),
+        'side': [(-.42, .67), (-.38, .91), (.05, .93), (.22, .69)],
+    },
+    'van': {
+        'size': (4.9, 2.0, 1.9),
+        'profile': [(-.50, .15), (-.50, .60), (-.49, .95), (-.45, 1.0), (.26, .98),
                  (.42, .60), (.49, .48), (.50, .15)],
-        glass=(1, 4),
-        side=[(-.08, .60), (-.08, .90), (.24, .90), (.37, .62)],
-    ),
+        'glass': (1, 4),
+        'side': [(-.08, .60), (-.08, .90), (.24, .90), (.37, .62)],
+    },
 }  # fmt: skip
 PAINTS = (
     (0.85, 0.85, 0.85), (0.55, 0.56, 0.58), (0.30, 0.30, 0.31), (0.06, 0.06, 0.07),
@@ -70,16 +70,16 @@ class Car:
         self.night, self.eye = weather.night, eye
         self.air = weather.air
         sky = weather.sky - weather.air
-        self.heat = dict(
-            body=rng.uniform(-1.5, 2.0) + 9 * weather.sun * rng.random() ** 2,
-            hood=rng.uniform(2, 13) if driven else rng.exponential(1.2),
-            grill=rng.uniform(5, 20) if driven else rng.exponential(1.0),
-            wheel=rng.uniform(3, 14) if driven else rng.normal(0, 1.0),
-            exhaust=rng.uniform(6, 30) if driven else 0.0,
-            up=sky * rng.uniform(0.06, 0.22),  # slanted glass mirrors the cold sky
-            side=rng.uniform(-2.5, 1.5),
-            shade=rng.uniform(1, 5) if driven else rng.uniform(-2.0, 0.3),
-        )
+        self.heat = {
+            'body': rng.uniform(-1.5, 2.0) + 9 * weather.sun * rng.random() ** 2,
+            'hood': rng.uniform(2, 13) if driven else rng.exponential(1.2),
+            'grill': rng.uniform(5, 20) if driven else rng.exponential(1.0),
+            'wheel': rng.uniform(3, 14) if driven else rng.normal(0, 1.0),
+            'exhaust': rng.uniform(6, 30) if driven else 0.0,
+            'up': sky * rng.uniform(0.06, 0.22),  # slanted glass mirrors the cold sky
+            'side': rng.uniform(-2.5, 1.5),
+            'shade': rng.uniform(1, 5) if driven else rng.uniform(-2.0, 0.3),
+        }
         self.bumper = cloth_colour(rng) if rng.random() < 0.2 else self.paint
 
     def place(self, s: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -170,7 +170,10 @@ class Car:
     def _wheels(self, t: int) -> list[Part]:
         parts = []
         for s in (-0.31, 0.31):
-            for radius, colour, heat in ((0.33, BLACK, 'wheel'), (0.2, (0.4,) * 3, 'wheel')):
+            for radius, colour, heat in (
+                (0.33, BLACK, 'wheel'),
+                (0.2, (0.4,) * 3, 'wheel'),
+            ):
                 flat = disc(s * self.length, 0.33, radius, radius)
                 points = self.place(*flat.T, t * self.width / 2 * 1.01)
                 parts.append(self._part(points, colour, heat))

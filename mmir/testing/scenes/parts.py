@@ -15,6 +15,7 @@ import numpy as np
 Modality = Literal['rgb', 'ir']
 SUBPIXEL_BITS = 4
 NEAR = 1.0  # m, nothing is projected from nearer than this
+FIRST_OBJECT = 100  # codes from here on are objects, those below are surroundings
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,32 @@ class Air:
     haze: tuple[float, float, float]
     sight: float
 
-    def seen(self, part: Part, modality: Modality) -> tuple[float, ...]:
-        """Values to paint: (b, g, r, grain) or (temperature, grain).
+    def seen(
+        self, parts: Sequence[Part], depths: np.ndarray, modality: Modality
+    ) -> np.ndarray:
+        """Values to paint.
 
-        Grain is -1 for what shines by itself, so that light does not fall on it.
+        Args:
+            parts: N parts.
+            depths: (N,) distances in m.
+            modality: Which values.
+
+        Returns:
+            (N, 4) b, g, r, grain or (N, 2) temperature, grain. Grain is -1 for
+            what shines by itself, so that light does not fall on it.
         """
-        depth = float(np.clip(part.points[..., 2].mean(), NEAR, 400))
+        depths = np.clip(depths, NEAR, 400)[:, None]
         if modality == 'ir':
-            keep = np.exp(-depth / (3 * self.sight))
-            return self.heat + (part.heat - self.heat) * keep, 4 * part.grain
-        keep = np.exp(-depth / self.sight)
-        colour = (h + (c - h) * keep for c, h in zip(part.colour, self.haze))
-        return *colour, -1.0 if part.light else part.grain
+            heat = np.array([(part.heat, 4 * part.grain) for part in parts])
+            keep = np.exp(-depths / (3 * self.sight))
+            heat[:, :1] = self.heat + (heat[:, :1] - self.heat) * keep
+            return heat
+        colour = np.array(
+            [(*part.colour, -1.0 if part.light else part.grain) for part in parts]
+        )
+        haze = np.array(self.haze)
+        colour[:, :3] = haze + (colour[:, :3] - haze) * np.exp(-depths / self.sight)
+        return colour
 
 
 def rasterise(
@@ -149,30 +164,39 @@ def rasterise(
         canvas: (H, W, 4) or (H, W, 2) float32 background, painted over in place.
 
     Returns:
-        The (H, W) int32 map of codes, and for each code the pixels it covered
-        before nearer items were painted.
+        The (H, W) int32 map of codes, and for each object's code the pixels it
+        covered before nearer items were painted.
     """
+    items = sorted(items, key=lambda item: -item.depth)
+    parts = [part for item in items for part in item.parts]
+    counts = np.array([part.points.size // 3 for part in parts])
+    starts = np.cumsum(counts) - counts
+    points = np.concatenate([part.points.reshape(-1, 3) for part in parts])
+    flat = np.clip(camera.project(points), -(1 << 14), 1 << 14)
+    fixed = np.rint(flat * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    low = np.floor(np.minimum.reduceat(flat, starts))
+    high = np.ceil(np.maximum.reduceat(flat, starts)) + 1
+    shown = ((low < camera.size) & (high > 0)).all(1).tolist()
+    depths = np.add.reduceat(points[:, 2], starts) / counts
+    values = air.seen(parts, depths, modality).tolist()
     codes = np.zeros(canvas.shape[:2], np.int32)
     areas: dict[int, int] = {}
-    limit = np.array(camera.size)
-    for item in sorted(items, key=lambda item: -item.depth):
-        box = np.array([limit, (0, 0)])
-        for part in item.parts:
-            points = camera.project(part.points)
-            points = points.reshape(-1, *points.shape[-2:])
-            flat = points.reshape(-1, 2)
-            low, high = np.floor(flat.min(0)), np.ceil(flat.max(0)) + 1
-            if (low >= limit).any() or (high <= 0).any():
-                continue
-            fixed = np.clip(points, -(1 << 14), 1 << 14) * (1 << SUBPIXEL_BITS)
-            contours = list(np.rint(fixed).astype(np.int32))
-            colour = air.seen(part, modality)
-            cv2.fillPoly(canvas, contours, colour, cv2.LINE_8, SUBPIXEL_BITS)
-            cv2.fillPoly(codes, contours, item.code, cv2.LINE_8, SUBPIXEL_BITS)
-            box = np.stack([np.minimum(box[0], low), np.maximum(box[1], high)])
-        (left, top), (right, bottom) = np.clip(box, 0, limit).astype(int)
-        seen = np.count_nonzero(codes[top:bottom, left:right] == item.code)
-        areas[item.code] = areas.get(item.code, 0) + seen
+    k = 0
+    for item in items:
+        first = k
+        for k, part in enumerate(item.parts, first):
+            if shown[k]:
+                end = starts[k] + counts[k]
+                shape = (-1, part.points.shape[-2], 2)
+                contours = list(fixed[starts[k] : end].reshape(shape))
+                cv2.fillPoly(canvas, contours, values[k], cv2.LINE_8, SUBPIXEL_BITS)
+                cv2.fillPoly(codes, contours, item.code, cv2.LINE_8, SUBPIXEL_BITS)
+        k = first + len(item.parts)
+        if item.code >= FIRST_OBJECT:
+            corners = np.stack([low[first:k].min(0), high[first:k].max(0)])
+            (left, top), (right, bottom) = np.clip(corners, 0, camera.size).astype(int)
+            seen = np.count_nonzero(codes[top:bottom, left:right] == item.code)
+            areas[item.code] = seen
     return codes, areas
 
 
@@ -209,9 +233,9 @@ def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float)
 
 
-def limb(start: Sequence[float], end: Sequence[float], w0: float, w1: float) -> (
-    np.ndarray
-):
+def limb(
+    start: Sequence[float], end: Sequence[float], w0: float, w1: float
+) -> np.ndarray:
     """Thick segment with bevelled ends as a (6, 2) polygon, widths in m."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)

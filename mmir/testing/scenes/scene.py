@@ -7,9 +7,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .actors import Look, bicycle, person
+from .actors import Look, bicycle, dog, person
 from .cars import Car
-from .parts import Air, Camera, Item, Lamp, Modality, Part, disc, lying, rasterise
+from .parts import (
+    FIRST_OBJECT,
+    Air,
+    Camera,
+    Item,
+    Lamp,
+    Modality,
+    Part,
+    disc,
+    lying,
+    rasterise,
+)
 from .sensors import (
     automatic_gain,
     light_map,
@@ -22,8 +33,7 @@ from .street import CODE, STUFF, Street, build_street
 from .weather import Weather
 
 CLASSES = ('person', 'bicycle', 'car')
-SEMANTIC = (*STUFF, *CLASSES)
-FIRST = 100  # codes from here on are objects
+SEMANTIC = (*STUFF, *CLASSES, 'dog')
 IDENTITIES = 1000  # people there are
 MIN_SIDE, MIN_AREA, MIN_SEEN = 4, 24, 0.3
 
@@ -33,7 +43,7 @@ class SceneObject:
     """A labelled object.
 
     Args:
-        label: One of `CLASSES`.
+        label: One of `CLASSES`, or 'dog', which the real sets label as well.
         identity: Which person of `IDENTITIES`; -1 for things.
         code: Its value in `Scene.codes`.
         depth: Distance in m.
@@ -92,7 +102,7 @@ class Scene:
     def semantic(self, modality: Modality) -> np.ndarray:
         """(H, W) uint8 map of indices into `SEMANTIC`."""
         codes = self.codes[modality]
-        table = np.arange(max(int(codes.max()) + 1, FIRST))
+        table = np.arange(max(int(codes.max()) + 1, FIRST_OBJECT))
         for thing in self.objects:
             if thing.code < len(table):
                 table[thing.code] = SEMANTIC.index(thing.label)
@@ -108,7 +118,7 @@ class Cast:
         weather: Shared state.
         eye: Height of the cameras in m.
         items: What is drawn.
-        labels: (class, identity) of each, by code - `FIRST`.
+        labels: (class, identity) of each, by code - `FIRST_OBJECT`.
         lamps: Their lights.
     """
 
@@ -121,13 +131,15 @@ class Cast:
 
     def add(self, label: str, parts: list[Part], z: float, identity: int = -1) -> None:
         """Put an object on the street."""
-        self.items.append(Item(z, FIRST + len(self.labels), parts))
+        self.items.append(Item(z, FIRST_OBJECT + len(self.labels), parts))
         self.labels.append((label, identity))
 
     def shade(self, x: float, z: float, rx: float) -> None:
         """Darken the ground below an object."""
         colour = tuple(0.5 * c for c in self.street.road)
-        part = Part(lying(disc(x, z, rx, 0.5 * rx)), colour, self.street.road_heat - 0.4)
+        part = Part(
+            lying(disc(x, z, rx, 0.5 * rx)), colour, self.street.road_heat - 0.4
+        )
         self.items.append(Item(990.0, CODE['road'], [part]))
 
 
@@ -198,11 +210,18 @@ def _bicycles(rng: np.random.Generator, cast: Cast) -> None:
             x, z = x + rng.uniform(0.3, 0.9), z + rng.uniform(-0.5, 0.8)
 
 
+def _dogs(rng: np.random.Generator, cast: Cast) -> None:
+    for _ in range(rng.poisson(0.4)):
+        x = rng.choice([-1, 1]) * (cast.street.half + rng.uniform(0, 2))
+        z = _somewhere(rng, 7, 35)
+        cast.add('dog', dog(rng, cast.weather, (x, z)), z)
+
+
 def _sky(
     rng: np.random.Generator, weather: Weather, camera: Camera
 ) -> dict[Modality, np.ndarray]:
     """Backgrounds (H, W, 4) and (H, W, 2) float32 of the sky."""
-    width, height = camera.size
+    height = camera.size[1]
     rise = (camera.horizon - np.arange(height, dtype=np.float32)) / height
     rise = np.clip(rise * 1.8, 0, 1)[:, None]
     coarse = rng.standard_normal((7, 9), dtype=np.float32)
@@ -300,7 +319,7 @@ def render_scene(
     cameras = _cameras(world, size, baseline)
     street = build_street(street_seed, weather)
     cast = Cast(street, weather, cameras['rgb'].height, [], [], list(street.lamps))
-    for populate in (_cars, _people, _bicycles):
+    for populate in (_cars, _people, _bicycles, _dogs):
         populate(world, cast)
     items = street.items + cast.items
     haze = (0.8, 0.76, 0.72) if not weather.night else (0.25, 0.25, 0.25)
@@ -308,15 +327,19 @@ def render_scene(
     with _one_thread():
         sky = _sky(world, weather, cameras['rgb'])
         seen = {m: rasterise(items, cameras[m], air, m, sky[m]) for m in cameras}
-        ambient = visible.uniform(0.015, 0.1) if weather.night else (
-            visible.uniform(0.5, 1.1)
+        ambient = (
+            visible.uniform(0.015, 0.1)
+            if weather.night
+            else (visible.uniform(0.5, 1.1))
         )
         grain = texture(visible, size[::-1])
         lights = light_map(cameras['rgb'], weather, cast.lamps, ambient)
         radiance = visible_light(sky['rgb'], grain, *lights)
         heat = sky['ir'][..., 0] + sky['ir'][..., 1] * texture(thermal, size[::-1])
         raw = thermal_camera(thermal, heat)
-        picture = automatic_gain(raw, *thermal.uniform((0, 0.01), (0.6, 0.35)))
+        picture = automatic_gain(
+            raw, *thermal.uniform((0, 0.01, 3e-4), (0.6, 0.35, 4e-3))
+        )
         rgb = visible_camera(visible, radiance, weather.night)
         grey = cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY)
         objects = _label(cast, seen, {'rgb': (grey, 0.02), 'ir': (heat, 0.6)})
@@ -336,13 +359,20 @@ def _label(
     objects = []
     for k, (label, identity) in enumerate(cast.labels):
         (box_rgb, rgb), (box_ir, ir) = (
-            _look_at(clean[m][0], *seen[m], FIRST + k, clean[m][1])
+            _look_at(clean[m][0], *seen[m], FIRST_OBJECT + k, clean[m][1])
             for m in ('rgb', 'ir')
         )
         if box_rgb or box_ir:
             objects.append(
                 SceneObject(
-                    label, identity, FIRST + k, depth[FIRST + k], box_rgb, box_ir, rgb, ir
+                    label,
+                    identity,
+                    FIRST_OBJECT + k,
+                    depth[FIRST_OBJECT + k],
+                    box_rgb,
+                    box_ir,
+                    rgb,
+                    ir,
                 )
             )
     return tuple(sorted(objects, key=lambda thing: thing.depth))

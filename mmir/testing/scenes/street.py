@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .actors import cloth_colour, dog
+from .actors import cloth_colour
 from .parts import Item, Lamp, Part, blob, box, disc, limb, lying, upright
 from .weather import Weather
 
@@ -174,7 +174,11 @@ def _windows(
     states = (
         ((0.16, 0.14, 0.12), heat + mirror, False),
         ((0.25, 0.24, 0.22), heat + rng.uniform(1, 9), False),
-        (WARM_LIGHT if weather.night else (0.3, 0.3, 0.3), heat + mirror / 2 + rng.uniform(0, 3), weather.night),
+        (
+            WARM_LIGHT if weather.night else (0.3, 0.3, 0.3),
+            heat + mirror / 2 + rng.uniform(0, 3),
+            weather.night,
+        ),
     )
     state = rng.choice(3, len(points), p=[0.6, 0.2, 0.2])
     return [
@@ -244,25 +248,24 @@ def _clutter(
         z = np.exp(rng.uniform(np.log(7), np.log(75)))
         heat = weather.air + rng.choice([rng.normal(0, 1.2), rng.uniform(2, 14)])
         colour = cloth_colour(rng)
-        kind = rng.integers(6)
-        if kind == 0:
-            parts = dog(rng, weather, (x, z))
-        elif kind == 1:  # bollard or post, upright like a person
+        kind = rng.integers(5)
+        if kind == 0:  # bollard or post, upright like a person
             shape = limb((0, 0), (0, rng.uniform(0.8, 1.9)), 0.28, 0.24)
             parts = [Part(upright(shape, x, z), colour, heat, 0.1)]
-        elif kind == 2:  # vending machine, cabinet, bin
+        elif kind == 1:  # vending machine, cabinet, bin
             shape = box(-0.45, 0, 0.45, rng.uniform(0.9, 1.9))
             parts = [Part(upright(shape, x, z), colour, heat, 0.12)]
             vent = box(-0.3, 0.2, 0.3, 0.5)
             parts.append(Part(upright(vent, x, z), (0.1,) * 3, heat + 3))
-        elif kind == 3:  # a poster: a person in colour only
+        elif kind == 2:  # a poster: a person in colour only
             shapes = [box(-0.7, 0.3, 0.7, 2.1), disc(0, 1.7, 0.13, 0.16),
                       limb((0, 1.5), (0, 0.5), 0.45, 0.35)]  # fmt: skip
             tones = [(0.8, 0.8, 0.78), (0.4, 0.5, 0.7), colour]
             parts = [
-                Part(upright(s, x, z), c, heat, 0.05) for s, c in zip(shapes, tones)
+                Part(upright(s, x, z), c, heat, 0.05)
+                for s, c in zip(shapes, tones, strict=True)
             ]
-        elif kind == 4:  # a heater's outlet or warm figure-like stain: heat only
+        elif kind == 3:  # a heater's outlet or warm figure-like stain: heat only
             shapes = [limb((0, 0.3), (0, 1.4), 0.4, 0.3), disc(0, 1.6, 0.16, 0.18)]
             wall = cloth_colour(rng)
             parts = [Part(upright(box(-0.8, 0, 0.8, 2.3), x, z), wall, heat, 0.08)]
@@ -284,8 +287,10 @@ def _end(rng: np.random.Generator, weather: Weather, street: Street) -> None:
         heat = weather.air + rng.uniform(-2, 1.5)
         tone = rng.uniform(0.6, 1.3)
         base = (0.10, 0.22, 0.15) if leafy else (0.4, 0.4, 0.42)
-        shape = blob(rng, x, tall * 0.4, 7, tall * 0.6) if leafy else box(
-            x - 6, 0, x + 6, tall
+        shape = (
+            blob(rng, x, tall * 0.4, 7, tall * 0.6)
+            if leafy
+            else box(x - 6, 0, x + 6, tall)
         )
         part = Part(
             upright(shape, 0, FAR), tuple(np.clip(tone * np.array(base), 0, 1)), heat,

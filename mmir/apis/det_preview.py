@@ -1,0 +1,61 @@
+"""Detections of a trained detector on images of its test set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from mmir.visualization import Panel
+
+
+def detection_panels(
+    config: Config, checkpoint: str | Path, indices: Sequence[int], title: str
+) -> list[list[Panel]]:
+    """Predict on some test images.
+
+    Args:
+        config (Config): Config of a detector of mmdet.
+        checkpoint (str | Path): Its weights.
+        indices (Sequence[int]): Images of the test set.
+        title (str): Names the model above its detections.
+
+    Returns:
+        list[list[Panel]]: Ground truth and detections of every image.
+    """
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+    from mmir.utils.checkpoint import load_checkpoint
+
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    model = MODELS.build(config.model).eval()
+    state = load_checkpoint(checkpoint)
+    model.load_state_dict(state.get('state_dict', state))
+    rows = []
+    for index in indices:
+        batch = pseudo_collate([dataset[index]])
+        with torch.inference_mode():
+            sample = model.test_step(batch)[0]
+        info = dataset.get_data_info(index)
+        image = _read(info['img_path'])
+        truth = np.array([i['bbox'] for i in info['instances']]).reshape(-1, 4)
+        labels = np.array([i['bbox_label'] for i in info['instances']], dtype=int)
+        found = sample.pred_instances.cpu().numpy()
+        rows.append(
+            [
+                Panel(image, truth, labels, title=f'ground truth, {Path(info["img_path"]).name}'),
+                Panel(image, found.bboxes, found.labels, found.scores, title=title),
+            ]
+        )
+    return rows
+
+
+def _read(path: str) -> np.ndarray:
+    """Read an image for display: RGB order, 8 bits."""
+    import cv2
+
+    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

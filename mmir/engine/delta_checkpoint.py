@@ -1,0 +1,42 @@
+"""Write the delta of an adaptation stage beside its checkpoints."""
+
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmir.layers import save_delta
+from mmir.layers.freeze import in_stage
+
+
+@HOOKS.register_module()
+class DeltaCheckpointHook(Hook):
+    """Write `<work_dir>/delta.pth` whenever a checkpoint is written.
+
+    The file holds what the stage changed and nothing else (`mmir.layers.save_delta`);
+    with an `EMAHook` of higher priority, the averaged weights. Models that are in no
+    stage are left alone, so that configs of all stages may share this hook.
+
+    Args:
+        filename (str): Name of the file in the work dir.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, filename: str = 'delta.pth') -> None:
+        self.filename = filename
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write the delta of the weights about to be saved (rank 0 calls this).
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): Its checkpoint, after the hooks of higher priority.
+        """
+        if not in_stage(runner.model):
+            return
+        path = Path(runner.work_dir) / self.filename
+        size = save_delta(runner.model, path, checkpoint['state_dict'])
+        print_log(f'{path}: delta of {size / 2**20:.2f} MiB', logger='current')

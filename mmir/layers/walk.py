@@ -1,0 +1,69 @@
+"""Finding and replacing modules of a model by type and name."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from torch import nn
+
+HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
+"""Regular expression that finds the heads of the hosts' models by name."""
+
+Kind = TypeVar('Kind', bound=nn.Module)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of elements of all parameters, each counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def names_of(
+    model: nn.Module, kind: type[Kind] | tuple[type[Kind], ...]
+) -> Iterator[tuple[Kind, list[str]]]:
+    """Yield the modules of a class, in order, each with all of its names."""
+    names: dict[Kind, list[str]] = defaultdict(list)
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, kind):
+            names[module].append(name)
+    yield from names.items()
+
+
+def replace_(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
+    """Put `new[module]` wherever `module` is a child; shared ones stay shared."""
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child in new:
+                parent._modules[name] = new[child]
+
+
+class NameFilter:
+    """Selects module names by regular expressions.
+
+    Args:
+        include: Expressions of which one must be found in the name; None for all.
+        exclude: Expressions of which none may be found; None for `HEADS`.
+
+    Raises:
+        TypeError: If one is a string where a list of strings is meant.
+    """
+
+    def __init__(
+        self, include: Sequence[str] | None, exclude: Sequence[str] | None
+    ) -> None:
+        self.include = include
+        self.exclude = (HEADS,) if exclude is None else exclude
+        for patterns in (self.include, self.exclude):
+            if isinstance(patterns, str):
+                raise TypeError(f'give a list of expressions, not {patterns!r}')
+
+    def reason(self, names: Sequence[str]) -> str | None:
+        """Why a module with these names is not selected, None if it is."""
+        for pattern in self.exclude:
+            if any(re.search(pattern, name) for name in names):
+                return f'excluded by {pattern!r}'
+        if self.include is not None and not any(
+            re.search(pattern, name) for pattern in self.include for name in names
+        ):
+            return 'matched by no include expression'
+        return None

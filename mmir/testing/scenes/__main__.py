@@ -1,0 +1,42 @@
+"""Render street scenes into a folder: `python -m mmir.testing.scenes OUT`."""
+
+import argparse
+
+from .disk import write_drones, write_flir
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and write.
+
+    Args:
+        arguments: Taken from the command line when None.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m mmir.testing.scenes',
+        description='Render synthetic RGB and thermal pictures with labels.',
+    )
+    parser.add_argument('out', help='folder to make')
+    parser.add_argument('--train', type=int, default=60, help='number for training')
+    parser.add_argument('--val', type=int, default=30, help='number for validation')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'))
+    parser.add_argument(
+        '--drones', choices=('rgb', 'ir'), help='flying targets instead of streets'
+    )
+    args = parser.parse_args(arguments)
+    size = tuple(args.size) if args.size else None
+    try:
+        if args.drones:
+            out = write_drones(
+                args.out, args.drones, args.train, args.val, args.seed, size
+            )
+        else:
+            size = size or (640, 512)
+            out = write_flir(args.out, args.train, args.val, args.seed, size)
+    except OSError as error:
+        parser.exit(1, f'{error}\n')
+    print(f'{out}: {args.train} + {args.val} synthetic scenes')
+
+
+if __name__ == '__main__':
+    main()

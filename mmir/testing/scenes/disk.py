@@ -1,0 +1,303 @@
+"""Write scenes in the layouts of the real sets."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from .drones import DRONE_SIZES, TARGETS, render_flight
+from .parts import Modality
+from .scene import Scene, SceneObject, render_scene
+
+MARKER = 'synthetic_scenes.json'
+VERSION = 1  # raise it when the same seed gives other pictures
+_NAMES = (
+    'person bicycle car motorcycle airplane bus train truck boat traffic_light '
+    'fire_hydrant stop_sign parking_meter bench bird cat dog horse sheep cow elephant '
+    'bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis snowboard '
+    'sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket '
+    'bottle wine_glass cup fork knife spoon bowl banana apple sandwich orange broccoli '
+    'carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet '
+    'tv laptop mouse remote keyboard cell_phone microwave oven toaster sink '
+    'refrigerator book clock vase scissors teddy_bear hair_drier toothbrush'
+)
+# Contiguous ids from 1, as in FLIR ADAS v1.3: dog is 17.
+CATEGORY_ID = {name: k for k, name in enumerate(_NAMES.split(), 1)}
+
+
+def write_flir(
+    root: str | os.PathLike[str],
+    train: int = 60,
+    val: int = 30,
+    seed: int = 0,
+    size: tuple[int, int] = (640, 512),
+    night: bool | None = None,
+    sixteen_bit: bool = True,
+    progress: bool = True,
+) -> Path:
+    """Write street scenes in the layout of FLIR ADAS v1.3.
+
+    `{train,val}/{thermal_8_bit/*.jpeg,thermal_16_bit/*.tiff,RGB/*.jpg}`, with
+    `thermal_annotations.json` (what stands out in the thermal picture) and
+    `rgb_annotations.json` (what stands out in the visible one) in each split. Image
+    ids count from 0 in each split, annotation ids from 1; file numbers run on from
+    `train` to `val`. The i-th scene of a split does not depend on the counts.
+
+    Args:
+        root: Folder to make. One that already holds the same scenes is kept as it is.
+        train: Number of pairs for training.
+        val: Number of pairs for validation.
+        seed: Everything random follows from it.
+        size: Width and height in px.
+        night: Only night (True), only day (False), or both (None).
+        sixteen_bit: Write the raw counts as well.
+        progress: Show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: The folder holds other things, or other scenes.
+    """
+    marks = {
+        'layout': 'flir', 'train': train, 'val': val, 'seed': seed, 'size': size,
+        'night': night, 'sixteen_bit': sixteen_bit,
+    }  # fmt: skip
+
+    def fill(folder: Path) -> None:
+        with tqdm(
+            total=train + val, desc='rendering street scenes', disable=not progress
+        ) as bar:
+            for part, (split, count) in enumerate((('train', train), ('val', val))):
+                scenes = (
+                    render_scene((seed, part, k), size, night) for k in range(count)
+                )
+                first = 1 + part * train
+                _flir_split(folder / split, _ticking(scenes, bar), first, sixteen_bit)
+
+    return _write_once(Path(root), marks, fill)
+
+
+def write_drones(
+    root: str | os.PathLike[str],
+    modality: Modality = 'rgb',
+    train: int = 60,
+    test: int = 30,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write flying targets as COCO: `images/`, `train.json` and `test.json`.
+
+    Args:
+        root: Folder to make. One that already holds the same pictures is kept.
+        modality: 'rgb' or 'ir'.
+        train: Number of pictures for training.
+        test: Number of pictures for testing.
+        seed: Everything random follows from it.
+        size: Width and height in px; (640, 512) in RGB, (320, 256) in infrared when
+            None.
+        progress: Show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: The folder holds other things, or other pictures.
+        ValueError: Unknown modality.
+    """
+    if modality not in DRONE_SIZES:
+        raise ValueError(f"modality must be 'rgb' or 'ir', not {modality!r}")
+    size = size or DRONE_SIZES[modality]
+    marks = {
+        'layout': 'drones',
+        'modality': modality,
+        'train': train,
+        'test': test,
+        'seed': seed,
+        'size': size,
+    }
+
+    def fill(folder: Path) -> None:
+        with tqdm(
+            total=train + test, desc='rendering flying targets', disable=not progress
+        ) as bar:
+            for part, (split, count) in enumerate((('train', train), ('test', test))):
+                seeds = [(seed, 2 + 2 * (modality == 'ir') + part, k)
+                         for k in range(count)]  # fmt: skip
+                _drone_split(
+                    folder, split, modality, size, _ticking(seeds, bar), part * train
+                )
+
+    return _write_once(Path(root), marks, fill)
+
+
+def _ticking(things: Iterable[Any], bar: tqdm) -> Iterable[Any]:
+    for thing in things:
+        yield thing
+        bar.update()
+
+
+def _write_once(
+    root: Path, marks: dict[str, Any], fill: Callable[[Path], None]
+) -> Path:
+    """Fill a hidden folder beside `root`, then rename it: all or nothing."""
+    marks = json.loads(json.dumps(dict(marks, version=VERSION)))
+    if _holds(root, marks):
+        return root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = root.parent / f'.{root.name}.{os.getpid()}.partial'
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        fill(partial)
+        files = sum(path.is_file() for path in partial.rglob('*'))
+        _write_json(partial / MARKER, dict(marks, files=files))
+        try:
+            os.replace(partial, root)
+        except OSError:
+            if not _holds(root, marks):  # else another process was first
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def _holds(root: Path, marks: dict[str, Any]) -> bool:
+    """Whether `root` holds these very scenes; False when there is nothing yet."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    marker = root / MARKER
+    if not marker.is_file():
+        raise FileExistsError(
+            f'{root} exists and was not written by mmir.testing.scenes; nothing in it '
+            'was changed. Choose another folder.'
+        )
+    found = json.loads(marker.read_text(encoding='utf-8'))
+    files = sum(path.is_file() for path in root.rglob('*')) - 1
+    if files < found.pop('files', 0):
+        raise FileExistsError(
+            f'{root}: files of these synthetic scenes are missing. Delete the folder '
+            'to render them again.'
+        )
+    if found != marks:
+        differ = sorted(k for k in marks | found if marks.get(k) != found.get(k))
+        raise FileExistsError(
+            f'{root} holds synthetic scenes made with other parameters '
+            f'({", ".join(differ)}). Delete it or choose another folder.'
+        )
+    return True
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix != '.tiff' else []
+    if not cv2.imwrite(str(path), image, quality):
+        raise OSError(f'could not write the image {path}')
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content), encoding='utf-8')
+
+
+def _flir_split(
+    folder: Path, scenes: Iterable[Scene], first: int, sixteen_bit: bool
+) -> None:
+    folder.mkdir(parents=True)
+    tables: dict[Modality, tuple[list[dict], list[dict]]] = {
+        'ir': ([], []), 'rgb': ([], [])
+    }  # fmt: skip
+    for k, scene in enumerate(scenes):
+        name = f'FLIR_{first + k:05d}'
+        files = {'ir': f'thermal_8_bit/{name}.jpeg', 'rgb': f'RGB/{name}.jpg'}
+        _write_image(folder / files['ir'], scene.thermal8)
+        _write_image(folder / files['rgb'], scene.rgb)
+        if sixteen_bit:
+            _write_image(folder / f'thermal_16_bit/{name}.tiff', scene.thermal16)
+        for modality, (images, annotations) in tables.items():
+            images.append(_image_row(k, files[modality], scene, modality))
+            for thing in scene.objects:
+                if thing.box(modality) and thing.visible(modality):
+                    row = _object_row(len(annotations) + 1, k, thing, modality)
+                    annotations.append(row)
+    for modality, stem in (('ir', 'thermal'), ('rgb', 'rgb')):
+        images, annotations = tables[modality]
+        categories = [
+            {'id': k, 'name': name, 'supercategory': 'unknown'}
+            for name, k in CATEGORY_ID.items()
+        ]
+        _write_json(
+            folder / f'{stem}_annotations.json',
+            {
+                'info': {'description': 'synthetic scenes, layout of FLIR ADAS v1.3'},
+                'images': images, 'annotations': annotations, 'categories': categories,
+            },
+        )  # fmt: skip
+
+
+def _image_row(
+    number: int, file_name: str, scene: Scene, modality: Modality
+) -> dict[str, Any]:
+    height, width = scene.thermal8.shape
+    extra = {'night': scene.night, 'camera': scene.cameras[modality]}
+    return {
+        'id': number,
+        'file_name': file_name,
+        'width': width,
+        'height': height,
+        'extra_info': extra,
+    }
+
+
+def _object_row(
+    number: int, image: int, thing: SceneObject, modality: Modality
+) -> dict[str, Any]:
+    x, y, w, h = map(float, thing.box(modality))
+    return {
+        'id': number, 'image_id': image, 'category_id': CATEGORY_ID[thing.label],
+        'bbox': [x, y, w, h], 'area': w * h, 'iscrowd': 0, 'segmentation': [],
+        'extra_info': {'identity': thing.identity},
+    }  # fmt: skip
+
+
+def _drone_split(
+    folder: Path,
+    split: str,
+    modality: Modality,
+    size: tuple[int, int],
+    seeds: Iterable[tuple[int, ...]],
+    offset: int,
+) -> None:
+    images, annotations = [], []
+    prefix = 'V' if modality == 'rgb' else 'IR'
+    for number, seed in enumerate(seeds, offset + 1):
+        flight = render_flight(seed, modality, size)
+        video = f'{prefix}_{(*flight.labels, "EMPTY")[0].upper()}_{number:05d}'
+        name = f'{video}_0001.jpg'
+        _write_image(folder / 'images' / name, flight.image)
+        images.append(
+            {'id': number, 'file_name': name, 'width': size[0], 'height': size[1],
+             'video': video, 'frame': 1}
+        )  # fmt: skip
+        for label, (x, y, w, h) in zip(
+            flight.labels, flight.boxes.tolist(), strict=True
+        ):
+            annotations.append(
+                {'id': len(annotations) + 1, 'image_id': number,
+                 'category_id': TARGETS.index(label) + 1, 'iscrowd': 0,
+                 'bbox': [float(v) for v in (x, y, w, h)], 'area': float(w * h)}
+            )  # fmt: skip
+    _write_json(
+        folder / f'{split}.json',
+        {
+            'info': {'description': f'synthetic {modality} pictures of flying targets'},
+            'images': images, 'annotations': annotations,
+            'categories': [{'id': k, 'name': n} for k, n in enumerate(TARGETS, 1)],
+        },
+    )  # fmt: skip

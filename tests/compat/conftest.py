@@ -1,0 +1,5 @@
+"""The shims are on before any test module imports `mmcv.ops`."""
+
+from mmir import compat
+
+compat.activate()

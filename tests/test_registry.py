@@ -1,0 +1,245 @@
+"""Every public type is found from every scope; what is missing says what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine import registry as root
+from mmengine.registry import DefaultScope, Registry
+
+import mmir
+from mmir import registry
+
+ROOT = Path(__file__).parents[1]
+SCOPES = ('mmengine', 'mmdet', 'mmseg', 'mmpretrain')
+ROOTS = {
+    name: value
+    for name, value in vars(root).items()
+    if isinstance(value, Registry) and value.parent is None
+}
+BOUND = [
+    (part, kind, name)
+    for part, row in registry.PARTS.items()
+    for kind, names in row.names.items()
+    for name in names
+    if kind
+]
+
+# Hides modules, as if they were not installed (or, with a message, broken).
+HIDE = """
+import sys
+class Hide:
+    def __init__(self, module, error=None):
+        self.module, self.error = module, error
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] != self.module:
+            return None
+        if self.error is None:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+        raise self.error
+"""
+
+
+def python(code: str, **kwargs) -> subprocess.CompletedProcess:
+    """Run code in a fresh interpreter that finds the checkout."""
+    return subprocess.run(
+        [sys.executable, '-W', 'error::UserWarning:mmir', '-c', HIDE + code],
+        capture_output=True,
+        text=True,
+        cwd=kwargs.get('cwd', ROOT),
+        timeout=300,
+    )
+
+
+def host_free_names() -> list[tuple[str, str]]:
+    """List (registry, name) of what mmir registers in mmengine's root registries."""
+    return [
+        (kind, name)
+        for kind, value in ROOTS.items()
+        for name, found in value.module_dict.items()
+        if found.__module__.startswith('mmir.')
+    ]
+
+
+@pytest.fixture
+def scope(request):
+    with DefaultScope.overwrite_default_scope(request.param):
+        yield request.param
+
+
+@pytest.mark.parametrize('scope', SCOPES, indirect=True)
+def test_public_types_resolve_in_the_scope_of_every_host(scope):
+    for part, kind, name in BOUND:
+        above = next(r for r in ROOTS.values() if r.name == kind)
+        with above.switch_scope_and_registry(None) as current:
+            found = current.get(f'mmir.{name}')
+        assert found is getattr(sys.modules[f'mmir.{part}'], name)
+    names = host_free_names()
+    assert len(names) >= 4
+    for kind, name in names:
+        with ROOTS[kind].switch_scope_and_registry(None) as current:
+            prefixed, plain = current.get(f'mmir.{name}'), current.get(name)
+        assert prefixed is plain is ROOTS[kind].module_dict[name]
+
+
+@pytest.mark.parametrize('scope', SCOPES, indirect=True)
+def test_a_layer_builds_in_the_scope_of_every_host(scope):
+    cfg = {'in_channels': 4, 'out_channels': 6, 'kernel_size': 3, 'rank': 2}
+    for name in ('TensorFactConv', 'mmir.TensorFactConv'):
+        layer = root.MODELS.build({'type': name, **cfg})
+        assert type(layer) is mmir.layers.TensorFactConv
+
+
+@pytest.mark.parametrize('part', registry.PARTS)
+def test_name_table_lists_what_the_part_exports(part):
+    __import__(f'mmir.{part}')
+    module = sys.modules[f'mmir.{part}']
+    assert registry.PARTS[part].error is None, registry.PARTS[part].error
+    assert sorted(module.__all__) == registry.PARTS[part].public
+
+
+@pytest.mark.parametrize('part', registry.PARTS)
+def test_host_bound_types_are_registered_in_the_child_only(part):
+    __import__(f'mmir.{part}')
+    for name, above in ROOTS.items():
+        child = getattr(registry, name)
+        assert (child.scope, child.parent) == ('mmir', above)
+        listed = registry.PARTS[part].names.get(above.name, ())
+        own = [n for n, c in child.module_dict.items() if _from(c, part)]
+        assert sorted(own) == sorted(listed)
+
+
+def _from(found, part: str) -> bool:
+    return found.__module__.startswith(f'mmir.{part}')
+
+
+def test_import_loads_no_host_and_prints_nothing():
+    result = python(
+        'import mmir\n'
+        'loaded = {"mmdet", "mmseg", "mmpretrain"} & set(sys.modules)\n'
+        'assert not loaded, loaded\n'
+        'assert mmir.INACTIVE == {}, mmir.INACTIVE\n'
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, '', '')
+
+
+def test_absent_host_raises_the_install_line():
+    result = python(
+        'sys.meta_path.insert(0, Hide("mmdet"))\n'
+        'import mmir\n'
+        'from mmengine.registry import MODELS, DATASETS\n'
+        'print(MODELS.build(dict(type="mmir.TensorFactConv", in_channels=3,\n'
+        '      out_channels=8, kernel_size=3, rank=1)).out_channels)\n'
+        'for kind, name in ((MODELS, "YOLOv7"), (DATASETS, "FLIRDataset")):\n'
+        '    for attempt in range(2):\n'
+        '        try:\n'
+        '            kind.build(dict(type=f"mmir.{name}", depth=3))\n'
+        '        except ImportError as error:\n'
+        '            print(error, "|", type(error.__cause__).__name__)\n'
+        'from mmir.det import OTAAssigner\n'
+        'print(OTAAssigner.__doc__)\n'
+    )
+    lines = result.stdout.splitlines()
+    message = 'mmir.det needs mmdetection, which is not installed: '
+    message += '`pip install "openmmir[det]"` | ModuleNotFoundError'
+    assert lines[0] == '8', result.stderr
+    assert lines[1] == lines[2] == f'YOLOv7: {message}'
+    assert lines[3] == lines[4] == f'FLIRDataset: {message}'
+    assert 'OTAAssigner' in lines[5]
+
+
+def test_broken_host_keeps_its_error():
+    result = python(
+        'import mmir\n'
+        'sys.meta_path.insert(0, Hide("mmdet", AssertionError("MMCV==9 is used")))\n'
+        'import importlib.util, types\n'
+        'found = importlib.util.find_spec\n'
+        'importlib.util.find_spec = lambda name, *a: (\n'
+        '    types.SimpleNamespace() if name == "mmdet" else found(name, *a))\n'
+        'from mmengine.registry import MODELS\n'
+        'try:\n'
+        '    MODELS.build(dict(type="mmir.YOLOv7Head"))\n'
+        'except ImportError as error:\n'
+        '    print(repr(error.__cause__))\n'
+        '    print(error)\n'
+    )
+    cause, message = result.stdout.splitlines()
+    assert cause == "AssertionError('MMCV==9 is used')"
+    assert 'mmdet is installed but' in message
+    assert 'AssertionError: MMCV==9 is used' in message
+
+
+def test_missing_mmengine_says_what_to_install():
+    result = python('sys.meta_path.insert(0, Hide("mmengine"))\nimport mmir\n')
+    assert result.returncode == 1
+    assert 'openmmir[onedl]' in result.stderr.splitlines()[-1]
+
+
+def test_broken_core_part_warns_and_leaves_the_rest():
+    result = python(
+        'import warnings; warnings.simplefilter("default")\n'
+        'sys.meta_path.insert(0, Hide("cv2"))\n'
+        'import mmir\n'
+        'assert mmir.__version__\n'
+        'print(sorted(mmir.INACTIVE))\n'
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'transforms' in result.stdout
+    assert "mmir.transforms is off: ModuleNotFoundError: No module named 'cv2'" in (
+        result.stderr
+    )
+
+
+def test_failed_part_replaces_half_registered_types(monkeypatch):
+    part = registry.Part('no_such_host', 'nothing', {'hook': ('A', 'B'), '': ('C',)})
+    monkeypatch.setitem(registry.PARTS, 'toy', part)
+    monkeypatch.setattr(registry.HOOKS, '_module_dict', {'A': dict})
+    names = registry.fail_part('toy', OSError('cut'))
+    assert sorted(names) == part.public == ['A', 'B', 'C']
+    assert registry.HOOKS.module_dict == {'A': names['A'], 'B': names['B']}
+    with pytest.raises(ImportError, match=r'C: mmir.toy needs nothing, which is not'):
+        names['C']()
+
+
+@pytest.mark.parametrize('scope', ['mmir'], indirect=True)
+def test_names_of_a_loaded_host_are_found_in_scope_mmir(scope):
+    from mmdet.models import DetDataPreprocessor
+
+    assert registry.MODELS.get('DetDataPreprocessor') is DetDataPreprocessor
+    built = root.MODELS.build({'type': 'DetDataPreprocessor', '_scope_': 'mmir'})
+    assert type(built) is DetDataPreprocessor
+    assert registry.MODELS.get('NoSuchThing') is None
+
+
+def test_scope_prefix_does_not_reach_into_hosts():
+    import mmdet.models  # noqa: F401
+
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert root.MODELS.get('mmir.DetDataPreprocessor') is None
+
+
+@pytest.mark.parametrize('scope', ['mmir'], indirect=True)
+def test_ambiguous_names_in_scope_mmir_are_refused(scope, monkeypatch):
+    import mmdet.models  # noqa: F401
+    import mmseg.models  # noqa: F401
+
+    part = registry.Part('mmseg', 'mmsegmentation', {})
+    monkeypatch.setitem(registry.PARTS, 'seg', part)
+    with pytest.raises(KeyError, match=r'mmdet.FPN.*mmseg.FPN'):
+        registry.MODELS.get('FPN')
+
+
+def test_register_all_modules_logs_what_is_off(monkeypatch):
+    import logging
+
+    from mmir.utils import setup
+
+    said = []
+    monkeypatch.setattr(setup, 'print_log', lambda *args: said.append(args))
+    monkeypatch.setitem(mmir.INACTIVE, 'engine', OSError('gone'))
+    monkeypatch.setattr(registry.PARTS['det'], 'error', OSError('no ops'))
+    setup.register_all_modules()
+    assert [level for _, _, level in said] == [logging.WARNING] * 2
+    assert said[0][0] == 'mmir.engine is off: gone'
+    assert 'no ops' in said[1][0]
