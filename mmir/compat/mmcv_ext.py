@@ -69,7 +69,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
     if name.startswith('_'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
-    def missing(*args: object, **kwargs: object) -> None:
+    def _missing(*args: object, **kwargs: object) -> None:
         raise NotImplementedError(
             f"The operator '{name}' of mmcv.ops exists only in compiled form, and this "
             'mmcv was installed without compiled operators. Install one that has them, '
@@ -79,5 +79,5 @@ def __getattr__(name: str) -> Callable[..., Any]:
             'install mmcv`). mmir then uses it by itself.'
         )
 
-    missing.__name__ = missing.__qualname__ = name
-    return missing
+    _missing.__name__ = _missing.__qualname__ = name
+    return _missing

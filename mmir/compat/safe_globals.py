@@ -43,12 +43,12 @@ def _under_name(function: Callable[..., Any], path: str) -> Callable[..., Any]:
     the list makes every load fail.
     """
 
-    def call(*args: object) -> Any:
+    def _call(*args: object) -> Any:
         return function(*args)
 
-    call.__module__, _, call.__name__ = path.rpartition('.')
-    call.__qualname__ = call.__name__
-    return call
+    _call.__module__, _, _call.__name__ = path.rpartition('.')
+    _call.__qualname__ = _call.__name__
+    return _call
 
 
 def _allowed() -> list[Callable[..., Any]]:

@@ -60,7 +60,7 @@ def factorize_(
     """Replace the convolutions of a model by `TensorFactConv`, in place.
 
     A plain `nn.Conv2d` with a kernel larger than 1x1 is replaced if its factors are
-    smaller than its kernel, r(TS + DD) < TSDD, which leaves depthwise ones dense.
+    smaller than its kernel, r(TS + DD) < TSDD, and it is not depthwise.
     A convolution used at several places stays one.
 
     Args:
@@ -69,7 +69,7 @@ def factorize_(
         split: See `TensorFactConv`.
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found; None excludes heads, see `walk.HEADS`.
-        skip_growing: Leave layers dense that would not get smaller.
+        skip_growing: Leave layers dense that would not get smaller, or are depthwise.
         factorise_stem: Whether the first convolution of the model may be replaced.
         **options: `mode`, `sigma`, `two_conv_max_rank` and `reconstruct_fp32` of
             `TensorFactConv`.
@@ -118,6 +118,8 @@ def _why_dense(
         return f'{type(conv).__name__} is no plain nn.Conv2d'
     if full_rank(shape, cut) == 1:
         return 'kernel too small to factorise (full rank 1)'
+    if skip_growing and shape[1] == 1 < conv.groups:
+        return 'depthwise, there is little to save (skip_growing)'
     if skip_growing and factor_count(rank, shape, cut) >= conv.weight.numel():
         return f'would grow at rank {rank} (skip_growing)'
     return None

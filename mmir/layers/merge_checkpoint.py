@@ -27,7 +27,9 @@ def merge_state_dict(
     for key, value in state_dict.items():
         prefix, _, name = key.rpartition('.')
         layer = prefix.partition('.deltas.')[0]
-        if name not in ('A', 'B') or not {f'{layer}.A', f'{layer}.B'} <= set(state_dict):
+        if name not in ('A', 'B') or not {f'{layer}.A', f'{layer}.B'} <= set(
+            state_dict
+        ):
             merged[key] = value
         elif name == 'A' and prefix == layer:
             merged[f'{layer}.weight'] = fold(_factors(state_dict, layer)).detach()

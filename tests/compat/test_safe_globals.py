@@ -64,11 +64,12 @@ def test_numpy_numbers_round_trip(dtype):
     assert loaded['scalar'] == array[1, 2]
 
 
-@pytest.mark.skipif(np.__version__ < '2', reason='writes the old name itself')
-def test_files_of_numpy_1():
+def test_files_of_the_other_numpy():
     content = {'array': np.arange(3.0), 'scalar': np.float64(0.5)}
-    edit = (b'cnumpy._core.multiarray\n', b'cnumpy.core.multiarray\n')
-    loaded = through_a_file(content, edit)
+    names = [b'cnumpy.core.multiarray\n', b'cnumpy._core.multiarray\n']
+    if np.empty(0).__reduce__()[0].__module__ == 'numpy._core.multiarray':
+        names.reverse()
+    loaded = through_a_file(content, names)
     np.testing.assert_array_equal(loaded['array'], content['array'])
     assert loaded['scalar'] == 0.5
 

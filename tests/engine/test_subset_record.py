@@ -3,28 +3,23 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import HOOKS
 
 from mmir.engine import subset_record
 from mmir.engine.subset_record import SubsetRecordHook
 
 
-class Chosen:
-    """What the hook reads of a dataset, with what mmengine's wrappers read."""
-
-    metainfo: dict = {}
+class Chosen(BaseDataset):
+    """What the hook reads of a dataset."""
 
     def __init__(self, files, subset=None):
         self.chosen = files
         self.subset = subset or {'num': 2, 'seed': 0}
-        self.ann_file = 'data/train.json'
+        super().__init__(ann_file='data/train.json')
 
-    def __len__(self):
-        return 2
-
-    def full_init(self):
-        """Nothing is lazy here."""
+    def load_data_list(self):
+        return [{}, {}]
 
 
 def runner_of(folder, train, val=None):
@@ -52,8 +47,9 @@ def test_writes_what_can_be_read_again(tmp_path):
 
 
 def test_looks_into_wrappers_and_validation(tmp_path):
-    train = RepeatDataset(ConcatDataset([Chosen(['a']), Chosen(['b'])]), times=2)
-    SubsetRecordHook().before_train(runner_of(tmp_path, train, Chosen(['c'])))
+    train = ConcatDataset([Chosen(['a']), Chosen(['b'])])
+    val = RepeatDataset(Chosen(['c']), times=2)
+    SubsetRecordHook().before_train(runner_of(tmp_path, train, val))
     files = {p.name: json.loads(p.read_text())['files'] for p in tmp_path.iterdir()}
     assert files == {
         'subset_train.json': ['a'],

@@ -50,8 +50,11 @@ def test_too_high_rank_names_the_geometry():
 
 @pytest.mark.parametrize(
     'rank',
-    [0, -1, True, 2.0, None, 'half', {}, {'beta': 1}, {'alpha': 0}, {'alpha': '1'}]
-    + [{'alpha': float('nan')}, {'alpha': float('inf')}, {'alpha': 1, 'beta': 2}],
+    [
+        *(0, -1, True, 2.0, None, 'half', {}, {'beta': 1}, {'alpha': 0}),
+        *({'alpha': '1'}, {'alpha': float('nan')}, {'alpha': float('inf')}),
+        {'alpha': 1, 'beta': 2},
+    ],
 )
 def test_wrong_rank_says_what_is_right(rank):
     with pytest.raises(ValueError, match=r'8x4x3x3 .*from 1 to 9.*alpha'):

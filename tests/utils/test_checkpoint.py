@@ -246,7 +246,7 @@ def toy_runner(folder, epochs, **options):
         optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},
         param_scheduler=[
             {'type': 'LinearLR', 'start_factor': 0.5, 'end': 3, 'by_epoch': False},
-            {'type': 'CosineAnnealingLR', 'T_max': 4},
+            {'type': 'CosineAnnealingLR', 'T_max': 4, 'end': 4},
         ],
         default_hooks={'logger': {'type': 'LoggerHook', 'interval': 1}},
         cfg=Config({}),

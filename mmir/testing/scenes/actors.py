@@ -63,6 +63,7 @@ def _joints(
     spread = 1.0 / unit if ride else 1.0
 
     def flat(point: tuple[float, float], lateral: float = 0.0) -> np.ndarray:
+        """Turn a joint (forward, up) into the picture plane."""
         side = np.sin(yaw) * point[0] + np.cos(yaw) * lateral * spread
         return unit * np.array([side, point[1]])
 
@@ -105,9 +106,11 @@ class _Body:
         heat: float,
         grain: float = 0.1,
     ) -> None:
+        """Put a shape on top of the others."""
         self.parts.append(Part(upright(shape, *self.where), colour, heat, grain))
 
     def leg(self, k: int) -> None:
+        """A leg with its shoe."""
         j, size, look = self.joints, self.size, self.look
         foot, knee = j[f'foot{k}'], j[f'knee{k}']
         toe = np.add(foot, (0.04 * np.sin(self.yaw) * size, 0.0))
@@ -119,6 +122,7 @@ class _Body:
         self.add(shoe, look.shoe, self.bottom - 0.3 * self.excess)
 
     def arm(self, k: int) -> None:
+        """An arm with its hand."""
         j, size, look = self.joints, self.size, self.look
         elbow, hand = j[f'elbow{k}'], j[f'hand{k}']
         upper = limb(j[f'sleeve{k}'], elbow, 0.06 * size, 0.05 * size)
@@ -128,6 +132,7 @@ class _Body:
         self.add(palm, look.skin, self.skin - 2)
 
     def torso(self) -> None:
+        """The trunk, and a backpack before or behind it."""
         j, size, look = self.joints, self.size, self.look
         wide = size * look.build * (0.15 + 0.11 * abs(np.cos(self.yaw)))
         drop = 0.17 if look.coat and not self.ride else 0.02
@@ -142,6 +147,7 @@ class _Body:
             self.add(*shape)
 
     def head(self) -> None:
+        """Neck, face and hair."""
         j, size, look = self.joints, self.size, self.look
         neck = limb(j['shoulder'], (j['shoulder'] + j['head']) / 2, *(0.07 * size,) * 2)
         self.add(neck, look.skin, self.skin)

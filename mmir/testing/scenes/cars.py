@@ -129,6 +129,7 @@ class Car:
         h, w, sign = self.height, self.width / 2, 1 if front else -1
 
         def rect(y0: float, y1: float, t0: float, t1: float) -> np.ndarray:
+            """Rectangle in the plane of the end."""
             return self.place(s, (y0, y0, y1, y1), (t0, t1, t1, t0))
 
         parts = [

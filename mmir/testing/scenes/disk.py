@@ -70,7 +70,8 @@ def write_flir(
         'night': night, 'sixteen_bit': sixteen_bit,
     }  # fmt: skip
 
-    def fill(folder: Path) -> None:
+    def render_into(folder: Path) -> None:
+        """Render both splits."""
         with tqdm(
             total=train + val, desc='rendering street scenes', disable=not progress
         ) as bar:
@@ -81,7 +82,7 @@ def write_flir(
                 first = 1 + part * train
                 _flir_split(folder / split, _ticking(scenes, bar), first, sixteen_bit)
 
-    return _write_once(Path(root), marks, fill)
+    return _write_once(Path(root), marks, render_into)
 
 
 def write_drones(
@@ -124,7 +125,8 @@ def write_drones(
         'size': size,
     }
 
-    def fill(folder: Path) -> None:
+    def render_into(folder: Path) -> None:
+        """Render both splits."""
         with tqdm(
             total=train + test, desc='rendering flying targets', disable=not progress
         ) as bar:
@@ -135,7 +137,7 @@ def write_drones(
                     folder, split, modality, size, _ticking(seeds, bar), part * train
                 )
 
-    return _write_once(Path(root), marks, fill)
+    return _write_once(Path(root), marks, render_into)
 
 
 def _ticking(things: Iterable[Any], bar: tqdm) -> Iterable[Any]:

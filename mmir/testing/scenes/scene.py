@@ -26,6 +26,7 @@ from .sensors import (
     light_map,
     texture,
     thermal_camera,
+    tone,
     visible_camera,
     visible_light,
 )
@@ -328,7 +329,7 @@ def render_scene(
         sky = _sky(world, weather, cameras['rgb'])
         seen = {m: rasterise(items, cameras[m], air, m, sky[m]) for m in cameras}
         ambient = (
-            visible.uniform(0.015, 0.1)
+            visible.uniform(0.008, 0.06)
             if weather.night
             else (visible.uniform(0.5, 1.1))
         )
@@ -341,8 +342,8 @@ def render_scene(
             raw, *thermal.uniform((0, 0.01, 3e-4), (0.6, 0.35, 4e-3))
         )
         rgb = visible_camera(visible, radiance, weather.night)
-        grey = cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY)
-        objects = _label(cast, seen, {'rgb': (grey, 0.02), 'ir': (heat, 0.6)})
+        grey = tone(cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY))
+        objects = _label(cast, seen, {'rgb': (grey, 0.045), 'ir': (heat, 0.6)})
     return Scene(
         rgb, picture, raw, objects, {m: codes for m, (codes, _) in seen.items()},
         weather.night, {'rgb': 2 * int(weather.night), 'ir': 1},

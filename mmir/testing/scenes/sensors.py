@@ -85,9 +85,15 @@ def visible_light(
         (H, W, 3) float32 radiance, 1 is white by day.
     """
     strength = canvas[..., 3]
-    lit = light * (1 + strength * grain)
+    lit = light * np.maximum(1 + strength * grain, 0)
     lit[strength < 0] = 1
     return canvas[..., :3] * cv2.merge([lit, lit, lit]) + glare
+
+
+def tone(radiance: np.ndarray) -> np.ndarray:
+    """Tone curve of the visible camera: a gamma of 0.75, twice a root for speed."""
+    root = np.sqrt(radiance)
+    return root * np.sqrt(root)
 
 
 def visible_camera(
@@ -109,8 +115,7 @@ def visible_camera(
     image = cv2.GaussianBlur(radiance, (0, 0), max(blur, 0.3))
     shading = 1 - np.float32(rng.uniform(0.1, 0.45)) * vignette(shape)
     balance = rng.uniform(0.93, 1.07, 3).astype(np.float32)
-    image = np.sqrt(image * cv2.merge([shading * share for share in balance]))
-    image *= np.sqrt(image)  # a gamma of 0.75
+    image = tone(image * cv2.merge([shading * share for share in balance]))
     sigma = rng.uniform(0.012, 0.03) if night else rng.uniform(0.004, 0.014)
     grey, colour = noise(rng, shape), noise(rng, (shape[0] // 2 + 1, shape[1] // 2 + 1))
     colour = cv2.resize(colour, shape[::-1], interpolation=cv2.INTER_NEAREST)
@@ -162,7 +167,8 @@ def automatic_gain(
     """
     histogram = np.bincount(raw.ravel(), minlength=COUNTS)
     share = np.cumsum(histogram) / raw.size
-    black, white = np.searchsorted(share, (low, 1 - high))
+    black = np.searchsorted(share, low, side='right')
+    white = np.searchsorted(share, 1 - high)
     line = (np.arange(COUNTS) - black) / max(white - black, 1)
     filled = histogram[histogram > 0]
     equal = np.cumsum(np.minimum(histogram, 3 * filled.mean()))

@@ -110,7 +110,7 @@ def test_subset_is_chosen_among_filtered_images(tmp_path):
     assert {label for row in boxes_of(part) for label, _ in row} == {0, 1}
     again = build(tmp_path, coco_dict(rows), subset={'files': names}, **cfg)
     assert again.chosen == names
-    with pytest.raises(ValueError, match='num=9, but .* offers 8 images'):
+    with pytest.raises(ValueError, match=r'num=9, but .* offers 8 images'):
         build(tmp_path, coco_dict(rows), subset={'num': 9}, **cfg)
 
 
@@ -120,7 +120,7 @@ def noisy_detections(dataset, rng):
         info = dataset.get_data_info(k)
         true = np.array([i['bbox'] for i in info['instances']]).reshape(-1, 4)
         labels = np.array([i['bbox_label'] for i in info['instances']], int)
-        near = true + rng.normal(0, 1.5, true.shape)
+        near = true + rng.normal(0, 0.7, true.shape)
         false = rng.uniform(0, 16, (2, 4)) + np.array([0, 0, 14, 14])
         boxes = np.concatenate([near, false])
         labels = np.concatenate([labels, rng.integers(0, 2, 2)])

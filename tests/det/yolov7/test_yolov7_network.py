@@ -1,0 +1,156 @@
+"""Backbone, neck and head layers as a whole."""
+
+import math
+
+import pytest
+import torch
+import yolov7_reference as ref
+from torch import nn
+
+from mmir.det.yolov7 import YOLOv7Backbone, YOLOv7HeadModule, YOLOv7Neck
+
+ARCHS = ('tiny', 'l')
+C_OUT = {'tiny': (128, 256, 512), 'l': (512, 1024, 1024)}
+P_OUT = {'tiny': (128, 256, 512), 'l': (256, 512, 1024)}
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ('arch', 'parts', 'total_80', 'total_3'),
+    [
+        ('tiny', (2_464_416, 3_533_440, 22_544), 6_228_762, 6_020_400),
+        ('l', (13_371_808, 23_790_592, 44_944), 37_622_682, 37_207_344),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(arch, parts, total_80, total_3):
+    with torch.device('meta'):
+        body = YOLOv7Backbone(arch), YOLOv7Neck(arch)
+        heads = {n: YOLOv7HeadModule(n, arch) for n in (3, 80)}
+    assert tuple(map(count, (*body, heads[3]))) == parts
+    assert sum(map(count, (*body, heads[3]))) == total_3
+    assert sum(map(count, (*body, heads[80]))) == total_80
+
+
+@pytest.mark.parametrize(
+    ('arch', 'kernels'), [('tiny', {3: 23, 1: 35}), ('l', {3: 46, 1: 49})]
+)
+def test_numbers_of_convolutions_are_the_published_ones(arch, kernels):
+    with torch.device('meta'):
+        body = nn.ModuleList([YOLOv7Backbone(arch), YOLOv7Neck(arch)])
+        body.append(YOLOv7HeadModule(3, arch))
+    convs = [m for m in body.modules() if isinstance(m, nn.Conv2d)]
+    sizes = [m.kernel_size[0] for m in convs]
+    assert {k: sizes.count(k) for k in set(sizes)} == kernels
+    areas = sum(m.in_channels * m.out_channels for m in convs if m.kernel_size[0] == 3)
+    assert areas == {'tiny': 440_416, 'l': 2_771_040}[arch]
+    norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_output_shapes_of_a_non_square_image(arch):
+    with torch.device('meta'):
+        body = YOLOv7Backbone(arch), YOLOv7Neck(arch), YOLOv7HeadModule(3, arch)
+        feats = body[0](torch.empty(2, 3, 256, 320))
+        pyramid = body[1](feats)
+        maps = body[2](pyramid)
+    sizes = [(256 // s, 320 // s) for s in (8, 16, 32)]
+    for tensors, channels in (
+        (feats, C_OUT[arch]),
+        (pyramid, P_OUT[arch]),
+        (maps, (24, 24, 24)),
+    ):
+        expected = [(2, c, *size) for c, size in zip(channels, sizes, strict=True)]
+        assert [tuple(t.shape) for t in tensors] == expected
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+@torch.no_grad()
+def test_network_equals_the_functional_reference(arch):
+    torch.manual_seed(0)
+    m = nn.ModuleList([YOLOv7Backbone(arch), YOLOv7Neck(arch)])
+    ref.randomize(m).double()
+    x = torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    feats = ref.backbone(m[0], x, arch)
+    for out, expected in zip(m[0](x), feats, strict=True):
+        torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+    for out, expected in zip(m[1](feats), ref.neck(m[1], feats, arch), strict=True):
+        torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_out_indices_choose_the_stages():
+    m = YOLOv7Backbone('tiny', out_indices=(1, 4), in_channels=1)
+    shapes = [tuple(f.shape) for f in m(torch.rand(2, 1, 64, 96))]
+    assert shapes == [(2, 64, 16, 24), (2, 512, 2, 3)]
+
+
+@pytest.mark.parametrize('stages', [0, 2, 4])
+def test_frozen_stages_keep_parameters_and_statistics(stages):
+    m = YOLOv7Backbone('tiny', frozen_stages=stages)
+    m.init_weights()
+    m.train()
+    before = {k: v.clone() for k, v in m.state_dict().items()}
+    out = m(torch.rand(2, 3, 64, 64))[-1].square().sum()
+    if out.requires_grad:
+        out.backward()
+    torch.optim.SGD(m.parameters(), lr=1.0).step()
+    frozen = ('stem.', *(f'stage{i}.' for i in range(1, stages + 1)))
+    for name, value in m.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(frozen), name
+    assert out.requires_grad == (stages < 4)
+
+
+def test_nothing_is_frozen_by_default():
+    m = YOLOv7Backbone('tiny').train()
+    assert all(p.requires_grad for p in m.parameters())
+    assert all(s.training for s in m.modules())
+
+
+@pytest.mark.parametrize('stages', [-2, 5])
+def test_stages_that_do_not_exist_cannot_be_frozen(stages):
+    with pytest.raises(ValueError, match=f'frozen_stages={stages}'):
+        YOLOv7Backbone('tiny', frozen_stages=stages)
+
+
+@pytest.mark.parametrize('part', [YOLOv7Backbone, YOLOv7Neck])
+def test_unknown_size_is_refused_with_the_known_ones(part):
+    with pytest.raises(ValueError, match=r"'x'.*'l', 'tiny'"):
+        part('x')
+    with pytest.raises(ValueError, match=r"'x'.*'l', 'tiny'"):
+        YOLOv7HeadModule(3, 'x')
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+@torch.no_grad()
+def test_head_is_an_implicit_sum_a_convolution_and_an_implicit_product(arch):
+    m = ref.randomize(YOLOv7HeadModule(2, arch))
+    feats = [torch.randn(1, c, 2, 3) for c in P_OUT[arch]]
+    for (add, conv, multiply), x, out in zip(m.convs_pred, feats, m(feats), strict=True):
+        weight, bias = conv.weight[:, :, 0, 0], conv.bias[:, None, None]
+        mixed = torch.einsum('oc,nchw->nohw', weight, x + add.implicit) + bias
+        torch.testing.assert_close(out, mixed * multiply.implicit, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('classes', [1, 3, 80])
+@pytest.mark.parametrize('again', [False, True])
+def test_biases_start_at_the_expected_scores(classes, again, monkeypatch):
+    monkeypatch.setattr(nn.init, 'uniform_', lambda t, *_: t.data.zero_())
+    m = YOLOv7HeadModule(classes, 'tiny')
+    if again:
+        m.init_weights()
+    for (_, conv, _), stride in zip(m.convs_pred, (8, 16, 32), strict=True):
+        bias = conv.bias.view(3, 5 + classes)
+        obj, cls = math.log(8 / (640 / stride) ** 2), math.log(0.6 / (classes - 0.99))
+        expected = torch.tensor([0.0] * 4 + [obj] + [cls] * classes).expand(3, -1)
+        torch.testing.assert_close(bias, expected)
+
+
+def test_biases_keep_the_spread_of_a_convolution():
+    torch.manual_seed(0)
+    m = YOLOv7HeadModule(3, 'tiny', in_channels=(16, 16, 16))
+    boxes = torch.cat([c[1].bias.view(3, 8)[:, :4].flatten() for c in m.convs_pred])
+    assert boxes.abs().max() <= 1 / 4
+    assert boxes.std() > 0.1

@@ -1,0 +1,301 @@
+"""Deltas apart from their base: exact, complete, reversible, refused elsewhere."""
+
+import copy
+import io
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from mmir.layers import (
+    augment_,
+    delta_state_dict,
+    factorize_,
+    freeze_base_,
+    load_delta,
+    load_delta_state_dict,
+    save_delta,
+    switch_delta_,
+    unload_delta,
+)
+
+
+class Net(nn.Module):
+    """A small detector: factorised backbone, batch norm, head used twice."""
+
+    def __init__(self, width=8, classes=3):
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Conv2d(width, 8, 3)
+        )
+        self.bbox_head = nn.Conv2d(8, classes, 1)
+        self.shared_head = self.bbox_head
+
+    def forward(self, x):
+        x = self.backbone(x)
+        return self.bbox_head(x) + self.shared_head(2 * x)
+
+
+def base(seed=0, rank=3, **options):
+    torch.manual_seed(seed)
+    model = Net(**options)
+    factorize_(model, rank)
+    return model.eval()
+
+
+def adapted(model, name='ir', bn='all', seed=1, **options):
+    """A copy of a base model, trained for some steps on another modality."""
+    model = copy.deepcopy(model)
+    torch.manual_seed(seed)
+    augment_(model, name, 1)
+    freeze_base_(model, name, bn=bn, **options)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    model.train()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(4, 3, 9, 9) + 1).square().mean().backward()
+        optimizer.step()
+    return model.eval()
+
+
+X = torch.randn(2, 3, 10, 9, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.mark.parametrize('bn', ['all', 'affine', 'stats', 'frozen'])
+def test_file_round_trip_is_exact_and_reversible(tmp_path, bn):
+    model = base()
+    trained, before = adapted(model, bn=bn), model(X)
+    path = tmp_path / 'deltas' / 'ir.pth'
+    size = save_delta(trained, path)
+    assert os.listdir(path.parent) == ['ir.pth']
+    assert path.stat().st_size == size
+    load_delta(model, path)
+    assert torch.equal(model(X), trained(X))
+    assert not torch.equal(model(X), before)
+    for _ in range(2):
+        switch_delta_(model, 'ir', False)
+        assert torch.equal(model(X), before)
+        switch_delta_(model, 'ir', True)
+        switch_delta_(model, 'ir', True)
+        assert torch.equal(model(X), trained(X))
+    keys = list(base().state_dict())
+    unload_delta(model, 'ir')
+    assert torch.equal(model(X), before)
+    assert list(model.state_dict()) == keys
+    load_delta(model, path)
+    assert torch.equal(model(X), trained(X))
+
+
+def test_holds_what_changed_and_nothing_else():
+    model = base()
+    trained = adapted(model)
+    delta = delta_state_dict(trained)
+    old, new = model.state_dict(), trained.state_dict()
+    changed = {k for k in new if k not in old or not torch.equal(old[k], new[k])}
+    assert set(delta['state_dict']) == changed
+    assert all(torch.equal(v, new[k]) for k, v in delta['state_dict'].items())
+    assert delta['meta']['name'] == 'ir'
+    assert delta['meta']['ranks'] == {'backbone.0': 1, 'backbone.2': 1}
+    # Copies: what is trained later does not change the delta.
+    with torch.no_grad():
+        trained.bbox_head.weight.zero_()
+    assert delta['state_dict']['bbox_head.weight'].abs().max() > 0
+    assert not any(v.requires_grad for v in delta['state_dict'].values())
+
+
+def test_shared_modules_stand_in_the_file_once():
+    delta = delta_state_dict(adapted(base()))['state_dict']
+    assert delta['bbox_head.weight'] is delta['shared_head.weight']
+
+
+def test_loads_into_a_model_built_for_the_stage():
+    trained = adapted(base())
+    delta, model = delta_state_dict(trained), base()
+    augment_(model, 'ir', 1)
+    freeze_base_(model)
+    load_delta_state_dict(model, delta)
+    assert torch.equal(model.eval()(X), trained(X))
+    assert model.backbone[0].deltas['ir'].A.requires_grad
+    again = delta_state_dict(model)
+    assert again['meta'] == delta['meta']
+
+
+def test_delta_after_a_checkpoint_and_a_copy():
+    trained, model = adapted(base()), base()
+    augment_(model, 'ir', 1)
+    freeze_base_(model)
+    model.load_state_dict(trained.state_dict())
+    average = copy.deepcopy(model).requires_grad_(False)
+    for source in (model, average):
+        fresh = base()
+        load_delta_state_dict(fresh, delta_state_dict(source))
+        assert torch.equal(fresh(X), trained(X))
+    assert all(
+        not p.requires_grad for n, p in fresh.named_parameters() if 'deltas' in n
+    )
+
+
+def test_loaded_delta_is_no_state_and_survives_copies():
+    model, keys = base(), list(base().state_dict())
+    before = model(X)
+    load_delta_state_dict(model, delta_state_dict(adapted(model)))
+    extra = set(model.state_dict()) - set(keys)
+    assert all('.deltas.ir.' in key for key in extra)
+    copied = copy.deepcopy(model)
+    switch_delta_(copied, 'ir', False)
+    assert torch.equal(copied(X), before)
+    assert not torch.equal(model(X), before)
+
+
+def test_two_deltas_of_one_base():
+    model = base()
+    before = model(X)
+    first, second = adapted(model), adapted(model, 'nir', seed=5)
+    load_delta_state_dict(model, delta_state_dict(first))
+    switch_delta_(model, 'ir', False)
+    load_delta_state_dict(model, delta_state_dict(second))
+    assert torch.equal(model(X), second(X))
+    switch_delta_(model, 'nir', False)
+    assert torch.equal(model(X), before)
+    switch_delta_(model, 'ir', True)
+    assert torch.equal(model(X), first(X))
+    switch_delta_(model, 'nir', True)
+    with pytest.raises(ValueError, match="switch 'nir' off first"):
+        switch_delta_(model, 'ir', False)
+    unload_delta(model, 'nir')
+    assert torch.equal(model(X), first(X))
+
+
+def test_delta_on_top_of_a_delta():
+    model = base()
+    first = adapted(model, bn='frozen')
+    second = adapted(first, 'nir', bn='frozen', seed=5)
+    deltas = delta_state_dict(first), delta_state_dict(second)
+    with pytest.raises(ValueError, match=r'another model: .*deltas\.ir\.A is missing'):
+        load_delta_state_dict(model, deltas[1])
+    for delta in deltas:
+        load_delta_state_dict(model, delta)
+    assert torch.equal(model(X), second(X))
+
+
+def perturb(model):
+    with torch.no_grad():
+        model.backbone[2].A.mul_(1.001)
+    return model
+
+
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [
+        (lambda: base(seed=7), r'backbone\.0\.bias has other values'),
+        (lambda: base(rank=4), r'backbone\.0\.kernel has rank 4, not 3'),
+        (lambda: base(width=16), r'backbone\.0\.bias has shape \[16\], not \[8\]'),
+        (
+            lambda: perturb(base()),
+            r'another model: backbone\.2\.kernel has other values$',
+        ),
+        (lambda: Net(), r'backbone\.0\.kernel is missing in the model'),
+        (
+            lambda: base(classes=5),
+            r'bbox_head\.weight of shape \(3, 8, 1, 1\), .*\(5, 8',
+        ),
+    ],
+)
+def test_delta_of_another_model_is_refused(other, message):
+    delta, model = delta_state_dict(adapted(base())), other().eval()
+    state = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=message):
+        load_delta_state_dict(model, delta)
+    assert list(model.state_dict()) == list(state)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+def test_rounding_of_the_factors_is_no_other_model():
+    delta, model = delta_state_dict(adapted(base())), base()
+    with torch.no_grad():
+        model.backbone[0].A.mul_(-2)
+        model.backbone[0].B.mul_(-0.5 * (1 + 1e-7))
+    load_delta_state_dict(model, delta)
+    assert 'ir' in model.backbone[0].deltas
+
+
+def test_damaged_or_foreign_deltas():
+    good = delta_state_dict(adapted(base()))
+    bad = copy.deepcopy(good)
+    bad['state_dict']['backbone.0.deltas.ir.A'][0] = float('nan')
+    cases = [
+        (bad, r'backbone\.0\.deltas\.ir\.A of the delta holds NaN'),
+        (base().state_dict(), "not the result of delta_state_dict: no 'meta'"),
+        ([1], 'not the result of delta_state_dict'),
+        ({**good, 'meta': {**good['meta'], 'format': 'x'}}, "unknown format 'x'"),
+        (
+            {**good, 'meta': {**good['meta'], 'ranks': {'backbone.0': 2}}},
+            'has shape|of shape',
+        ),
+    ]
+    for delta, message in cases:
+        model = base()
+        with pytest.raises(ValueError, match=message):
+            load_delta_state_dict(model, delta)
+        assert not model.backbone[0].deltas
+    model = base()
+    load_delta_state_dict(model, good)
+    with pytest.raises(ValueError, match="'ir' is loaded already"):
+        load_delta_state_dict(model, good)
+
+
+def test_nothing_half_written(tmp_path):
+    path, trained = tmp_path / 'ir.pth', adapted(base())
+    save_delta(trained, path)
+    content = path.read_bytes()
+    with torch.no_grad():
+        trained.bbox_head.bias[0] = float('nan')
+    with pytest.raises(ValueError, match=r'bbox_head\.bias of the delta holds NaN'):
+        save_delta(trained, path)
+    assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ['ir.pth']
+
+
+def test_failed_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path, trained = tmp_path / 'ir.pth', adapted(base())
+    path.write_bytes(b'old')
+
+    def full_disk(obj, file):
+        file.write(b'half')
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        save_delta(trained, path)
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['ir.pth']
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ('executed',)
+
+
+def test_unsafe_and_broken_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    buffer = io.BytesIO()
+    torch.save({'meta': Evil()}, buffer)
+    for name, content in [('evil.pth', buffer.getvalue()), ('text.pth', b'no zip')]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf'{name} is no file of save_delta'):
+            load_delta(base(), tmp_path / name)
+    assert not (tmp_path / 'executed').exists()
+    torch.save(base().state_dict(), tmp_path / 'base.pth')
+    with pytest.raises(ValueError, match=r'base\.pth: not the result of'):
+        load_delta(base(), tmp_path / 'base.pth')
+    with pytest.raises(FileNotFoundError):
+        load_delta(base(), tmp_path / 'missing.pth')
+
+
+def test_without_a_stage_or_a_loaded_delta():
+    model = base()
+    with pytest.raises(ValueError, match='call augment_ and freeze_base_ before'):
+        delta_state_dict(model)
+    with pytest.raises(ValueError, match="'ir' was not loaded by"):
+        switch_delta_(adapted(model), 'ir', False)
