@@ -114,7 +114,8 @@ class _Child(Registry):
         Raises:
             KeyError: If hosts register different things under a name without scope.
         """
-        found = super().get(key)
+        # mmengine would not look for `mmir.X` in the parent, where host-free types are.
+        found = super().get(key.removeprefix('mmir.'))
         scope = DefaultScope.get_current_instance()
         if found or '.' in key or scope is None or scope.scope_name != 'mmir':
             return found

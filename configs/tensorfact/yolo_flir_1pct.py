@@ -1,7 +1,7 @@
 # Infrared stage: an RGB YOLOv7-L learns FLIR's thermal camera from 62 labelled images.
 _base_ = [
     '../_base_/models/yolov7_l.py',
-    '../_base_/datasets/det.py',
+    '../_base_/datasets/coco_ir.py',
     '../_base_/schedules/adam_200e.py',
     '../_base_/runtime/det.py',
 ]

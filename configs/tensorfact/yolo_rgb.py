@@ -2,7 +2,7 @@
 # carry no labels).
 _base_ = [
     '../_base_/models/yolov7_l.py',
-    '../_base_/datasets/det.py',
+    '../_base_/datasets/coco_ir.py',
     '../_base_/schedules/adam_200e.py',
     '../_base_/runtime/det.py',
 ]
@@ -53,6 +53,7 @@ train_dataloader = dict(
             ann_file=train_ann,
             data_prefix=dict(img=train_img),
             metainfo=dict(classes=classes),
+            on_bad_box='drop',
             filter_cfg=dict(filter_empty_gt=True),  # COCO images without these classes
         ),
         pipeline=train_pipeline,
@@ -64,6 +65,7 @@ val_dataloader = dict(
         ann_file=val_ann,
         data_prefix=dict(img=val_img),
         metainfo=dict(classes=classes),
+        on_bad_box='drop',
     )
 )
 test_dataloader = val_dataloader

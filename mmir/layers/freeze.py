@@ -119,16 +119,16 @@ def freeze_base_(
     for pattern in trainable or ():
         if not any(re.search(pattern, key) for key, _ in parameters):
             raise ValueError(f'trainable {pattern!r} is found in no parameter name')
-    patterns = (HEADS,) if trainable is None else tuple(trainable)
-    parts = [*patterns, rf'(^|\.)deltas\.{name}\.[AB]$']
+    parts = [rf'(^|\.)deltas\.{name}\.[AB]$']
+    parts += [HEADS] if trainable is None else trainable
 
     def trains(key: str) -> bool:
+        """Whether a tensor belongs to a delta of the stage or a named part."""
         return any(re.search(pattern, key) for pattern in parts)
 
     model.requires_grad_(False)
-    for key, parameter in parameters:
-        if trains(key):
-            parameter.requires_grad_(True)
+    for parameter in (p for key, p in parameters if trains(key)):
+        parameter.requires_grad_(True)
     moving = _set_batch_norms(model, trains, *BN_POLICIES[bn])
     learning = {
         key
@@ -138,8 +138,8 @@ def freeze_base_(
     if not learning:
         raise ValueError(f'nothing is left to train in stage {name!r}')
     changed = (k for k in model.state_dict() if k in learning | moving or trains(k))
-    model._mmir_stage = Stage(name, tuple(changed))
-    return model._mmir_stage
+    model._mmir_stage = stage = Stage(name, tuple(changed))
+    return stage
 
 
 def _delta_name(model: nn.Module, name: str | None) -> str:
@@ -199,8 +199,9 @@ def stage_of(model: nn.Module) -> Stage:
 
 
 def forget_stage(model: nn.Module) -> None:
-    """Remove the record of the stage, if there is one."""
-    model.__dict__.pop('_mmir_stage', None)
+    """Remove the records of the stage and of loaded deltas, if there are any."""
+    for record in ('_mmir_stage', '_mmir_loaded'):
+        model.__dict__.pop(record, None)
 
 
 def in_stage(model: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from torch import Tensor
 
 from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic
@@ -13,6 +14,8 @@ def merge_state_dict(
     state_dict: dict[str, Tensor], split: str = 'ts_dd'
 ) -> dict[str, Tensor]:
     """Replace the factors and deltas of every layer by its dense kernel.
+
+    Kernels of half precision are built in float32 first, as the layers do.
 
     Args:
         state_dict: State dict of a model with `TensorFactConv` layers.
@@ -32,7 +35,10 @@ def merge_state_dict(
         ):
             merged[key] = value
         elif name == 'A' and prefix == layer:
-            merged[f'{layer}.weight'] = fold(_factors(state_dict, layer)).detach()
+            pairs = _factors(state_dict, layer)
+            if value.dtype in (torch.float16, torch.bfloat16):
+                pairs = [(a.float(), b.float()) for a, b in pairs]
+            merged[f'{layer}.weight'] = fold(pairs).detach().to(value.dtype)
     return merged
 
 

@@ -15,6 +15,7 @@ from mmir.layers import (
     freeze_base_,
     load_delta,
     load_delta_state_dict,
+    merge_,
     save_delta,
     switch_delta_,
     unload_delta,
@@ -299,3 +300,16 @@ def test_without_a_stage_or_a_loaded_delta():
         delta_state_dict(model)
     with pytest.raises(ValueError, match="'ir' was not loaded by"):
         switch_delta_(adapted(model), 'ir', False)
+
+
+def test_merging_ends_the_stage_and_forgets_loaded_deltas():
+    model = base()
+    load_delta_state_dict(model, delta_state_dict(adapted(model)))
+    for layer in (model.backbone[0], model.backbone[2]):
+        layer.mode = 'reconstruct'
+    expected = model(X)
+    assert torch.equal(merge_(model)(X), expected)
+    with pytest.raises(ValueError, match="'ir' was not loaded by"):
+        switch_delta_(model, 'ir', False)
+    with pytest.raises(ValueError, match='in no stage of adaptation'):
+        delta_state_dict(model)

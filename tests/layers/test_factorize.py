@@ -122,20 +122,20 @@ def test_gradient_flags_are_taken_over():
     assert model.shared.bias.requires_grad
 
 
-@pytest.mark.parametrize(
-    ('model', 'rank', 'options', 'message'),
-    [
-        (nn.Sequential(nn.ReLU()), 4, {}, 'the model has no nn.Conv2d'),
-        (nn.Sequential(nn.Conv2d(8, 8, 1)), 4, {}, r"too small to factorise.*'0'"),
-        (Toy(), 16, {}, r"would grow at rank 16 \(skip_growing\), such as 'stem.conv'"),
-        (Toy(), 4, {'include': ['nothing']}, 'matched by no include expression'),
-        (nn.Conv2d(8, 8, 3), 4, {}, 'it is the model itself'),
-        (Toy(), 0, {}, r'rank 0 for a kernel of 16x3x3x3'),
-        (Toy(), 4, {'split': 'cp'}, "unknown split 'cp', available: ts_dd"),
-        (Toy(), 16, {'skip_growing': False}, r'^stem.conv: rank 16 exceeds .*16x3x3x3'),
-        (Toy(), 4, {'mode': 'x'}, 'stem.conv: unknown mode'),
-    ],
-)
+IMPOSSIBLE = [
+    (nn.Sequential(nn.ReLU()), 4, {}, 'the model has no nn.Conv2d'),
+    (nn.Sequential(nn.Conv2d(8, 8, 1)), 4, {}, r"too small to factorise.*'0'"),
+    (Toy(), 16, {}, r"would grow at rank 16 \(skip_growing\), such as 'stem.conv'"),
+    (Toy(), 4, {'include': ['nothing']}, 'matched by no include expression'),
+    (nn.Conv2d(8, 8, 3), 4, {}, 'it is the model itself'),
+    (Toy(), 0, {}, r'rank 0 for a kernel of 16x3x3x3'),
+    (Toy(), 4, {'split': 'cp'}, "unknown split 'cp', available: ts_dd"),
+    (Toy(), 16, {'skip_growing': False}, r'^stem.conv: rank 16 exceeds .*16x3x3x3'),
+    (Toy(), 4, {'mode': 'x'}, 'stem.conv: unknown mode'),
+]
+
+
+@pytest.mark.parametrize(('model', 'rank', 'options', 'message'), IMPOSSIBLE)
 def test_what_cannot_be_factorised(model, rank, options, message):
     before = [type(m) for m in model.modules()]
     with pytest.raises(ValueError, match=message):

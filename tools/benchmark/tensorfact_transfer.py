@@ -122,7 +122,8 @@ def run(cfg: Config, work_dir: Path, title: str) -> dict:
     work_dir.mkdir(parents=True, exist_ok=True)
     path = work_dir / 'study.py'
     cfg.dump(path)
-    seconds = train_stage([str(path)], work_dir, title)
+    # a run that was interrupted goes on
+    seconds = train_stage([str(path), '--resume'], work_dir, title)
     scalars = read_scalars(work_dir)
     trainable, total = count_parameters(cfg)
     best = next(row for row in reversed(scalars) if METRIC in row)

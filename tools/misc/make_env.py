@@ -123,7 +123,7 @@ def call(command):
     )
     lines = []
     for line in process.stdout:
-        if not line.startswith('Requirement already satisfied'):
+        if not line.startswith(('Requirement already satisfied', 'Ignoring ')):
             print(line, end='', flush=True)
         lines = [*lines[-200:], line]
     if process.wait() != 0:

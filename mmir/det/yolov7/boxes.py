@@ -48,9 +48,9 @@ def complete_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
         Tensor: (N,), at most 1.
     """
     a, b = cxcywh_to_xyxy(pred), cxcywh_to_xyxy(target)
-    inter = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(
-        min=0
-    )
+    inter = (
+        torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
+    ).clamp(min=0)
     overlap = inter.prod(dim=1)
     w1, h1 = pred[:, 2], pred[:, 3] + eps
     w2, h2 = target[:, 2], target[:, 3] + eps

@@ -155,12 +155,8 @@ class YOLOv7Head(BaseDenseHead):
             score, label, keep, _ = filter_scores_and_topk(
                 scores[image], cfg.score_thr, cfg.get('nms_pre', 30000)
             )
-            found = InstanceData(
-                bboxes=boxes[image, keep], scores=score, labels=label
-            )
-            results.append(
-                self._bbox_post_process(found, cfg, rescale, with_nms, meta)
-            )
+            found = InstanceData(bboxes=boxes[image, keep], scores=score, labels=label)
+            results.append(self._bbox_post_process(found, cfg, rescale, with_nms, meta))
         return results
 
     def decode_maps(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -171,7 +167,7 @@ class YOLOv7Head(BaseDenseHead):
         boxes, scores = [], []
         for level, raw in enumerate(raw_maps):
             pred = self._per_anchor(raw).permute(0, 2, 3, 1, 4)
-            _, height, width, anchors, _ = pred.shape
+            height, width = pred.shape[1:3]
             rows = torch.arange(height, device=pred.device)
             columns = torch.arange(width, device=pred.device)
             row, column = torch.meshgrid(rows, columns, indexing='ij')

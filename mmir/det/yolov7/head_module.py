@@ -73,6 +73,4 @@ class YOLOv7HeadModule(BaseModule):
 
         Channels are ordered anchor by anchor: x, y, w, h, objectness, classes.
         """
-        return tuple(
-            conv(x) for conv, x in zip(self.convs_pred, feats, strict=True)
-        )
+        return tuple(conv(x) for conv, x in zip(self.convs_pred, feats, strict=True))

@@ -85,9 +85,7 @@ class YOLOv7Neck(BaseModule):
         mid = self._bottom_up(0, low, mid)
         top = self._bottom_up(1, mid, top)
         levels = (low, mid, top)
-        return tuple(
-            layer(x) for layer, x in zip(self.out_layers, levels, strict=True)
-        )
+        return tuple(layer(x) for layer, x in zip(self.out_layers, levels, strict=True))
 
     def _top_down(self, i: int, lateral: Tensor, above: Tensor) -> Tensor:
         up = self.upsample(self.reduce_layers[i](above))

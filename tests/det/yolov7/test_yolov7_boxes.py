@@ -56,9 +56,7 @@ def test_decode_maps_equals_a_loop_over_all_predictions(classes):
                     x, y, w, h, _ = ref.decode(t, gx, gy, anchor, stride)
                     obj, *cls = map(ref.sigmoid, t[4:])
                     score = [obj] if classes == 1 else [obj * c for c in cls]
-                    rows.append(
-                        [x - w / 2, y - h / 2, x + w / 2, y + h / 2, *score]
-                    )
+                    rows.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2, *score])
     expected = torch.tensor(rows, dtype=torch.float64)
     torch.testing.assert_close(found[1], expected[:, :4], rtol=1e-13, atol=1e-12)
     torch.testing.assert_close(scores[1], expected[:, 4:], rtol=1e-13, atol=0)

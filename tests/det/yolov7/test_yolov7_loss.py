@@ -199,8 +199,11 @@ def test_channels_last_maps_give_the_same_loss():
     head, images = build(), some_images((128, 160))
     maps = ref.random_maps((128, 160))
     last = [m.contiguous(memory_format=torch.channels_last) for m in maps]
-    for a, b in zip(loss(head, maps, images).values(),
-                    loss(head, last, images).values(), strict=True):
+    for a, b in zip(
+        loss(head, maps, images).values(),
+        loss(head, last, images).values(),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b)
 
 

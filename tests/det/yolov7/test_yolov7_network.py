@@ -128,7 +128,9 @@ def test_unknown_size_is_refused_with_the_known_ones(part):
 def test_head_is_an_implicit_sum_a_convolution_and_an_implicit_product(arch):
     m = ref.randomize(YOLOv7HeadModule(2, arch))
     feats = [torch.randn(1, c, 2, 3) for c in P_OUT[arch]]
-    for (add, conv, multiply), x, out in zip(m.convs_pred, feats, m(feats), strict=True):
+    for (add, conv, multiply), x, out in zip(
+        m.convs_pred, feats, m(feats), strict=True
+    ):
         weight, bias = conv.weight[:, :, 0, 0], conv.bias[:, None, None]
         mixed = torch.einsum('oc,nchw->nohw', weight, x + add.implicit) + bias
         torch.testing.assert_close(out, mixed * multiply.implicit, rtol=1e-4, atol=1e-4)

@@ -251,14 +251,15 @@ def assign(preds: list[Tensor], images: list[list[Box]], topk: int = 10) -> list
         raws = [preds[c.level][image, c.anchor, c.gy, c.gx].tolist() for c in cells]
         costs, ious = [], []
         for c, raw in zip(cells, raws, strict=True):
-            box = decode(
-                raw, c.gx, c.gy, ANCHORS[c.level][c.anchor], STRIDES[c.level]
-            )
+            box = decode(raw, c.gx, c.gy, ANCHORS[c.level][c.anchor], STRIDES[c.level])
             ious.append([iou(box, b) for b in boxes])
             y = [math.sqrt(sigmoid(t) * sigmoid(raw[4])) for t in raw[5:]]
             costs.append(
                 [
-                    sum(bce(math.log(p / (1 - p)), i == b.label) for i, p in enumerate(y))
+                    sum(
+                        bce(math.log(p / (1 - p)), i == b.label)
+                        for i, p in enumerate(y)
+                    )
                     - 3 * math.log(u + 1e-8)
                     for b, u in zip(boxes, ious[-1], strict=True)
                 ]
@@ -267,7 +268,7 @@ def assign(preds: list[Tensor], images: list[list[Box]], topk: int = 10) -> list
         for g in range(len(boxes) if cells else 0):
             best = sorted((u[g] for u in ious), reverse=True)[:topk]
             k = max(1, int(sum(best)))
-            for i in sorted(owners, key=lambda i: costs[i][g])[:k]:  # noqa: B023
+            for i in sorted(owners, key=lambda i: costs[i][g])[:k]:
                 owners[i].append(g)
         for i, gts in owners.items():
             if len(gts) > 1:
@@ -296,7 +297,9 @@ def losses(
         obj = torch.zeros(pred.shape[:4], dtype=torch.float64)
         for place, goal in goals.items():
             obj[place] = goal
-        pairs = zip(pred[..., 4].flatten().tolist(), obj.flatten().tolist(), strict=True)
+        pairs = zip(
+            pred[..., 4].flatten().tolist(), obj.flatten().tolist(), strict=True
+        )
         obj_terms = [bce(logit, goal) for logit, goal in pairs]
         terms[1] += (4.0, 1.0, 0.4)[level] * sum(obj_terms) / len(obj_terms)
         if box_terms:

@@ -1,0 +1,128 @@
+"""Every shipped config: it parses, builds small, computes a loss and predicts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from mmir.testing import shrink
+from mmir.testing.scenes import write_drones, write_flir
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / 'configs/tensorfact').glob('*.py'))
+BASES = sorted((ROOT / 'configs/_base_').rglob('*.py'))
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('scenes')
+    write_flir(root / 'street', train=5, val=2, size=(160, 128), progress=False)
+    for modality in ('rgb', 'ir'):
+        write_drones(root / f'drone_{modality}', modality, 5, 2, progress=False)
+    return root
+
+
+def with_data(cfg: Config, data: Path) -> Config:
+    """The small config on synthetic images."""
+    small = shrink(cfg, (128, 128))
+    source, modality = cfg.demo.data, cfg.demo.modality
+    root = data / ('street' if source == 'street' else f'drone_{modality}')
+    kind = 'rgb' if modality == 'rgb' else 'thermal'
+    for dataset, split in (
+        (small.train_dataloader.dataset.dataset, 'train'),
+        (small.test_dataloader.dataset, 'val'),
+    ):
+        dataset.data_root = str(root)
+        dataset.pop('subset', None)
+        if source == 'street':
+            dataset.ann_file = f'{split}/{kind}_annotations.json'
+            dataset.data_prefix = dict(img=f'{split}/')
+    return small
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_trains_and_predicts(path: Path, data: Path) -> None:
+    torch.manual_seed(0)
+    cfg = with_data(Config.fromfile(path), data)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    optim = build_optim_wrapper(model, cfg.optim_wrapper)
+    train = DATASETS.build(cfg.train_dataloader.dataset)
+    test = DATASETS.build(cfg.test_dataloader.dataset)
+    classes = train.metainfo['classes']
+    assert tuple(classes) == tuple(cfg.classes)
+    assert model.bbox_head.num_classes == len(classes)
+
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    losses = model.train_step(pseudo_collate([train[0], train[1]]), optim)
+    assert all(torch.isfinite(v).all() for v in losses.values())
+    trains = {k for k, p in model.named_parameters() if p.requires_grad}
+    for key, parameter in model.named_parameters():
+        changed = not torch.equal(before[key], parameter)
+        assert not changed or key in trains, key
+    assert any(not torch.equal(before[k], model.state_dict()[k]) for k in trains)
+
+    model.eval()
+    with torch.no_grad():
+        sample = model.test_step(pseudo_collate([test[0]]))[0]
+    boxes = sample.pred_instances.bboxes
+    assert len(boxes) <= cfg.model.test_cfg.max_per_img
+    assert torch.isfinite(boxes).all()
+    assert max(test[0]['inputs'].shape[1:]) == 128
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_stage_trains_what_it_says(path: Path) -> None:
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(shrink(cfg).model)
+    frozen = {k for k, p in model.named_parameters() if not p.requires_grad}
+    factorize = cfg.model.factorize
+    if factorize is None or 'delta' not in factorize:
+        assert not frozen
+        return
+    convolutions = {
+        k
+        for k, p in model.named_parameters()
+        if p.ndim >= 3 and '.deltas.' not in k and 'bbox_head' not in k
+    }
+    assert frozen == convolutions
+
+
+def test_baselines_differ_in_model_and_start_only() -> None:
+    pairs = [p for p in CONFIGS if p.stem.endswith('_dense')]
+    assert len(pairs) == 3
+    for dense in pairs:
+        ours = dense.with_name(dense.name.replace('_dense', ''))
+        a, b = (dict(Config.fromfile(p)._cfg_dict) for p in (ours, dense))
+        differing = {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
+        assert differing == {'model', 'load_from'}
+        assert {**a['model'], 'factorize': None} == b['model']
+
+
+def test_numbers_of_the_paper() -> None:
+    cfg = Config.fromfile(ROOT / 'configs/tensorfact/yolo_flir_1pct.py')
+    assert cfg.train_cfg.max_epochs == 200
+    assert cfg.train_dataloader.batch_size == 40
+    assert cfg.optim_wrapper.optimizer.type == 'Adam'
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+    assert cfg.train_dataloader.dataset.dataset.subset == dict(num=62, seed=0)
+    rgb = Config.fromfile(ROOT / 'configs/tensorfact/yolo_rgb.py')
+    assert rgb.optim_wrapper.optimizer.lr == 1e-5
+
+
+def test_metafile_lists_every_config() -> None:
+    meta = yaml.safe_load((ROOT / 'configs/tensorfact/metafile.yml').read_text())
+    listed = {ROOT / model['Config'] for model in meta['Models']}
+    assert listed == set(CONFIGS)
+    assert all(model['Name'] == Path(model['Config']).stem for model in meta['Models'])
+
+
+def test_base_names_are_unique() -> None:
+    names = [p.name for p in CONFIGS + BASES]
+    assert len(names) == len(set(names))

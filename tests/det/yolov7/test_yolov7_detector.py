@@ -1,0 +1,228 @@
+"""The detector as a host builds and uses it."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import yolov7_reference as ref
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from mmengine.model import ExponentialMovingAverage
+from torch import Tensor
+
+from mmir.det.yolov7 import YOLOv7
+
+TEST = dict(
+    score_thr=1e-4,
+    nms_pre=100,
+    nms=dict(type='nms', iou_threshold=0.65),
+    max_per_img=20,
+)
+
+
+def build(classes: int = 3, **head: object) -> YOLOv7:
+    torch.manual_seed(0)
+    cfg = dict(
+        type='mmir.YOLOv7',
+        data_preprocessor=dict(
+            type='mmdet.DetDataPreprocessor',
+            mean=[0.0, 0.0, 0.0],
+            std=[255.0, 255.0, 255.0],
+            bgr_to_rgb=True,
+            pad_size_divisor=32,
+            pad_value=114 / 255,
+        ),
+        backbone=dict(type='mmir.YOLOv7Backbone', arch='tiny'),
+        neck=dict(type='mmir.YOLOv7Neck', arch='tiny'),
+        bbox_head=ref.head_cfg(classes, **head),
+        train_cfg=dict(),
+        test_cfg=TEST,
+    )
+    return MODELS.build(ConfigDict(cfg))
+
+
+def sample(size: tuple[int, int], boxes: list = (), scale: tuple = (1.0, 1.0)):
+    meta = dict(img_shape=size, ori_shape=size, scale_factor=scale)
+    data = DetDataSample(metainfo=meta)
+    data.gt_instances = ref.instances(boxes)
+    return data
+
+
+def batch(*sizes: tuple[int, int]) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    images = [
+        torch.randint(0, 256, (3, *s), generator=generator, dtype=torch.uint8)
+        for s in sizes
+    ]
+    samples = []
+    for i, size in enumerate(sizes):
+        boxes = [b._replace(label=b.label % 3) for b in ref.random_boxes(3, size, i)]
+        samples.append(sample(size, boxes, (0.5, 2.0)))
+    return dict(inputs=images, data_samples=samples)
+
+
+def flat(out: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(out.values()))
+
+
+def test_images_are_padded_with_grey_and_scaled_to_one():
+    data = batch((60, 90), (64, 70))
+    out = build().data_preprocessor(data, False)['inputs']
+    assert out.shape == (2, 3, 64, 96)
+    for image, padded in zip(data['inputs'], out, strict=True):
+        height, width = image.shape[1:]
+        inside = padded[:, :height, :width]
+        torch.testing.assert_close(inside, image.flip(0) / 255)
+        outside = torch.ones(64, 96, dtype=torch.bool)
+        outside[:height, :width] = False
+        grey = padded[:, outside]
+        torch.testing.assert_close(grey, torch.full_like(grey, 114 / 255))
+
+
+@torch.no_grad()
+def test_an_image_is_predicted_the_same_alone_and_in_a_batch():
+    model = build()
+    ref.randomize(model.backbone)
+    model.eval()
+    data = batch((60, 90), (64, 70), (33, 65))
+    together = model.test_step(copy.deepcopy(data))
+    assert all(len(r.pred_instances) == 20 for r in together)
+    for i, many in enumerate(together):
+        one = {k: v[i : i + 1] for k, v in data.items()}
+        (alone,) = model.test_step(copy.deepcopy(one))
+        a, b = alone.pred_instances, many.pred_instances
+        torch.testing.assert_close(a.scores, b.scores)
+        torch.testing.assert_close(a.bboxes, b.bboxes, rtol=1e-3, atol=0.1)
+        assert torch.equal(a.labels, b.labels)
+
+
+@torch.no_grad()
+def test_predicted_boxes_are_those_of_the_original_image():
+    model = build().eval()
+    data = model.data_preprocessor(batch((64, 96)), False)
+    maps = model.bbox_head(model.extract_feat(data['inputs']))[0]
+    (small,) = model.bbox_head.predict_by_feat(maps, [{}], with_nms=False)
+    (found,) = model.predict(data['inputs'], data['data_samples'])
+    found = found.pred_instances
+    corners = small.bboxes / torch.tensor([0.5, 2.0, 0.5, 2.0])
+    # each box is one of the raw ones
+    distance = torch.cdist(found.bboxes.double(), corners.double()).amin(1)
+    assert distance.max() < 1e-3
+    assert found.scores[0] == small.scores[0]
+
+
+def test_tensor_mode_returns_the_raw_maps():
+    model = build(1).eval()
+    with torch.no_grad():
+        maps = model(torch.rand(2, 3, 64, 96), mode='tensor')[0]
+    assert [tuple(m.shape) for m in maps] == [
+        (2, 18, 8, 12), (2, 18, 4, 6), (2, 18, 2, 3)
+    ]  # fmt: skip
+
+
+def test_anchors_travel_with_the_state_dict(tmp_path):
+    other = tuple(tuple((w + 1, h + 2) for w, h in level) for level in ref.ANCHORS)
+    saved, loaded = build(anchors=other), build()
+    assert loaded.bbox_head.anchors.tolist() == [
+        [list(map(float, a)) for a in level] for level in ref.ANCHORS
+    ]
+    torch.save(saved.state_dict(), tmp_path / 'm.pth')
+    state = torch.load(tmp_path / 'm.pth', weights_only=True)
+    assert not any(loaded.load_state_dict(state))
+    assert torch.equal(loaded.bbox_head.anchors, saved.bbox_head.anchors)
+    raw = ref.random_maps((64, 64), classes=3)
+    for a, b in zip(
+        saved.bbox_head.decode_maps(raw), loaded.bbox_head.decode_maps(raw), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_copies_after_a_step_give_the_same_losses():
+    model = build()
+    data = model.data_preprocessor(batch((64, 96), (60, 90)), True)
+    sum(model(**data, mode='loss').values()).backward()
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    expected = flat(model(**data, mode='loss'))
+    for other in copies:
+        torch.testing.assert_close(flat(other(**data, mode='loss')), expected)
+
+
+def test_moving_average_follows_the_model_and_keeps_the_anchors():
+    model = build()
+    average = ExponentialMovingAverage(model, momentum=0.25, update_buffers=True)
+    conv = model.bbox_head.head_module.convs_pred[0][1]
+    start = conv.weight.detach().clone()
+    average.update_parameters(model)
+    with torch.no_grad():
+        conv.weight += 1
+    average.update_parameters(model)
+    mean = average.module.bbox_head.head_module.convs_pred[0][1].weight
+    torch.testing.assert_close(mean, start + 0.25)
+    assert torch.equal(average.module.bbox_head.anchors, model.bbox_head.anchors)
+
+
+def test_every_parameter_gets_a_gradient():
+    model = build()
+    data = model.data_preprocessor(batch((64, 96), (64, 96)), True)
+    sum(model(**data, mode='loss').values()).backward()
+    bare = [n for n, p in model.named_parameters() if p.grad is None]
+    assert bare == []
+
+
+def test_autocast_gives_finite_single_precision_losses():
+    model = build()
+    data = model.data_preprocessor(batch((64, 96), (64, 96)), True)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = model(**data, mode='loss')
+    assert {v.dtype for v in out.values()} == {torch.float32}
+    sum(out.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def overfit(steps: int) -> tuple[YOLOv7, list[DetDataSample], list[float]]:
+    """Train on two grey 64 x 96 images with a bright and a dark box each."""
+    model = build(2).train()
+    places = [
+        [ref.Box(24, 30, 20, 24, 0), ref.Box(70, 40, 30, 20, 1)],
+        [ref.Box(60, 20, 24, 28, 0), ref.Box(20, 44, 28, 16, 1)],
+    ]
+    inputs = torch.full((2, 3, 64, 96), 0.45)
+    for image, boxes in zip(inputs, places, strict=True):
+        for b in boxes:
+            y, x = int(b.cy - b.h / 2), int(b.cx - b.w / 2)
+            image[:, y : y + int(b.h), x : x + int(b.w)] = 1.0 - b.label
+    samples = [sample((64, 96), boxes) for boxes in places]
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    history = []
+    for _ in range(steps):
+        total = sum(model(inputs, samples, mode='loss').values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append(total.item())
+    with torch.no_grad():
+        for m in model.modules():
+            if isinstance(m, torch.nn.BatchNorm2d):
+                m.momentum = None  # plain mean of what follows
+                m.reset_running_stats()
+        model(inputs, samples, mode='loss')
+    return model.eval(), model.predict(inputs, samples), history
+
+
+def test_tiny_learns_two_images():
+    _, results, history = overfit(40)
+    assert history[-1] < 0.5 * history[0]
+    assert len(results) == 2
+
+
+@pytest.mark.slow
+def test_tiny_finds_the_objects_of_two_images():
+    _, results, history = overfit(150)
+    assert history[-1] < 0.15 * history[0]
+    for result in results:
+        truth, found = result.gt_instances, result.pred_instances
+        for box, label in zip(truth.bboxes, truth.labels, strict=True):
+            best = found.bboxes[found.labels == label][0]
+            assert (best - box).abs().max() < 4

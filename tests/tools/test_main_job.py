@@ -1,0 +1,123 @@
+"""The main job at toy scale: train, interrupt, resume, delta on the RGB model, merge."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmir.layers import merge_checkpoint
+from mmir.testing import shrink
+from mmir.testing.scenes import write_flir
+from mmir.utils.rescale import set_schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'configs/tensorfact'
+
+
+def tool(name: str, *arguments: object) -> str:
+    """Run a tool as a user would; its output."""
+    command = [sys.executable, ROOT / 'tools' / name, *arguments]
+    done = subprocess.run(
+        [str(c) for c in command],
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def toy(name: str, data: Path, path: Path, epochs: int, load_from: Path | None) -> Path:
+    """Write a toy version of a shipped config: 64 px, 6 images, exact evaluation."""
+    cfg = shrink(Config.fromfile(CONFIGS / name), (64, 64))
+    kind = 'rgb' if cfg.demo.modality == 'rgb' else 'thermal'
+    for dataset, split in (
+        (cfg.train_dataloader.dataset.dataset, 'train'),
+        (cfg.val_dataloader.dataset, 'val'),
+        (cfg.test_dataloader.dataset, 'val'),
+    ):
+        dataset.update(
+            data_root=str(data),
+            ann_file=f'{split}/{kind}_annotations.json',
+            data_prefix=dict(img=f'{split}/'),
+        )
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        cfg[loader].update(num_workers=0, persistent_workers=False)
+    if 'subset' in cfg:
+        cfg.train_dataloader.dataset.dataset.subset = dict(num=4, seed=0)
+    set_schedule(cfg, epochs, batch_size=2, num_images=4)
+    cfg.train_cfg.val_interval = cfg.default_hooks.checkpoint.interval = 1
+    if cfg.model.factorize is not None:
+        cfg.model.factorize.mode = 'reconstruct'
+    cfg.load_from = str(load_from) if load_from else None
+    # toy detections are weak: keep enough of them that the metric is not zero
+    cfg.model.test_cfg.score_thr = 1e-5
+    cfg.randomness = dict(seed=0)
+    cfg.dump(path)
+    return path
+
+
+def metrics(config: Path, checkpoint: Path, out: Path, *options: object) -> dict:
+    """What `tools/test.py` measures, at full precision."""
+    tool('test.py', config, checkpoint, '--work-dir', out, '--out', out / 'm.json', *options)
+    return json.loads((out / 'm.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both stages trained, the infrared one interrupted after its first epoch."""
+    root = tmp_path_factory.mktemp('job')
+    data = write_flir(root / 'data', train=6, val=3, size=(160, 128), progress=False)
+    rgb = toy('yolo-tiny_rgb.py', data, root / 'rgb.py', 1, None)
+    tool('train.py', rgb, '--work-dir', root / 'rgb')
+    start = root / 'rgb/epoch_1.pth'
+    ir = toy('yolo-tiny_flir_1pct.py', data, root / 'ir.py', 2, start)
+    stop = 'train_cfg.max_epochs=1'
+    tool('train.py', ir, '--work-dir', root / 'ir', '--cfg-options', stop)
+    assert not (root / 'ir/epoch_2.pth').exists()
+    out = tool('train.py', ir, '--work-dir', root / 'ir', '--resume')
+    assert 'resumed epoch: 1' in out
+    toy('yolo-tiny_flir_1pct_dense.py', data, root / 'dense.py', 1, None)
+    return root
+
+
+def test_delta_on_the_rgb_model_gives_the_same_figures(job: Path) -> None:
+    rgb, trained = job / 'rgb/epoch_1.pth', job / 'ir/epoch_2.pth'
+    delta = job / 'ir/delta.pth'
+    whole = metrics(job / 'ir.py', trained, job / 'test_whole')
+    assert any(value > 0 for value in whole.values())
+    on_rgb = metrics(job / 'ir.py', rgb, job / 'test_delta', '--delta', delta)
+    merged = metrics(job / 'ir.py', rgb, job / 'test_merge', '--delta', delta, '--merge')
+    assert on_rgb == whole
+    assert merged == whole
+    without = metrics(job / 'ir.py', rgb, job / 'test_rgb')
+    assert without != whole
+
+
+def test_merged_checkpoint_is_the_dense_network(job: Path) -> None:
+    merge_checkpoint(job / 'ir/epoch_2.pth', job / 'merged.pth')
+    dense = metrics(job / 'dense.py', job / 'merged.pth', job / 'test_dense')
+    assert dense == metrics(job / 'ir.py', job / 'ir/epoch_2.pth', job / 'test_again')
+
+
+def test_the_stage_changes_nothing_else(job: Path) -> None:
+    before = torch.load(job / 'rgb/epoch_1.pth', weights_only=True)['state_dict']
+    after = torch.load(job / 'ir/epoch_2.pth', weights_only=True)['state_dict']
+    delta = torch.load(job / 'ir/delta.pth', weights_only=True)['state_dict']
+    changed = {k for k in after if k not in before or not after[k].equal(before[k])}
+    assert changed <= delta.keys()
+    assert any('.deltas.ir.A' in key for key in changed)
+    for key, value in delta.items():
+        assert value.equal(after[key]), key
+    small, large = (job / 'ir/delta.pth').stat(), (job / 'ir/epoch_2.pth').stat()
+    assert small.st_size < large.st_size / 10
+
+
+def test_chosen_images_are_written(job: Path) -> None:
+    written = json.loads((job / 'ir/subset_train.json').read_text())
+    assert len(written['files']) == 4

@@ -1,0 +1,60 @@
+"""Schedules and image sizes changed in every place at once."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmir.utils.rescale import set_image_scale, set_schedule
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/tensorfact'
+
+
+@pytest.fixture
+def cfg() -> Config:
+    return Config.fromfile(CONFIGS / 'yolo_rgb.py')
+
+
+def test_schedule_stretches_everything_that_counts_epochs(cfg: Config) -> None:
+    set_schedule(cfg, epochs=400, batch_size=8, num_images=100)
+    assert cfg.train_cfg.max_epochs == 400
+    assert cfg.train_dataloader.batch_size == 8
+    warm, cosine = cfg.param_scheduler
+    assert (warm.begin, warm.end) == (0, 6)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (6, 400, 394)
+    switch = next(h for h in cfg.custom_hooks if h.type == 'YOLOXModeSwitchHook')
+    assert switch.num_last_epochs == 40
+    ema = next(h for h in cfg.custom_hooks if h.type == 'EMAHook')
+    # 13 iterations an epoch
+    assert ema.momentum == pytest.approx(10 / (13 * 400))
+    assert ema.gamma == 13 * 400 // 10
+
+
+def test_a_short_schedule_keeps_a_warm_up(cfg: Config) -> None:
+    set_schedule(cfg, epochs=10, batch_size=8, num_images=16)
+    warm, cosine = cfg.param_scheduler
+    assert (warm.begin, warm.end) == (0, 1)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (1, 10, 9)
+    assert cfg.train_cfg.val_interval == 2
+
+
+def test_averaging_of_a_long_training_is_the_published_one(cfg: Config) -> None:
+    set_schedule(cfg, epochs=200, batch_size=40, num_images=100_000)
+    ema = next(h for h in cfg.custom_hooks if h.type == 'EMAHook')
+    assert (ema.momentum, ema.gamma) == (1e-4, 2000)
+
+
+def test_image_scale_reaches_every_transform(cfg: Config) -> None:
+    before = cfg.model.bbox_head.obj_weight
+    set_image_scale(cfg, (320, 160))
+    train = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
+    assert train['Mosaic'].img_scale == (320, 160)
+    assert train['CachedMixUp'].img_scale == (320, 160)
+    assert train['Resize'].scale == (320, 160)
+    assert train['Pad'].size == (320, 160)
+    assert train['RandomAffine'].border == (-160, -80)
+    for key in ('val_dataloader', 'test_dataloader'):
+        test = {t.type: t for t in cfg[key].dataset.pipeline}
+        assert test['Resize'].scale == (320, 160)
+    # a quarter of the width, half of the height: an eighth of the area
+    assert cfg.model.bbox_head.obj_weight == pytest.approx(before / 8)
