@@ -66,12 +66,12 @@ def run_stage(name: str, out: Path, starts: dict[str, Path]) -> dict:
     )
 
 
-def size_of(path: Path | None, out: Path) -> str:
-    """Size of the weights in a file; a checkpoint also holds the optimizer's state."""
+def size_of(path: Path | None) -> str:
+    """Size of a file."""
     return f'{path.stat().st_size / 2**20:.1f} MiB' if path else 'none'
 
 
-def table(results: dict[str, dict], out: Path) -> str:
+def table(results: dict[str, dict]) -> str:
     """Markdown table of all stages."""
     lines = [
         '| stage | mAP50 | trainable parameters | checkpoint | delta file | time |',
@@ -81,7 +81,7 @@ def table(results: dict[str, dict], out: Path) -> str:
         share = row['trainable'] / row['total']
         lines.append(
             f'| {name} | {row["map50"][1][-1]:.3f} | {row["trainable"]:,} ({share:.1%})'
-            f' | {size_of(row["checkpoint"], out)} | {size_of(row["delta"], out)} | '
+            f' | {size_of(row["checkpoint"])} | {size_of(row["delta"])} | '
             f'{row["seconds"] / 60:.1f} min |'
         )
     return '\n'.join(lines)
@@ -128,11 +128,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     pictures(results, out)
-    rows = table(results, out)
+    rows = table(results)
     introduction = INTRODUCTION.format(rgb=TRAIN_IMAGES, val=VAL_IMAGES)
     (out / 'report.md').write_text(
-        f'{introduction}\n{rows}\n\nCheckpoints hold the state of the optimizer and the '
-        'averaged weights too.\n\n![learning curves](curves.png)\n\n'
+        f'{introduction}\n{rows}\n\nCheckpoints also hold the state of the optimizer '
+        'and the averaged weights.\n\n![learning curves](curves.png)\n\n'
         '![detections](detections.png)\n'
     )
     print(f'{rows}\n\nreport: {out / "report.md"}')

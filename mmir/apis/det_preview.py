@@ -46,7 +46,12 @@ def detection_panels(
         found = sample.pred_instances.cpu().numpy()
         rows.append(
             [
-                Panel(image, truth, labels, title=f'ground truth, {Path(info["img_path"]).name}'),
+                Panel(
+                    image,
+                    truth,
+                    labels,
+                    title=f'ground truth, {Path(info["img_path"]).name}',
+                ),
                 Panel(image, found.bboxes, found.labels, found.scores, title=title),
             ]
         )

@@ -12,7 +12,9 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
-_STEP = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*? loss: ([\d.naif]+)')
+_STEP = re.compile(
+    r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*? loss: ([\d.naif]+)'
+)
 
 
 class StageError(RuntimeError):

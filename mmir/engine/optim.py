@@ -24,7 +24,8 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             (bool), False when not given.
 
     Raises:
-        ValueError: Unknown key in `paramwise_cfg`, or nothing is trainable.
+        ValueError: Unknown key in `paramwise_cfg`, `no_decay` is a string, or nothing is
+            trainable.
     """
 
     def __init__(
@@ -37,7 +38,10 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'unknown keys in paramwise_cfg: {sorted(unknown)}; '
                 f'{type(self).__name__} knows {sorted(options)}'
             )
-        super().__init__(optim_wrapper_cfg, options | dict(paramwise_cfg or {}))
+        options |= paramwise_cfg or {}
+        if isinstance(options['no_decay'], str):
+            raise ValueError(f'no_decay is a list, write [{options["no_decay"]!r}]')
+        super().__init__(optim_wrapper_cfg, options)
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs: str) -> None:
         """Append the groups of `module` to `params`; empty groups are left out.

@@ -102,8 +102,8 @@ def _rgb_stage(load_from: str | None, beside: Path) -> str | None:
             return latest.read_text().strip()
     print_log(
         f'no checkpoint of the RGB stage ({load_from}, or its demo in {beside}): this '
-        f'demo starts from scratch. Run the demo of configs/tensorfact/{stage}.py first '
-        'to see the two stages.',
+        f'demo starts from scratch. To see both stages, run that of '
+        f'configs/tensorfact/{stage}.py first.',
         logger='current',
         level=30,  # logging.WARNING
     )

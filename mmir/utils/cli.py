@@ -99,6 +99,7 @@ def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     cfg = load_config(args.config)
     apply_options(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher
+    _set_backend(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.demo:
         from mmir.testing.demo import apply_demo
@@ -110,6 +111,13 @@ def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
             raise UserError(f'--demo: {error}') from error
     check_data(cfg, loaders)
     return cfg
+
+
+def _set_backend(cfg: Config) -> None:
+    """Let processes without an accelerator talk by gloo: nccl knows GPUs only."""
+    dist = cfg.get('env_cfg', {}).get('dist_cfg')
+    if dist and dist.get('backend') == 'nccl' and not has_accelerator():
+        dist['backend'] = 'gloo'
 
 
 def default_work_dir(args: argparse.Namespace) -> str:

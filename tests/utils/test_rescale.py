@@ -38,6 +38,12 @@ def test_a_short_schedule_keeps_a_warm_up(cfg: Config) -> None:
     assert cfg.train_cfg.val_interval == 2
 
 
+def test_a_single_epoch_is_all_warm_up(cfg: Config) -> None:
+    set_schedule(cfg, epochs=1, batch_size=8, num_images=16)
+    assert [s.type for s in cfg.param_scheduler] == ['LinearLR']
+    assert cfg.param_scheduler[0].end == 1
+
+
 def test_averaging_of_a_long_training_is_the_published_one(cfg: Config) -> None:
     set_schedule(cfg, epochs=200, batch_size=40, num_images=100_000)
     ema = next(h for h in cfg.custom_hooks if h.type == 'EMAHook')

@@ -43,7 +43,10 @@ def test_colour_images_and_several_rows(tmp_path: Path) -> None:
 def test_curves_of_several_plots(tmp_path: Path) -> None:
     path = save_curves(
         tmp_path / 'curves.png',
-        {'loss': {'ours': ([0, 1], [3.0, 1.0])}, 'AP': {'a': ([0], [1]), 'b': ([], [])}},
+        {
+            'loss': {'ours': ([0, 1], [3.0, 1.0])},
+            'AP': {'a': ([0], [1]), 'b': ([], [])},
+        },
         'epoch',
     )
     image = cv2.imread(str(path))

@@ -71,7 +71,7 @@ TASKS = {
         scale=(320, 320),
         rgb_epochs=60,
         rgb_images=180,
-        shots={18: 100, 36: 50},
+        shots={18: 64, 36: 32},
     ),
     'drone': Task(
         rgb='yolo-tiny_drone_rgb.py',
@@ -82,7 +82,7 @@ TASKS = {
         scale=(320, 320),
         rgb_epochs=16,
         rgb_images=573,
-        shots={25: 72},
+        shots={25: 48},
     ),
 }
 BATCH_SIZE = 8
@@ -106,6 +106,7 @@ def prepare(cfg: Config, task: Task, epochs: int, images: int, seed: int) -> Con
     """Set what all runs of a task share."""
     set_image_scale(cfg, task.scale)
     set_schedule(cfg, epochs, BATCH_SIZE, images)
+    cfg.train_cfg.val_interval = max(1, epochs // 3)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[key].num_workers = 1
     cfg.randomness = dict(seed=seed)

@@ -26,7 +26,8 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmir.LoadThermalImage', channels=3),
+    # the host's loader, which its Inferencers look for; training refuses 16-bit files
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=img_scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
@@ -59,9 +60,7 @@ val_dataloader = dict(
     persistent_workers=True,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='mmir.CocoSubsetDataset', test_mode=True, pipeline=test_pipeline
-    ),
+    dataset=dict(type='mmir.CocoSubsetDataset', test_mode=True, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='CocoMetric', metric='bbox', format_only=False)

@@ -34,6 +34,9 @@ class YOLOv7Head(BaseDenseHead):
         obj_balance (tuple[float]): Factor of the objectness loss a level.
         train_cfg, test_cfg (dict, optional): As in other heads of mmdet.
         init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: `anchors` do not fit the levels and anchors of `head_module`.
     """
 
     def __init__(
@@ -60,6 +63,13 @@ class YOLOv7Head(BaseDenseHead):
         self.obj_balance = obj_balance
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg
+        if len(anchors) != len(self.strides) or {len(a) for a in anchors} != {
+            self.head_module.num_anchors
+        }:
+            raise ValueError(
+                f'anchors must be {len(self.strides)} levels (strides {self.strides}) '
+                f'of {self.head_module.num_anchors} (width, height), got {anchors}'
+            )
         # a buffer: the anchors of a released model travel with its checkpoint
         self.register_buffer('anchors', torch.tensor(anchors, dtype=torch.float32))
 
@@ -133,7 +143,7 @@ class YOLOv7Head(BaseDenseHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> InstanceList:
-        """Decode, filter and suppress the predictions of a batch.
+        """Decode, filter and suppress the predictions of a batch, clip to the image.
 
         With one class the score is the objectness: the class layer never trains then.
 
@@ -156,7 +166,12 @@ class YOLOv7Head(BaseDenseHead):
                 scores[image], cfg.score_thr, cfg.get('nms_pre', 30000)
             )
             found = InstanceData(bboxes=boxes[image, keep], scores=score, labels=label)
-            results.append(self._bbox_post_process(found, cfg, rescale, with_nms, meta))
+            kept = self._bbox_post_process(found, cfg, rescale, with_nms, meta)
+            # after the suppression, as published
+            height, width = meta['ori_shape' if rescale else 'img_shape'][:2]
+            limit = kept.bboxes.new_tensor([width, height, width, height])
+            kept.bboxes = torch.minimum(kept.bboxes.clamp(min=0), limit)
+            results.append(kept)
         return results
 
     def decode_maps(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,8 @@ class ConvFactory:
     Args:
         act_cfg (dict): Activation, `SiLU` in L and `LeakyReLU` 0.1 in tiny.
         norm_cfg (dict, optional): Normalisation; `NORM` when not given.
-        conv_cfg (dict, optional): Convolution, for example
-            `dict(type='mmir.TensorFactConv', rank=4)`.
+        conv_cfg (dict, optional): Convolution. To factorise, rather take the builder
+            `mmir.factorized`, which leaves 1x1 convolutions dense.
     """
 
     def __init__(

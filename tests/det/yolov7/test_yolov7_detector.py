@@ -103,14 +103,16 @@ def test_predicted_boxes_are_those_of_the_original_image():
     model = build().eval()
     data = model.data_preprocessor(batch((64, 96)), False)
     maps = model.bbox_head(model.extract_feat(data['inputs']))[0]
-    (small,) = model.bbox_head.predict_by_feat(maps, [{}], with_nms=False)
+    (boxes,), (scores,) = model.bbox_head.decode_maps(maps)
     (found,) = model.predict(data['inputs'], data['data_samples'])
     found = found.pred_instances
-    corners = small.bboxes / torch.tensor([0.5, 2.0, 0.5, 2.0])
+    height, width = data['data_samples'][0].ori_shape
+    corners = boxes / torch.tensor([0.5, 2.0, 0.5, 2.0])
+    corners = corners.clamp(min=0).minimum(torch.tensor([width, height] * 2))
     # each box is one of the raw ones
     distance = torch.cdist(found.bboxes.double(), corners.double()).amin(1)
     assert distance.max() < 1e-3
-    assert found.scores[0] == small.scores[0]
+    assert found.scores[0] == scores.max()
 
 
 def test_tensor_mode_returns_the_raw_maps():
@@ -212,7 +214,7 @@ def overfit(steps: int) -> tuple[YOLOv7, list[DetDataSample], list[float]]:
 
 
 def test_tiny_learns_two_images():
-    _, results, history = overfit(40)
+    _, results, history = overfit(20)
     assert history[-1] < 0.5 * history[0]
     assert len(results) == 2
 
