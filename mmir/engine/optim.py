@@ -24,8 +24,8 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             (bool), False when not given.
 
     Raises:
-        ValueError: Unknown key in `paramwise_cfg`, `no_decay` is a string, or nothing is
-            trainable.
+        ValueError: Unknown key in `paramwise_cfg`, `no_decay` is a string, or
+            nothing is trainable.
     """
 
     def __init__(

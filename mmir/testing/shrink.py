@@ -1,5 +1,7 @@
 """Make a config small enough for a laptop, keeping its structure."""
 
+import copy
+
 from mmengine.config import Config
 
 from mmir.utils.rescale import set_image_scale
@@ -19,7 +21,7 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
         Config: The same config with the tiny network, at most two data workers and
         without compiled-in schedule changes (see `mmir.utils.rescale.set_schedule`).
     """
-    small = cfg.copy()
+    small = copy.deepcopy(cfg)
     model = small.model
     if model.get('backbone', {}).get('arch', 'tiny') != 'tiny':
         model.backbone.arch = model.neck.arch = 'tiny'

@@ -1,0 +1,62 @@
+"""What `--demo` makes of the shipped configs."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmir.testing import demo
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs/tensorfact').glob('*'))
+CONFIGS = [path for path in CONFIGS if path.suffix == '.py']
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Demo data of a few images in a folder of its own."""
+    monkeypatch.setattr(demo, 'DATA', tmp_path / 'data')
+    monkeypatch.setattr(demo, 'TRAIN_IMAGES', 3)
+    monkeypatch.setattr(demo, 'VAL_IMAGES', 2)
+    return tmp_path
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_every_config_has_a_demo(path: Path, small: Path) -> None:
+    cfg = Config.fromfile(path)
+    before = cfg.pretty_text
+    made = demo.apply_demo(cfg, str(small / 'work/x'))
+    assert cfg.pretty_text == before
+    assert made.model.backbone.arch == made.model.neck.arch == 'tiny'
+    assert made.model.bbox_head.head_module.arch == 'tiny'
+    # the weight of YOLOv7-tiny, for a quarter of the pixels
+    assert made.model.bbox_head.obj_weight == pytest.approx(0.25)
+    assert made.train_cfg.max_epochs == demo.EPOCHS[cfg.demo.modality]
+    assert made.train_dataloader.batch_size == demo.BATCH_SIZE
+    assert made.load_from is None
+    train = made.train_dataloader.dataset.dataset
+    for dataset in (train, made.val_dataloader.dataset, made.test_dataloader.dataset):
+        assert dataset.data_root.startswith(str(small / 'data'))
+        assert (Path(dataset.data_root) / dataset.ann_file).is_file()
+        assert (Path(dataset.data_root) / dataset.data_prefix.img).is_dir()
+    rgb = 'rgb' in train.ann_file or 'rgb' in train.data_root
+    assert rgb == (cfg.demo.modality == 'rgb')
+    assert made.model.get('factorize') == cfg.model.get('factorize')
+
+
+def test_the_infrared_demo_starts_from_the_rgb_demo(small: Path) -> None:
+    cfg = Config.fromfile(next(p for p in CONFIGS if p.stem == 'yolo_flir_1pct'))
+    work = small / 'work'
+    stage = work / 'yolo_rgb_demo'
+    stage.mkdir(parents=True)
+    (stage / 'epoch_16.pth').touch()
+    (stage / 'last_checkpoint').write_text(str(stage / 'epoch_16.pth'))
+    made = demo.apply_demo(cfg, str(work / 'yolo_flir_1pct_demo'))
+    assert made.load_from == str(stage / 'epoch_16.pth')
+    cfg.load_from = str(small / 'own.pth')
+    (small / 'own.pth').touch()
+    assert demo.apply_demo(cfg, str(work / 'x')).load_from == str(small / 'own.pth')
+
+
+def test_a_config_without_a_demo_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='has no demo'):
+        demo.apply_demo(Config(dict(model=dict())), str(tmp_path))
