@@ -26,12 +26,14 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    # the host's loader, which its Inferencers look for; training refuses 16-bit files
+    # the host's loader, which its Inferencers look for; training refuses 16-bit files.
+    # Prefixed, since mmcv has transforms of the same names and Inferencers by name
+    # look from the scope of mmir.
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=img_scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
-        type='PackDetInputs',
+        type='mmdet.PackDetInputs',
         # `instances` lets the metric take the very boxes the data set holds
         meta_keys=(
             'img_id',
