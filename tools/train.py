@@ -28,6 +28,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action='store_true',
         help="scale the learning rate by batch size / the config's base_batch_size",
     )
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='start from a load_from that lacks tensors or has others',
+    )
     parser.add_argument('--seed', type=int, help="in the place of the config's")
     return parser.parse_args(argv)
 
@@ -76,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.auto_scale_lr:
         set_auto_scale_lr(cfg)
     set_resume(cfg, args.resume, args.trust_checkpoint)
-    cli.build_runner(cfg).train()
+    runner = cli.build_runner(cfg)
+    if cfg.get('load_from') and not cfg.get('resume') and not args.allow_partial:
+        cli.check_start(runner, cfg.load_from, args.trust_checkpoint)
+    runner.train()
 
 
 if __name__ == '__main__':

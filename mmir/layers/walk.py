@@ -13,6 +13,11 @@ HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
 Kind = TypeVar('Kind', bound=nn.Module)
 
 
+def is_head(name: str) -> bool:
+    """Tell whether a name of a module or parameter lies in a head of a host's model."""
+    return re.search(HEADS, name) is not None
+
+
 def count_parameters(model: nn.Module) -> int:
     """Number of elements of all parameters, each counted once."""
     return sum(p.numel() for p in model.parameters())

@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmir.utils.checkpoint import (
     CheckpointError,
+    load_checkpoint,
     refuse_unsafe_checkpoints,
     require_safe,
     trust_checkpoints,
@@ -184,6 +186,31 @@ def check_checkpoint(path: str, what: str, trusted: bool) -> None:
         require_safe(path)
     except CheckpointError as error:
         raise UserError(f'{what}: {error}') from error
+
+
+def check_start(runner: Runner, path: str, trusted: bool) -> None:
+    """Check that the model of a runner can start from the weights of a checkpoint.
+
+    Args:
+        runner (Runner): The runner, before it trains.
+        path (str): A path; addresses are left to mmengine, which warns.
+        trusted (bool): Whether the user vouches for the file.
+
+    Raises:
+        UserError: Naming the tensors that are missing, foreign, misshapen or NaN.
+    """
+    from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
+
+    if '://' in path:
+        return
+    checkpoint = load_checkpoint(path, trust=trusted)
+    state = checkpoint.get('state_dict', checkpoint)
+    weights = {k.removeprefix('module.'): v for k, v in state.items()}
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    try:
+        check_fits(model, weights, path)
+    except CheckpointMismatchError as error:
+        raise UserError(f'load_from: {error}') from error
 
 
 def build_runner(cfg: Config) -> Runner:

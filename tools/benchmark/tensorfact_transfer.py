@@ -80,7 +80,7 @@ TASKS = {
         ir_root='drone_ir/',
         rgb_data=None,
         scale=(320, 320),
-        rgb_epochs=16,
+        rgb_epochs=12,
         rgb_images=573,
         shots={25: 48},
     ),

@@ -1,0 +1,84 @@
+"""A training starts from a checkpoint only if it is one of that network."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmir.layers import augment_, factorize_
+from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
+
+
+class Detector(nn.Module):
+    def __init__(self, classes: int = 3, width: int = 16) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(8, width, 3), nn.BatchNorm2d(width), nn.Conv2d(width, 16, 3)
+        )
+        self.bbox_head = nn.Conv2d(16, classes, 1)
+
+
+def fits(model: nn.Module, state: dict) -> None:
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    try:
+        check_fits(model, state, 'rgb.pth')
+    finally:
+        for key, value in model.state_dict().items():
+            assert value.equal(before[key])
+
+
+def staged() -> nn.Module:
+    model = Detector()
+    factorize_(model, rank=2)
+    augment_(model, 'ir', 1)
+    return model
+
+
+def test_dense_and_factorised_weights_fit_a_stage() -> None:
+    model = staged()
+    fits(model, Detector().state_dict())
+    factorised = Detector()
+    factorize_(factorised, rank=2)
+    fits(model, factorised.state_dict())
+    fits(model, model.state_dict())
+
+
+def test_heads_may_differ() -> None:
+    fits(Detector(classes=4), Detector(classes=3).state_dict())
+    state = Detector().state_dict()
+    fits(Detector(), {k: v for k, v in state.items() if 'head' not in k})
+    fits(Detector(), {**state, 'mask_head.weight': torch.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda s: s.pop('backbone.2.weight'), r'1 are missing: backbone\.2\.weight'),
+        (lambda s: s.update(neck=torch.ones(1)), '1 are foreign to the model: neck'),
+        (
+            lambda s: s.update({'backbone.2.bias': torch.ones(7)}),
+            r'1 have another shape in the model: backbone\.2\.bias',
+        ),
+        (
+            lambda s: s['backbone.1.bias'].fill_(float('nan')),
+            r'1 hold NaN or infinite values: backbone\.1\.bias',
+        ),
+    ],
+)
+def test_everything_else_is_named(change, message: str) -> None:
+    state = Detector().state_dict()
+    change(state)
+    with pytest.raises(CheckpointMismatchError, match=message) as caught:
+        fits(Detector(), state)
+    assert 'rgb.pth' in str(caught.value)
+
+
+def test_another_rank_names_the_layer() -> None:
+    other = Detector()
+    factorize_(other, rank=3)
+    with pytest.raises(CheckpointMismatchError, match=r'backbone\.0.*rank'):
+        fits(staged(), other.state_dict())
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(CheckpointMismatchError, match='does not fit the model'):
+        fits(Detector(), nn.Sequential(nn.Conv2d(3, 4, 3)).state_dict())
