@@ -11,3 +11,24 @@ model = dict(
         cls_weight=0.5,
     ),
 )
+# tiny learns from milder augmentation than L
+img_scale = (640, 640)
+train_pipeline = [
+    dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
+    dict(
+        type='RandomAffine',
+        max_rotate_degree=0.0,
+        max_shear_degree=0.0,
+        max_translate_ratio=0.1,
+        scaling_ratio_range=(0.5, 1.6),
+        border=(-img_scale[0] // 2, -img_scale[1] // 2),
+    ),
+    dict(type='CachedMixUp', img_scale=img_scale, pad_val=114.0, prob=0.05),
+    dict(type='YOLOXHSVRandomAug'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='Resize', scale=img_scale, keep_ratio=True),
+    dict(type='Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

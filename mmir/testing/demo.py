@@ -13,8 +13,8 @@ DATA = Path('work_dirs/demo_data')
 """Folder the synthetic images are written to, once."""
 
 TRAIN_IMAGES, VAL_IMAGES = 200, 60
-EPOCHS = {'rgb': 16, 'ir': 30}
-BATCH_SIZE = 8
+EPOCHS = {'rgb': 10, 'ir': 18}
+BATCH_SIZE = 4
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:

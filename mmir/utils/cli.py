@@ -101,7 +101,6 @@ def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     cfg = load_config(args.config)
     apply_options(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher
-    _set_backend(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.demo:
         from mmir.testing.demo import apply_demo
@@ -115,11 +114,16 @@ def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
     return cfg
 
 
-def _set_backend(cfg: Config) -> None:
-    """Let processes without an accelerator talk by gloo: nccl knows GPUs only."""
-    dist = cfg.get('env_cfg', {}).get('dist_cfg')
-    if dist and dist.get('backend') == 'nccl' and not has_accelerator():
-        dist['backend'] = 'gloo'
+def _start_cpu_processes(cfg: Config) -> None:
+    """Join the processes of a run without accelerator: mmengine asks for CUDA."""
+    if cfg.get('launcher') != 'pytorch' or has_accelerator():
+        return
+    torch.distributed.init_process_group('gloo')
+    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
+    cfg.model_wrapper_cfg.setdefault('device_ids', None)
+    unused = cfg.get('find_unused_parameters', False)
+    cfg.model_wrapper_cfg.setdefault('find_unused_parameters', unused)
+    cfg.model_wrapper_cfg.setdefault('broadcast_buffers', False)
 
 
 def default_work_dir(args: argparse.Namespace) -> str:
@@ -222,6 +226,7 @@ def build_runner(cfg: Config) -> Runner:
     Returns:
         Runner: Of mmengine, or of the config's `runner_type`.
     """
+    _start_cpu_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

@@ -136,3 +136,24 @@ def test_the_stage_changes_nothing_else(job: Path) -> None:
 def test_chosen_images_are_written(job: Path) -> None:
     written = json.loads((job / 'ir/subset_train.json').read_text())
     assert len(written['files']) == 4
+
+
+@pytest.mark.slow
+def test_two_ranks_train_the_stage(job: Path) -> None:
+    """Frozen parts, empty ranks and hooks get on with two processes (gloo)."""
+    environment = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        [ROOT / 'tools/dist_train.sh', job / 'ir.py', '2', '--work-dir', job / 'two'],
+        env={**environment, 'PORT': '29611'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'world_size: 2' in done.stdout or 'Distributed training: True' in done.stdout
+    before = torch.load(job / 'rgb/epoch_1.pth', weights_only=True)['state_dict']
+    after = torch.load(job / 'two/epoch_2.pth', weights_only=True)['state_dict']
+    frozen = [k for k in before if k.endswith(('.A', '.B')) and '.deltas.' not in k]
+    assert frozen
+    assert all(after[k].equal(before[k]) for k in frozen)
+    learnt = [k for k in after if '.deltas.ir.A' in k]
+    assert any(after[k].abs().sum() > 0 for k in learnt)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmir.apis.det_preview import detection_panels
 from mmir.apis.stages import (
     ROOT,
     count_parameters,
@@ -25,7 +26,7 @@ from mmir.apis.stages import (
     train_stage,
 )
 from mmir.utils.rescale import set_image_scale, set_schedule
-from mmir.visualization import save_curves
+from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'
 METRIC = 'coco/bbox_mAP_50'
@@ -71,7 +72,7 @@ TASKS = {
         scale=(320, 320),
         rgb_epochs=60,
         rgb_images=180,
-        shots={18: 64, 36: 32},
+        shots={18: 48, 36: 24},
     ),
     'drone': Task(
         rgb='yolo-tiny_drone_rgb.py',
@@ -82,10 +83,10 @@ TASKS = {
         scale=(320, 320),
         rgb_epochs=12,
         rgb_images=573,
-        shots={25: 48},
+        shots={25: 36},
     ),
 }
-BATCH_SIZE = 8
+BATCH_SIZE = 4
 
 
 def method_config(method: str, ir: str) -> Config:
@@ -222,6 +223,18 @@ def report(out: Path, results: dict[str, dict]) -> None:
     print(text, flush=True)
 
 
+def picture(out: Path, images: int) -> None:
+    """Detections of the drone task's TensorFact model beside ground truth."""
+    run_dir = out / f'drone/tensorfact_{images}_seed0'
+    cfg = Config.fromfile(run_dir / 'study.py')
+    rows = detection_panels(
+        cfg, latest_checkpoint(run_dir), (3, 33, 63, 93), 'TensorFact, 25 images'
+    )
+    # two images a line
+    pairs = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)]
+    save_detection_grid(out / 'drone.png', pairs, cfg.classes, min_score=0.25)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--data', type=Path, required=True, help='real images')
@@ -243,6 +256,8 @@ def main() -> None:
                         TASKS[name], args.data, args.out / name, stages[name], key
                     )
                     report(args.out, results)
+    if 'drone' in args.task and 'tensorfact' in args.methods:
+        picture(args.out, next(iter(TASKS['drone'].shots)))
 
 
 if __name__ == '__main__':
