@@ -151,8 +151,10 @@ def test_success_is_shown_without_the_satisfied_lines(capfd):
 
 
 def make(*args: str, **variables: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, **variables}
-    env.pop('MAKEFLAGS', None)
+    # a make around the tests hands its own command line on
+    inherited = ('MAKEFLAGS', 'MAKEOVERRIDES', 'MAKELEVEL', 'MFLAGS', 'PYTHON')
+    kept = {k: v for k, v in os.environ.items() if k not in inherited}
+    env = {**kept, **variables}
     return subprocess.run(
         ['make', '-n', *args], cwd=ROOT, capture_output=True, text=True, env=env
     )

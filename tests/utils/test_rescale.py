@@ -60,7 +60,7 @@ def test_image_scale_reaches_every_transform(cfg: Config) -> None:
     assert train['Pad'].size == (320, 160)
     assert train['RandomAffine'].border == (-160, -80)
     for key in ('val_dataloader', 'test_dataloader'):
-        test = {t.type: t for t in cfg[key].dataset.pipeline}
+        test = {t.type.split('.')[-1]: t for t in cfg[key].dataset.pipeline}
         assert test['Resize'].scale == (320, 160)
     # a quarter of the width, half of the height: an eighth of the area
     assert cfg.model.bbox_head.obj_weight == pytest.approx(before / 8)
