@@ -81,7 +81,7 @@ TASKS = {
         ir_root='drone_ir/',
         rgb_data=None,
         scale=(320, 320),
-        rgb_epochs=12,
+        rgb_epochs=8,
         rgb_images=573,
         shots={25: 36},
     ),
