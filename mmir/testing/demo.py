@@ -13,8 +13,9 @@ DATA = Path('work_dirs/demo_data')
 """Folder the synthetic images are written to, once."""
 
 TRAIN_IMAGES, VAL_IMAGES = 200, 60
-EPOCHS = {'rgb': 10, 'ir': 18}
+EPOCHS = {'rgb': 12, 'ir': 16}
 BATCH_SIZE = 4
+LEARNING_RATE = 1e-3  # the RGB stage starts from scratch
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:
@@ -29,7 +30,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
             for beside it.
 
     Returns:
-        Config: Small network, 320 px, short schedule, synthetic data.
+        Config: Small network, 320 px, short schedule from scratch, synthetic data.
 
     Raises:
         ValueError: The config has no key `demo`.
@@ -47,6 +48,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     subset = _dataset(small.train_dataloader).get('subset') or {}
     images = subset.get('num', TRAIN_IMAGES)
     set_schedule(small, EPOCHS[modality], BATCH_SIZE, images)
+    small.optim_wrapper.optimizer.lr = LEARNING_RATE
     small.load_from = _rgb_stage(small.get('load_from'), Path(work_dir).parent)
     return small
 

@@ -33,6 +33,8 @@ def test_every_config_has_a_demo(path: Path, small: Path) -> None:
     assert made.train_cfg.max_epochs == demo.EPOCHS[cfg.demo.modality]
     assert made.train_dataloader.batch_size == demo.BATCH_SIZE
     assert made.load_from is None
+    # the rate of the paper's RGB stage is for a pretrained network
+    assert made.optim_wrapper.optimizer.lr == 1e-3
     train = made.train_dataloader.dataset.dataset
     for dataset in (train, made.val_dataloader.dataset, made.test_dataloader.dataset):
         assert dataset.data_root.startswith(str(small / 'data'))
