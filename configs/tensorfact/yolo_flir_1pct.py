@@ -28,6 +28,7 @@ model = dict(
     target='mmir.YOLOv7',
     factorize=dict(
         rank=rank,
+        mode='auto',  # 'reconstruct': bit-equal to the merged network
         exclude=['bbox_head'],
         delta=dict(name='ir', rank=delta_rank),
         trainable=['bbox_head'],

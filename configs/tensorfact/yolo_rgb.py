@@ -25,7 +25,7 @@ img_scale = (640, 640)
 model = dict(
     type='mmir.factorized',
     target='mmir.YOLOv7',
-    factorize=dict(rank=rank, exclude=['bbox_head']),
+    factorize=dict(rank=rank, mode='auto', exclude=['bbox_head']),
     bbox_head=dict(head_module=dict(num_classes=len(classes))),
 )
 train_pipeline = [
