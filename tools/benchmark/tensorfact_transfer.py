@@ -232,7 +232,7 @@ def picture(out: Path, images: int) -> None:
     )
     # two images a line
     pairs = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)]
-    save_detection_grid(out / 'drone.png', pairs, cfg.classes, min_score=0.1)
+    save_detection_grid(out / 'drone.png', pairs, cfg.classes, min_score=0.0)
 
 
 def main() -> None:
