@@ -1,5 +1,6 @@
 """A wheel, an sdist and an editable install hold what mims and mmengine look for."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -139,11 +140,14 @@ def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind
     child = tmp_path / 'child.py'
     child.write_text("_base_ = 'mmir::tensorfact/yolo_flir_1pct.py'\n")
     (tmp_path / 'use.py').write_text(USE)
+    # `make` puts the checkout on the path
+    bare = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     result = subprocess.run(
         [tmp_path / 'env/bin/python', 'use.py', child],
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env=bare,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     where = Path(result.stdout.split()[-1])
