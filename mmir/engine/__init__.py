@@ -1,11 +1,17 @@
 """Hooks and optimizer helpers, free of any host."""
 
+from mmir.engine.autocast import AutocastOptimWrapper
+from mmir.engine.channels_last import ChannelsLastHook
 from mmir.engine.delta_checkpoint import DeltaCheckpointHook
 from mmir.engine.optim import CompleteOptimWrapperConstructor
+from mmir.engine.schedule_ema import ScheduleEMAHook
 from mmir.engine.subset_record import SubsetRecordHook
 
 __all__ = [
+    'AutocastOptimWrapper',
+    'ChannelsLastHook',
     'CompleteOptimWrapperConstructor',
     'DeltaCheckpointHook',
+    'ScheduleEMAHook',
     'SubsetRecordHook',
 ]

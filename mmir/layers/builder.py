@@ -8,6 +8,7 @@ from torch import nn
 
 from .factorize import augment_, factorize_
 from .freeze import freeze_base_
+from .rank import Rank
 
 
 @MODELS.register_module()
@@ -28,18 +29,21 @@ def factorized(
 
     Args:
         target: Type of the model, as it would stand in `type`.
-        factorize: Arguments of `factorize_`; for a stage of adaptation also `delta`
-            (arguments of `augment_`: `name`, `rank`, ...), `trainable` and `bn`
-            (see `freeze_base_`). Without `delta` everything trains. None builds the
-            dense model, so that a baseline differs from its config in this key only.
+        factorize: Arguments of `factorize_`, above all `rank`; rank None leaves the
+            convolutions dense. For a stage of adaptation also `delta` (arguments of
+            `augment_`: `name`, `rank`, ...) or, without deltas, `stage` (its name),
+            and `trainable` and `bn` (see `freeze_base_`): `rank=None` with a stage is
+            how baselines such as a frozen backbone or batch norms only are written.
+            Without a stage everything trains. None builds the dense model.
         **cfg: All other keys, handed to `target`.
 
     Returns:
         The model that `target` builds, changed in place.
 
     Raises:
-        TypeError: For an unknown key in `factorize`.
-        ValueError: For a wrong value, or `trainable` or `bn` without `delta`.
+        TypeError: For an unknown or missing key in `factorize`.
+        ValueError: For a wrong value, a key that needs another, or a rank rule that
+            reads weights without `checkpoint`.
     """
     model = MODELS.build({'type': target, **cfg})
     return model if factorize is None else _apply(model, **factorize)
@@ -47,15 +51,34 @@ def factorized(
 
 def _apply(
     model: nn.Module,
+    *,
+    rank: Rank | None,
     delta: Mapping[str, Any] | None = None,
+    stage: str | None = None,
     trainable: Sequence[str] | None = None,
     bn: str | None = None,
     **options: Any,
 ) -> nn.Module:
-    if delta is None and (trainable is not None or bn is not None):
-        raise ValueError('factorize: trainable and bn belong to a stage with a delta')
-    factorize_(model, **options)
+    if delta is not None and stage is not None:
+        raise ValueError('factorize: the stage is named by its delta, leave out stage')
+    stage = stage if delta is None else delta.get('name')
+    if stage is None and (trainable is not None or bn is not None):
+        raise ValueError(
+            'factorize: trainable and bn belong to a stage with a delta or a name'
+        )
+    if rank is None and (delta is not None or options):
+        extra = ', '.join(['delta'] * (delta is not None) + list(options))
+        raise ValueError(f'factorize: {extra} without factors: give a rank')
+    reads_weights = isinstance(rank, Mapping) and {'energy', 'budget'} & set(rank)
+    if reads_weights and options.get('checkpoint') is None:
+        raise ValueError(
+            f'factorize: rank {dict(rank)} is read from trained weights, and the '
+            'model is not trained yet: give checkpoint=PATH of dense ones'
+        )
+    if rank is not None:
+        factorize_(model, rank, **options)
     if delta is not None:
         augment_(model, **delta)
-        freeze_base_(model, delta['name'], trainable=trainable, bn=bn or 'all')
+    if stage is not None:
+        freeze_base_(model, stage, trainable=trainable, bn=bn or 'all')
     return model

@@ -45,9 +45,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     train, test = (_street if cfg.demo.data == 'street' else _drone)(modality)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _dataset(small[key]).update(train if key == 'train_dataloader' else test)
-    subset = _dataset(small.train_dataloader).get('subset') or {}
-    images = subset.get('num', TRAIN_IMAGES)
-    set_schedule(small, EPOCHS[modality], BATCH_SIZE, images)
+    set_schedule(small, EPOCHS[modality], BATCH_SIZE)
     small.optim_wrapper.optimizer.lr = LEARNING_RATE
     small.load_from = _rgb_stage(small.get('load_from'), Path(work_dir).parent)
     return small

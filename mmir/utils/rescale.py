@@ -4,23 +4,19 @@ A config writes the same quantity in several places (the epochs in the loop, in 
 schedulers and in a hook); these functions change all of them together.
 """
 
-import math
-
 from mmengine.config import Config
 
 
-def set_schedule(cfg: Config, epochs: int, batch_size: int, num_images: int) -> None:
+def set_schedule(cfg: Config, epochs: int, batch_size: int) -> None:
     """Set the length of the training, in place.
 
-    Schedulers and hooks that count epochs are stretched in proportion, the warm-up
-    lasts at least one epoch, and the moving average looks back over a tenth of the
-    iterations.
+    Schedulers and hooks that count epochs are stretched in proportion; the warm-up
+    lasts at least one epoch.
 
     Args:
         cfg (Config): Config with an epoch-based loop.
         epochs (int): Epochs to train.
         batch_size (int): Images a batch.
-        num_images (int): Training images; only for the moving average.
     """
     factor = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
@@ -30,13 +26,9 @@ def set_schedule(cfg: Config, epochs: int, batch_size: int, num_images: int) -> 
         _stretch(scheduler, factor, epochs)
     # what would begin with the last epoch over has nothing to do
     cfg.param_scheduler = [s for s in cfg.param_scheduler if s.get('begin', 0) < epochs]
-    iterations = max(1, math.ceil(num_images / batch_size) * epochs)
     for hook in cfg.get('custom_hooks', []):
         if 'num_last_epochs' in hook:
             hook.num_last_epochs = max(1, round(hook.num_last_epochs * factor))
-        if hook.type == 'EMAHook':
-            hook.momentum = max(1e-4, min(0.5, 10 / iterations))
-            hook.gamma = max(1, min(2000, iterations // 10))
     hooks = cfg.get('default_hooks', {})
     if 'checkpoint' in hooks:
         hooks.checkpoint.interval = cfg.train_cfg.val_interval

@@ -52,7 +52,7 @@ def toy(name: str, data: Path, path: Path, epochs: int, load_from: Path | None) 
         cfg[loader].update(num_workers=0, persistent_workers=False)
     if 'subset' in cfg:
         cfg.train_dataloader.dataset.dataset.subset = dict(num=4, seed=0)
-    set_schedule(cfg, epochs, batch_size=2, num_images=4)
+    set_schedule(cfg, epochs, batch_size=2)
     cfg.train_cfg.val_interval = cfg.default_hooks.checkpoint.interval = 1
     if cfg.model.factorize is not None:
         cfg.model.factorize.mode = 'reconstruct'

@@ -1,13 +1,16 @@
-"""The table of the transfer study."""
+"""The study of few-shot transfer: what its rows share and what sets them apart."""
 
 import importlib.util
-import statistics
+import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
+DATA = Path('somewhere')
 
 
 @pytest.fixture(scope='module')
@@ -15,48 +18,76 @@ def study() -> ModuleType:
     path = ROOT / 'tools/benchmark/tensorfact_transfer.py'
     spec = importlib.util.spec_from_file_location('tensorfact_transfer', path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-def result(map50: float) -> dict:
-    return dict(
-        seconds=90.0,
-        trainable=1234567,
-        final={'coco/bbox_mAP_50': map50, 'coco/bbox_mAP': map50 / 2},
+@pytest.fixture(scope='module')
+def configs(study: ModuleType) -> dict[str, Config]:
+    task, rgb = study.TASKS['drone'], Path('rgb.pth')
+    return {
+        method: study.ir_config(task, study.Run(method, 25, 1, 1e-3), DATA, rgb)
+        for method in study.METHODS
+    }
+
+
+def test_rows_share_steps_images_and_augmentation(
+    study: ModuleType, configs: dict[str, Config]
+) -> None:
+    ours = configs['tensorfact']
+    images = ours.train_dataloader.dataset.dataset
+    assert images.subset == dict(num=25, seed=1)
+    assert images.data_root == 'somewhere/drone_ir'
+    batches = -(-25 // study.BATCH_SIZE)
+    assert abs(ours.train_cfg.max_epochs * batches - study.STEPS) <= batches / 2
+    for cfg in configs.values():
+        for key in ('train_cfg', 'param_scheduler', 'custom_hooks', 'randomness'):
+            assert cfg[key] == ours[key]
+        assert cfg.train_dataloader == ours.train_dataloader
+        assert cfg.val_dataloader == ours.val_dataloader == ours.test_dataloader
+        assert cfg.optim_wrapper == ours.optim_wrapper
+
+
+def test_rows_differ_in_what_trains(configs: dict[str, Config]) -> None:
+    factorize = {name: cfg.model.factorize for name, cfg in configs.items()}
+    assert factorize['full'] is factorize['scratch'] is None
+    assert factorize['frozen'].rank is None
+    assert factorize['frozen'].bn == 'frozen'
+    assert factorize['bn'].bn == 'all'
+    assert factorize['lora'].rank == 'full'
+    assert factorize['lora'].delta.name == 'ir'
+    assert factorize['tensorfact_comp'].comp_loss.type == 'cos2'
+    assert 'delta' not in factorize['tensorfact_no_rgb']
+    assert factorize['tensorfact_no_rgb'].rank == factorize['tensorfact'].rank
+    without = {name for name, cfg in configs.items() if cfg.load_from is None}
+    assert without == {'scratch', 'tensorfact_no_rgb'}
+
+
+def test_held_out_images_are_of_the_training_set_and_apart(
+    study: ModuleType, tmp_path: Path
+) -> None:
+    images = [dict(id=7 * i, file_name=f'{i}.png') for i in range(10)]
+    boxes = [dict(id=i, image_id=7 * (i % 10), category_id=1) for i in range(25)]
+    source = tmp_path / 'train.json'
+    source.write_text(
+        json.dumps(dict(images=images, annotations=boxes, categories=[dict(id=1)]))
     )
+    fit, check = (json.loads(f.read_text()) for f in study.hold_out(source, tmp_path))
+    assert [i['file_name'] for i in check['images']] == ['2.png', '5.png', '8.png']
+    assert len(fit['images']) == 7
+    for part in (fit, check):
+        ids = {image['id'] for image in part['images']}
+        assert part['annotations'] == [b for b in boxes if b['image_id'] in ids]
+        assert part['categories'] == [dict(id=1)]
 
 
-def test_rows_are_means_over_seeds(study: ModuleType) -> None:
-    values = [0.1, 0.2, 0.4]
-    results = {f'street/dense/18/{i}': result(v) for i, v in enumerate(values)}
-    results['street/tensorfact/18/0'] = result(0.5)
-    results['street/dense/9/0'] = result(0.3)
-    head, _, *rows = study.table(results).splitlines()
-    assert head.split(' | ')[:5] == ['| task', 'images', 'method', 'seeds', 'mAP50']
-    cells = [[c.strip() for c in row.strip('|').split('|')] for row in rows]
-    assert [c[:4] for c in cells] == [
-        ['street', '9', 'dense', '1'],
-        ['street', '18', 'dense', '3'],
-        ['street', '18', 'tensorfact', '1'],
+def test_folders_of_runs_tell_them_apart(study: ModuleType) -> None:
+    runs = [
+        study.Run('full', 10, 0, 1e-3),
+        study.Run('full', 10, 0, 1e-4),
+        study.Run('full', 10, 1, 1e-3),
+        study.Run('full', 10, 0, 1e-3, (('model.factorize.bn', 'affine'),)),
     ]
-    mean, spread = statistics.mean(values), statistics.stdev(values)
-    assert cells[1][4] == f'{mean:.3f} ± {spread:.3f}'
-    assert cells[0][4] == '0.300'
-    assert cells[2][6:] == ['1,234,567', '1.5']
-
-
-def test_methods_share_steps_images_and_schedule(study: ModuleType) -> None:
-    task = study.TASKS['drone']
-    made = {}
-    for method in ('tensorfact', 'dense', 'dense_lr1e-4'):
-        cfg = study.method_config(method, task.ir)
-        made[method] = study.prepare(cfg, task, 36, 25, seed=1)
-    ours, dense, slow = made.values()
-    for key in ('train_cfg', 'param_scheduler', 'custom_hooks', 'train_dataloader'):
-        assert ours[key] == dense[key] == slow[key]
-    assert ours.optim_wrapper == dense.optim_wrapper
-    assert dense.optim_wrapper.optimizer.lr == 1e-3
-    assert slow.optim_wrapper.optimizer.lr == 1e-4
-    assert dense.model.factorize is None
-    assert ours.model.factorize.delta.rank == 1
+    assert len({run.name for run in runs}) == len(runs)
+    assert runs[3].name == 'full_10_seed0_lr0.001_bn=affine'

@@ -16,7 +16,7 @@ def cfg() -> Config:
 
 
 def test_schedule_stretches_everything_that_counts_epochs(cfg: Config) -> None:
-    set_schedule(cfg, epochs=400, batch_size=8, num_images=100)
+    set_schedule(cfg, epochs=400, batch_size=8)
     assert cfg.train_cfg.max_epochs == 400
     assert cfg.train_dataloader.batch_size == 8
     warm, cosine = cfg.param_scheduler
@@ -24,14 +24,10 @@ def test_schedule_stretches_everything_that_counts_epochs(cfg: Config) -> None:
     assert (cosine.begin, cosine.end, cosine.T_max) == (6, 400, 394)
     switch = next(h for h in cfg.custom_hooks if h.type == 'YOLOXModeSwitchHook')
     assert switch.num_last_epochs == 40
-    ema = next(h for h in cfg.custom_hooks if h.type == 'EMAHook')
-    # 13 iterations an epoch
-    assert ema.momentum == pytest.approx(10 / (13 * 400))
-    assert ema.gamma == 13 * 400 // 10
 
 
 def test_a_short_schedule_keeps_a_warm_up(cfg: Config) -> None:
-    set_schedule(cfg, epochs=10, batch_size=8, num_images=16)
+    set_schedule(cfg, epochs=10, batch_size=8)
     warm, cosine = cfg.param_scheduler
     assert (warm.begin, warm.end) == (0, 1)
     assert (cosine.begin, cosine.end, cosine.T_max) == (1, 10, 9)
@@ -39,15 +35,9 @@ def test_a_short_schedule_keeps_a_warm_up(cfg: Config) -> None:
 
 
 def test_a_single_epoch_is_all_warm_up(cfg: Config) -> None:
-    set_schedule(cfg, epochs=1, batch_size=8, num_images=16)
+    set_schedule(cfg, epochs=1, batch_size=8)
     assert [s.type for s in cfg.param_scheduler] == ['LinearLR']
     assert cfg.param_scheduler[0].end == 1
-
-
-def test_averaging_of_a_long_training_is_the_published_one(cfg: Config) -> None:
-    set_schedule(cfg, epochs=200, batch_size=40, num_images=100_000)
-    ema = next(h for h in cfg.custom_hooks if h.type == 'EMAHook')
-    assert (ema.momentum, ema.gamma) == (1e-4, 2000)
 
 
 def test_image_scale_reaches_every_transform(cfg: Config) -> None:

@@ -1,35 +1,51 @@
-"""Few-shot transfer from RGB to infrared on real images: TensorFact and dense tuning.
+"""Few-shot transfer from RGB to infrared on real images: TensorFact and its baselines.
 
-For each task one RGB stage, then for each number of infrared images and each seed the
-infrared stage of every method, all from the same RGB model, with the same images, steps
+For each task one dense RGB stage, then for each number of infrared images and each seed
+the infrared stage of every method: from the same RGB model, with the same images, steps
 and augmentation. Runs that are done are not repeated; tables, curves and JSON go to the
 output folder.
 
-    python tools/benchmark/tensorfact_transfer.py --data FOLDER --task street drone
+    python tools/benchmark/tensorfact_transfer.py --data FOLDER --task drone
+
+Settings are chosen on training images alone: `--hold-out` trains on a part of the
+infrared training set and evaluates on the rest of it, `--rates` tries learning rates.
 """
 
 import argparse
+import itertools
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from mmir.apis.det_preview import detection_panels
-from mmir.apis.stages import (
-    ROOT,
-    count_parameters,
-    curve,
-    latest_checkpoint,
-    read_scalars,
-    train_stage,
-)
+from mmir.apis.stages import ROOT, latest_checkpoint
+from mmir.apis.study import collect, grouped, run_once, table
+from mmir.utils.coco import write_json
 from mmir.utils.rescale import set_image_scale, set_schedule
 from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'
 METRIC = 'coco/bbox_mAP_50'
+BATCH_SIZE, STEPS = 4, 300
+SCALE = 320, 320
+
+# Row -> the config of `yolo_flir_1pct*` that says what is factorised and what trains.
+METHODS = {
+    'full': '_dense',
+    'frozen': '_frozen',
+    'bn': '_bn',
+    'lora': '_lora',
+    'scratch': '_scratch',
+    'tensorfact': '',
+    'tensorfact_comp': '_comp',
+    'tensorfact_no_rgb': '',
+}
+WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
+RATES = dict.fromkeys(METHODS, 1e-3)
 
 
 @dataclass
@@ -39,29 +55,36 @@ class Task:
     Attributes:
         rgb, ir: Configs of the two stages.
         rgb_root, ir_root: Folders of the data.
+        rgb_epochs: Length of the RGB stage.
+        shots: Numbers of infrared images.
         rgb_data: Arguments of the RGB data sets, training and validation.
-        scale: Width and height of the images the network sees.
-        rgb_epochs, rgb_images: Length of the RGB stage.
-        shots: Number of infrared images -> epochs.
     """
 
     rgb: str
     ir: str
     rgb_root: str
     ir_root: str
-    rgb_data: tuple[dict, dict] | None
-    scale: tuple[int, int]
     rgb_epochs: int
-    rgb_images: int
-    shots: dict[int, int]
+    shots: tuple[int, ...]
+    rgb_data: tuple[dict, dict] = field(default=({}, {}))
 
 
 TASKS = {
+    'drone': Task(
+        rgb='yolo-tiny_drone_rgb.py',
+        ir='yolo-tiny_drone_ir.py',
+        rgb_root='drone_rgb/',
+        ir_root='drone_ir/',
+        rgb_epochs=60,
+        shots=(10, 25, 50, 245),
+    ),
     'street': Task(
         rgb='yolo-tiny_rgb.py',
         ir='yolo-tiny_flir_1pct.py',
         rgb_root='street_pairs/',
         ir_root='street_pairs/',
+        rgb_epochs=120,
+        shots=(9, 18, 36, 180),
         rgb_data=tuple(
             dict(
                 ann_file=f'{split}/rgb_annotations.json',
@@ -69,195 +92,179 @@ TASKS = {
             )
             for split in ('train', 'val')
         ),
-        scale=(320, 320),
-        rgb_epochs=60,
-        rgb_images=180,
-        shots={18: 48, 36: 24},
-    ),
-    'drone': Task(
-        rgb='yolo-tiny_drone_rgb.py',
-        ir='yolo-tiny_drone_ir.py',
-        rgb_root='drone_rgb/',
-        ir_root='drone_ir/',
-        rgb_data=None,
-        scale=(320, 320),
-        rgb_epochs=8,
-        rgb_images=573,
-        shots={25: 36},
     ),
 }
-BATCH_SIZE = 4
 
 
-def method_config(method: str, ir: str) -> Config:
-    """Config of the infrared stage for a method.
-
-    `tensorfact`: the shipped recipe. `dense`: every parameter of the merged network, at
-    the same rate; `dense_lr1e-4`: at a tenth of it.
-    """
-    if method == 'tensorfact':
-        return Config.fromfile(CONFIGS / ir)
-    cfg = Config.fromfile(CONFIGS / ir.replace('.py', '_dense.py'))
-    if method == 'dense_lr1e-4':
-        cfg.optim_wrapper.optimizer.lr = 1e-4
-    return cfg
-
-
-def prepare(cfg: Config, task: Task, epochs: int, images: int, seed: int) -> Config:
-    """Set what all runs of a task share."""
-    set_image_scale(cfg, task.scale)
-    set_schedule(cfg, epochs, BATCH_SIZE, images)
-    cfg.train_cfg.val_interval = max(1, epochs // 3)
+def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
+    """Set what all runs share, in place: size, schedule, bfloat16, one evaluation."""
+    set_image_scale(cfg, SCALE)
+    set_schedule(cfg, epochs, batch_size)
+    cfg.train_cfg.val_interval = epochs
+    cfg.default_hooks.checkpoint.interval = epochs
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[key].num_workers = 1
+    cfg.val_evaluator.classwise = True
+    cfg.test_evaluator = cfg.val_evaluator
     cfg.randomness = dict(seed=seed)
     cfg.default_hooks.pop('visualization')
     cfg.default_hooks.logger.interval = 5
+    cfg.optim_wrapper.type = 'mmir.AutocastOptimWrapper'
+    cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
+
+
+def rgb_stage(task: Task, data: Path, out: Path) -> Path:
+    """Train the dense RGB stage from scratch; return its checkpoint."""
+    cfg = Config.fromfile(CONFIGS / task.rgb)
+    cfg.model.factorize = None
+    sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
+    for dataset, arguments in zip(sets, task.rgb_data, strict=True):
+        dataset.update(data_root=str(data / task.rgb_root), **arguments)
+    cfg.test_dataloader = cfg.val_dataloader
+    prepare(cfg, task.rgb_epochs, 8, seed=0)
+    return Path(run_once(cfg, out / 'rgb', {}, METRIC)['checkpoint'])
+
+
+def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
+    """Split a training set for choosing settings: two of three images, every third."""
+    content = json.loads(ann_file.read_text())
+    parts = {'fit': [], 'check': []}
+    for index, image in enumerate(content['images']):
+        parts['check' if index % 3 == 2 else 'fit'].append(image)
+    files = []
+    for name, images in parts.items():
+        ids = {image['id'] for image in images}
+        boxes = [a for a in content['annotations'] if a['image_id'] in ids]
+        files.append(out / f'{name}.json')
+        write_json(dict(content, images=images, annotations=boxes), files[-1])
+    return files[0], files[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What makes an infrared stage: method, images, seed, learning rate, changes."""
+
+    method: str
+    images: int
+    seed: int
+    rate: float
+    options: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        extra = ''.join(
+            f'_{key.rpartition(".")[2]}={value}' for key, value in self.options
+        )
+        text = f'{self.method}_{self.images}_seed{self.seed}_lr{self.rate:g}{extra}'
+        return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
+
+
+def ir_config(task: Task, run: Run, data: Path, rgb: Path) -> Config:
+    """Config of an infrared stage on the full training set and the test set."""
+    cfg = Config.fromfile(CONFIGS / task.ir)
+    donor = Config.fromfile(CONFIGS / f'yolo_flir_1pct{METHODS[run.method]}.py')
+    cfg.model.factorize = donor.model.factorize
+    cfg.load_from = None if run.method in WITHOUT_RGB else str(rgb)
+    if run.method == 'tensorfact_no_rgb':
+        for key in ('delta', 'trainable', 'bn'):
+            del cfg.model.factorize[key]
+    cfg.merge_from_dict(dict(run.options))
+    cfg.optim_wrapper.optimizer.lr = run.rate
+    train = cfg.train_dataloader.dataset.dataset
+    for dataset in (train, cfg.val_dataloader.dataset):
+        dataset.data_root = str(data / task.ir_root)
+    train.subset = dict(num=run.images, seed=run.seed)
+    cfg.test_dataloader = cfg.val_dataloader
+    epochs = round(STEPS / -(-run.images // BATCH_SIZE))
+    prepare(cfg, epochs, BATCH_SIZE, run.seed)
     return cfg
 
 
-def run(cfg: Config, work_dir: Path, title: str) -> dict:
-    """Train unless it was done; return the result."""
-    done = work_dir / 'result.json'
-    if done.is_file():
-        return json.loads(done.read_text())
-    work_dir.mkdir(parents=True, exist_ok=True)
-    path = work_dir / 'study.py'
-    cfg.dump(path)
-    # a run that was interrupted goes on
-    seconds = train_stage([str(path), '--resume'], work_dir, title)
-    scalars = read_scalars(work_dir)
-    trainable, total = count_parameters(cfg)
-    best = next(row for row in reversed(scalars) if METRIC in row)
-    result = dict(
-        title=title,
-        seconds=seconds,
-        trainable=trainable,
-        parameters=total,
-        checkpoint=str(latest_checkpoint(work_dir)),
-        loss=curve(scalars, 'loss'),
-        map50=curve(scalars, METRIC),
-        final={k: v for k, v in best.items() if k.startswith('coco/')},
-    )
-    temporary = done.with_suffix('.tmp')
-    temporary.write_text(json.dumps(result, indent=1))
-    temporary.replace(done)
-    return result
-
-
-def rgb_stage(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
-    """Train the RGB stage; return its checkpoint and the merged one."""
-    from mmir.layers import merge_checkpoint
-
-    cfg = Config.fromfile(CONFIGS / task.rgb)
-    sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
-    for dataset, arguments in zip(sets, task.rgb_data or ({}, {}), strict=True):
-        dataset.update(data_root=str(data / task.rgb_root), **arguments)
-    cfg.test_dataloader = cfg.val_dataloader
-    prepare(cfg, task, task.rgb_epochs, task.rgb_images, seed=0)
-    result = run(cfg, out / 'rgb', 'RGB stage')
-    checkpoint, merged = Path(result['checkpoint']), out / 'rgb/merged.pth'
-    if not merged.is_file():
-        merge_checkpoint(checkpoint, merged)
-    return checkpoint, merged
-
-
 def ir_stage(
-    task: Task, data: Path, out: Path, start: tuple[Path, Path], key: tuple
+    task: Task, run: Run, data: Path, out: Path, rgb: Path, held: bool
 ) -> dict:
-    """Train the infrared stage `key` = (method, images, seed)."""
-    method, images, seed = key
-    cfg = method_config(method, task.ir)
-    for dataset in (
-        cfg.train_dataloader.dataset.dataset,
-        cfg.val_dataloader.dataset,
-        cfg.test_dataloader.dataset,
-    ):
-        dataset.data_root = str(data / task.ir_root)
-    cfg.train_dataloader.dataset.dataset.subset = dict(num=images, seed=seed)
-    cfg.load_from = str(start[0] if method == 'tensorfact' else start[1])
-    prepare(cfg, task, task.shots[images], images, seed)
-    name = f'{method}_{images}_seed{seed}'
-    return run(cfg, out / name, f'{method}, {images} images, seed {seed}')
+    """Train an infrared stage; `held`: on a part of the training images, see above."""
+    cfg = ir_config(task, run, data, rgb)
+    if held:
+        train, val = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
+        fit, check = hold_out(data / task.ir_root / train.ann_file, out)
+        prefix = dict(train.data_prefix)
+        train.ann_file = str(fit.resolve())
+        val.update(ann_file=str(check.resolve()), data_prefix=prefix)
+    options = ' '.join(f'{k.rpartition(".")[2]}={v}' for k, v in run.options)
+    settings = dict(
+        method=run.method,
+        images=run.images,
+        seed=run.seed,
+        rate=run.rate,
+        options=options or '-',
+    )
+    return run_once(cfg, out / 'runs' / run.name, settings, METRIC)
 
 
-def table(results: dict[str, dict]) -> str:
-    """Markdown table of mean and standard deviation over the seeds."""
-    lines = [
-        '| task | images | method | seeds | mAP50 | mAP | trainable | minutes a run |',
-        '|---|---|---|---|---|---|---|---|',
-    ]
-    groups: dict[tuple, list[dict]] = {}
-    for name, result in results.items():
-        task, method, images, _ = name.split('/')
-        groups.setdefault((task, int(images), method), []).append(result)
-    for (task, images, method), rows in sorted(groups.items()):
-        cells = [
-            _mean_std([row['final'][k] for row in rows])
-            for k in (METRIC, 'coco/bbox_mAP')
-        ]
-        minutes = statistics.mean(row['seconds'] for row in rows) / 60
-        lines.append(
-            f'| {task} | {images} | {method} | {len(rows)} | {cells[0]} | {cells[1]} | '
-            f'{rows[0]["trainable"]:,} | {minutes:.1f} |'
-        )
-    return '\n'.join(lines)
-
-
-def _mean_std(values: list[float]) -> str:
-    spread = f' ± {statistics.stdev(values):.3f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.3f}{spread}'
-
-
-def report(out: Path, results: dict[str, dict]) -> None:
-    """Write table, curves and JSON of what is there."""
-    text = table(results)
+def report(out: Path, classes: tuple[str, ...]) -> None:
+    """Write tables, curves over the number of images and JSON of what is there."""
+    rows = collect(out / 'runs')
+    keys = {'mAP50': METRIC, 'mAP': 'coco/bbox_mAP'}
+    keys |= {f'AP {size}': f'coco/bbox_mAP_{size[0]}' for size in ('small', 'medium')}
+    keys |= {f'AP {name}': f'coco/{name}_precision' for name in classes}
+    columns = {title: partial(_final, key) for title, key in keys.items()}
+    text = table(rows, ['images', 'method', 'rate', 'options'], columns)
     (out / 'table.md').write_text(text + '\n')
-    (out / 'results.json').write_text(json.dumps(results, indent=1))
-    plots: dict[str, dict] = {}
-    for name, result in results.items():
-        task, method, images, seed = name.split('/')
-        if seed == '0':
-            plots.setdefault(f'{task}, {images} images', {})[method] = result['map50']
-    save_curves(out / 'curves.png', plots, 'epoch')
+    write_json(rows, out / 'results.json')
+    lines: dict[str, tuple[list[int], list[float]]] = {}
+    for key, runs in grouped(rows, ['method', 'options', 'images']).items():
+        x, y = lines.setdefault(' '.join(key[:2]).removesuffix(' -'), ([], []))
+        x.append(key[2])
+        y.append(statistics.mean(row['final'][METRIC] for row in runs))
+    save_curves(out / 'curves.png', {f'{out.name}, mAP50': lines}, 'infrared images')
     print(text, flush=True)
 
 
-def picture(out: Path, images: int) -> None:
-    """Detections of the drone task's TensorFact model beside ground truth."""
-    run_dir = out / f'drone/tensorfact_{images}_seed0'
+def _final(key: str, row: dict) -> float:
+    return row['final'].get(key, float('nan'))
+
+
+def picture(run_dir: Path, out: Path) -> None:
+    """Draw detections of a run beside ground truth."""
     cfg = Config.fromfile(run_dir / 'study.py')
-    rows = detection_panels(
-        cfg, latest_checkpoint(run_dir), (3, 33, 63, 93), 'TensorFact, 25 images'
+    panels = detection_panels(
+        cfg, latest_checkpoint(run_dir), (3, 33, 63, 93), run_dir.name
     )
     # two images a line
-    pairs = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)]
-    save_detection_grid(out / 'drone.png', pairs, cfg.classes, min_score=0.0)
+    pairs = [a + b for a, b in zip(panels[::2], panels[1::2], strict=True)]
+    save_detection_grid(out, pairs, cfg.classes, min_score=0.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--data', type=Path, required=True, help='real images')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/transfer'))
-    parser.add_argument('--task', nargs='+', choices=TASKS, default=list(TASKS))
+    parser.add_argument('--task', choices=TASKS, required=True)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--shots', nargs='+', type=int, help='numbers of images')
+    parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
+    parser.add_argument('--rates', nargs='+', type=float, help='instead of the chosen')
+    parser.add_argument('--hold-out', action='store_true', help='see above')
     parser.add_argument(
-        '--methods', nargs='+', default=['tensorfact', 'dense', 'dense_lr1e-4']
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='in each run'
     )
+    parser.add_argument('--picture', help='name of a run to draw detections of')
     args = parser.parse_args()
-    results: dict[str, dict] = {}
-    stages = {t: rgb_stage(TASKS[t], args.data, args.out / t) for t in args.task}
-    for seed in args.seeds:
-        for name in args.task:
-            for images in TASKS[name].shots:
-                for method in args.methods:
-                    key = (method, images, seed)
-                    results[f'{name}/{method}/{images}/{seed}'] = ir_stage(
-                        TASKS[name], args.data, args.out / name, stages[name], key
-                    )
-                    report(args.out, results)
-    if 'drone' in args.task and 'tensorfact' in args.methods:
-        picture(args.out, next(iter(TASKS['drone'].shots)))
+    task, out = TASKS[args.task], args.out / args.task
+    rgb = rgb_stage(task, args.data, out)
+    folder = out / 'held_out' if args.hold_out else out
+    options = tuple(sorted(args.cfg_options.items()))
+    classes = Config.fromfile(CONFIGS / task.ir).classes
+    for seed, images in itertools.product(args.seeds, args.shots or task.shots):
+        for method in args.methods:
+            for rate in args.rates or [RATES[method]]:
+                run = Run(method, images, seed, rate, options)
+                ir_stage(task, run, args.data, folder, rgb, args.hold_out)
+                report(folder, classes)
+    if args.picture:
+        picture(folder / 'runs' / args.picture, folder / 'detections.png')
 
 
 if __name__ == '__main__':

@@ -1,15 +1,11 @@
 # ========================== values one often changes ==========================
 max_epochs = 200  # paper
 base_lr = 1e-3  # paper, infrared stage; 1e-5 in its RGB stage
-num_iters = 400  # expected iterations of the whole training, for the averaging
 
 # =========================== values one may change ============================
 warmup_epochs = 3  # at most 5 % of the epochs
 weight_decay = 5e-4 * 40 / 64  # for batches of 40 images
-# The average must see enough iterations: 0.9999 over a few hundred would stay near
-# the weights of the start. It looks back over the last tenth of the training.
-ema_momentum = max(1e-4, 10 / num_iters)
-ema_gamma = max(1, min(2000, num_iters // 10))
+ema_horizon = 0.1  # part of the training the averaged weights look back over
 
 # ========================= values that rarely change ==========================
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=20)
@@ -49,10 +45,8 @@ custom_hooks = [
     dict(type='mmir.SubsetRecordHook'),
     dict(type='mmir.DeltaCheckpointHook'),
     dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
-        momentum=ema_momentum,
-        gamma=ema_gamma,
+        type='mmir.ScheduleEMAHook',
+        horizon=ema_horizon,
         update_buffers=True,
         priority=49,
     ),

@@ -1,0 +1,161 @@
+"""Train a config once for every combination of some of its values.
+
+    python tools/analysis_tools/sweep.py CONFIG --sweep rank 1 2 4 --sweep lr 1e-3 1e-4
+
+Runs that are done are not repeated and an interrupted one goes on, so the same command
+resumes a sweep. After every run the output folder has a table (mean and standard
+deviation over the seeds), a plot and a JSON file of all there is.
+"""
+
+import argparse
+import ast
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+
+from mmir.apis.study import collect, grouped, run_once, table
+from mmir.testing.demo import apply_demo
+from mmir.utils.coco import write_json
+from mmir.utils.config import UserError
+from mmir.visualization import save_curves
+
+NAMES = {
+    'rank': 'model.factorize.rank',
+    'split': 'model.factorize.split',
+    'delta_rank': 'model.factorize.delta.rank',
+    'delta_init': 'model.factorize.delta.init',
+    'bn': 'model.factorize.bn',
+    'lr': 'optim_wrapper.optimizer.lr',
+}
+SUBSET = {'fraction': 'frac', 'images': 'num'}
+
+
+def parse_args() -> argparse.Namespace:
+    short = ', '.join([*NAMES, *SUBSET])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config')
+    parser.add_argument(
+        '--sweep',
+        nargs='+',
+        action='append',
+        required=True,
+        metavar=('KEY', 'VALUE'),
+        help=f'a key of the config, or {short}; repeat it for a grid',
+    )
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--metric', default='coco/bbox_mAP_50')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/sweep'))
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--demo', action='store_true', help='small, synthetic images')
+    return parser.parse_args()
+
+
+def parse_value(text: str) -> object:
+    """Read a number, a list or a dict; anything else is a word."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def axes_of(sweeps: Iterable[list[str]]) -> dict[str, list]:
+    """Values of each swept key.
+
+    Raises:
+        UserError: A key without values, or given twice.
+    """
+    axes: dict[str, list] = {}
+    for key, *values in sweeps:
+        if not values or key in axes:
+            raise UserError(f'--sweep {key}: give its values, once: --sweep {key} 1 2')
+        axes[key] = [parse_value(value) for value in values]
+    return axes
+
+
+def change(cfg: Config, key: str, value: object) -> None:
+    """Set one swept value, in place.
+
+    Raises:
+        UserError: The config has nothing there that could be changed.
+    """
+    if key in SUBSET:
+        dataset = cfg.train_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        seed = (dataset.get('subset') or {}).get('seed', 0)
+        dataset.subset = ConfigDict({SUBSET[key]: value, 'seed': seed})
+        return
+    *path, last = NAMES.get(key, key).split('.')
+    node = cfg._cfg_dict
+    for depth, part in enumerate(path):
+        node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise UserError(
+                f'--sweep {key}: no {".".join(path[: depth + 1])} in config'
+            )
+    # replaces what stands there: merging dict(energy=.9) into dict(alpha=1) is no rule
+    node[last] = ConfigDict(value) if isinstance(value, dict) else value
+
+
+def set_seed(cfg: Config, seed: int) -> None:
+    """Seed everything random of a run, the choice of a few-shot subset included."""
+    cfg.randomness = dict(seed=seed)
+    dataset = cfg.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'seed' in (dataset.get('subset') or {}):
+        dataset.subset.seed = seed
+
+
+def folder_name(settings: dict[str, object]) -> str:
+    """Name of the folder of a run, safe on any file system."""
+    text = '_'.join(
+        f'{key.rpartition(".")[2]}={value}' for key, value in settings.items()
+    )
+    return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
+
+
+def report(out: Path, axes: dict[str, list], metric: str) -> None:
+    """Write table, plot and JSON of the runs in `out`."""
+    rows = collect(out)
+    keys = list(axes)
+    text = table(rows, keys, {metric: lambda row: row['final'][metric]})
+    (out / 'table.md').write_text(text + '\n')
+    write_json(rows, out / 'results.json')
+    first, *others = keys
+    lines: dict[str, tuple[list, list]] = {}
+    for key, runs in grouped(rows, [*others, first]).items():
+        name = ', '.join(f'{k}={v}' for k, v in zip(others, key, strict=False))
+        x, y = lines.setdefault(name or metric, ([], []))
+        x.append(key[-1] if isinstance(key[-1], int | float) else str(key[-1]))
+        y.append(sum(run['final'][metric] for run in runs) / len(runs))
+    save_curves(out / 'sweep.png', {metric: lines}, first)
+    print(text, flush=True)
+
+
+def main() -> None:
+    args = parse_args()
+    axes = axes_of(args.sweep)
+    base = Config.fromfile(args.config)
+    base.merge_from_dict(args.cfg_options)
+    for seed in args.seeds:
+        for values in itertools.product(*axes.values()):
+            settings = dict(zip(axes, values, strict=True), seed=seed)
+            cfg = Config(base.to_dict(), filename=args.config)
+            for key, value in zip(axes, values, strict=True):
+                change(cfg, key, value)
+            set_seed(cfg, seed)
+            work_dir = args.out / folder_name(settings)
+            if args.demo:
+                cfg = apply_demo(cfg, str(work_dir))
+            run_once(cfg, work_dir, settings, args.metric)
+            report(args.out, axes, args.metric)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f'sweep.py: {error}') from error
