@@ -82,12 +82,14 @@ def grouped(rows: Sequence[dict], by: Sequence[str]) -> dict[tuple, list[dict]]:
         key = tuple(row['settings'].get(name, '-') for name in by)
         groups.setdefault(key, []).append(row)
 
-    def order(key: tuple) -> list[tuple]:
-        return [
-            (0, v, '') if isinstance(v, int | float) else (1, 0, str(v)) for v in key
-        ]
-
-    return {key: groups[key] for key in sorted(groups, key=order)}
+    numbers = int | float
+    ordered = sorted(
+        groups,
+        key=lambda key: [
+            (0, v, '') if isinstance(v, numbers) else (1, 0, str(v)) for v in key
+        ],
+    )
+    return {key: groups[key] for key in ordered}
 
 
 def table(

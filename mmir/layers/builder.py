@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
+from .complementarity_hook import attach_complementarity_
 from .factorize import augment_, factorize_
 from .freeze import freeze_base_
 from .rank import Rank
@@ -32,7 +33,8 @@ def factorized(
         factorize: Arguments of `factorize_`, above all `rank`; rank None leaves the
             convolutions dense. For a stage of adaptation also `delta` (arguments of
             `augment_`: `name`, `rank`, ...) or, without deltas, `stage` (its name),
-            and `trainable` and `bn` (see `freeze_base_`): `rank=None` with a stage is
+            `trainable` and `bn` (see `freeze_base_`) and, with a delta, `comp_loss`
+            (arguments of `attach_complementarity_`): `rank=None` with a stage is
             how baselines such as a frozen backbone or batch norms only are written.
             Without a stage everything trains. None builds the dense model.
         **cfg: All other keys, handed to `target`.
@@ -57,8 +59,11 @@ def _apply(
     stage: str | None = None,
     trainable: Sequence[str] | None = None,
     bn: str | None = None,
+    comp_loss: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> nn.Module:
+    if comp_loss is not None and delta is None:
+        raise ValueError('factorize: comp_loss belongs to a delta')
     if delta is not None and stage is not None:
         raise ValueError('factorize: the stage is named by its delta, leave out stage')
     stage = stage if delta is None else delta.get('name')
@@ -81,4 +86,6 @@ def _apply(
         augment_(model, **delta)
     if stage is not None:
         freeze_base_(model, stage, trainable=trainable, bn=bn or 'all')
+    if comp_loss is not None:
+        attach_complementarity_(model, **comp_loss)
     return model

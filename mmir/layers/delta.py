@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from .fingerprint import check_same_base, fingerprint
 from .freeze import stage_of
 from .split import get_split
 from .tensorfact import TensorFactConv
-from .walk import names_of
+from .walk import names_of, unwrap
 
 FORMAT = 'mmir-delta-1'
 DeltaState = dict[str, Any]
@@ -35,10 +34,6 @@ class LoadedDelta:
     layers: list[str]
     others: dict[str, Tensor]
     on: bool = True
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return _unwrap(model.module) if is_model_wrapper(model) else model
 
 
 def _layers(model: nn.Module) -> dict[str, TensorFactConv]:
@@ -70,7 +65,7 @@ def delta_state_dict(
     Raises:
         ValueError: If the model is in no stage, or for NaN or infinite values.
     """
-    model = _unwrap(model)
+    model = unwrap(model)
     stage, state = stage_of(model), values or model.state_dict()
     # Keyed by place, so that a module with several names stands in the file once.
     copies: dict[tuple, Tensor] = {}
@@ -111,7 +106,7 @@ def load_delta_state_dict(model: nn.Module, delta: DeltaState) -> None:
         ValueError: If this is no delta, was loaded before, belongs to another model
             (naming what differs) or holds NaN. The model is unchanged then.
     """
-    model = _unwrap(model)
+    model = unwrap(model)
     try:
         meta, tensors = delta['meta'], dict(delta['state_dict'])
         name, ranks, base = meta['name'], meta['ranks'], meta['base']
@@ -197,7 +192,7 @@ def switch_delta_(model: nn.Module, name: str, on: bool) -> None:
         ValueError: If it was not loaded, or another delta that replaced the same
             tensors was switched on later: that one has to go first.
     """
-    model = _unwrap(model)
+    model = unwrap(model)
     record = _record(model, name)
     if record.on == on:
         return
@@ -228,7 +223,7 @@ def unload_delta(model: nn.Module, name: str) -> None:
     Raises:
         ValueError: As `switch_delta_`.
     """
-    model = _unwrap(model)
+    model = unwrap(model)
     switch_delta_(model, name, False)
     layers = _layers(model)
     for key in model._mmir_loaded.pop(name).layers:

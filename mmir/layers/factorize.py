@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
-from torch import nn
+from torch import Tensor, nn
 
 from .freeze import FrozenBatchNorm, forget_stage
-from .rank import DeltaRank, Rank, factor_count, full_rank, wanted_rank
-from .split import get_split
+from .kernels import Checkpoint, dense_kernels
+from .rank import DeltaRank, Rank, factor_count, full_rank
+from .rank_search import search_ranks
+from .split import Split, get_split
 from .tensorfact import TensorFactConv
-from .walk import NameFilter, count_parameters, names_of, replace_
+from .walk import (
+    NameFilter,
+    count_parameters,
+    names_of,
+    refuse_wrapped,
+    replace_,
+)
 
 # Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
 _PLAIN = (nn.Conv2d, MMCVConv2d)
@@ -55,73 +63,122 @@ def factorize_(
     exclude: Sequence[str] | None = None,
     skip_growing: bool = True,
     factorise_stem: bool = True,
+    checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> FactorizeReport:
     """Replace the convolutions of a model by `TensorFactConv`, in place.
 
-    A plain `nn.Conv2d` with a kernel larger than 1x1 is replaced if its factors are
-    smaller than its kernel, r(TS + DD) < TSDD, and it is not depthwise.
+    A plain `nn.Conv2d` whose kernel has a full rank above 1 (under `ts_dd`: larger than
+    1x1) is replaced if its factors are smaller than its kernel and it is not depthwise.
     A convolution used at several places stays one.
 
     Args:
         model: Any model; its weights are factorised as they are.
-        rank: Rule of `TensorFactConv`, applied layer by layer.
+        rank: Rule of `TensorFactConv`, applied layer by layer, or one that reads the
+            weights: `dict(energy=e)` or `dict(budget=P)`, see `search_ranks`.
         split: See `TensorFactConv`.
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found; None excludes heads, see `walk.HEADS`.
         skip_growing: Leave layers dense that would not get smaller, or are depthwise.
         factorise_stem: Whether the first convolution of the model may be replaced.
-        **options: `mode`, `sigma`, `two_conv_max_rank` and `reconstruct_fp32` of
-            `TensorFactConv`.
+        checkpoint: File or state dict with the dense kernels to factorise in place of
+            the model's. All else stays the model's, so load it afterwards as well.
+        **options: Those of `TensorFactConv.from_conv`.
 
     Returns:
         Which layers were replaced, with sizes before and after.
 
     Raises:
         ValueError: If no layer can be replaced (with the reasons), or for a wrong
-            option or weights that are not finite (with the layer). The model is
-            unchanged then.
+            option, weights that are not finite, or kernels missing in the checkpoint
+            (with the layer). The model is unchanged then.
     """
-    names, before = NameFilter(include, exclude), count_parameters(model)
+    refuse_wrapped(model)
+    before, cut = count_parameters(model), get_split(split)
+    convs, reasons = _candidates(
+        model, NameFilter(include, exclude), cut, skip_growing, factorise_stem
+    )
+    kernels = _kernels(convs, checkpoint)
+    ranks, new = search_ranks(rank, kernels, cut, skip_growing), {}
+    for name, kernel in kernels.items():
+        size = factor_count(ranks[name], tuple(kernel.shape), cut)
+        if skip_growing and size >= kernel.numel():
+            reasons[name] = f'would grow at rank {ranks[name]} (skip_growing)'
+            continue
+        new[name] = _factorised(name, convs[name], ranks[name], kernel, split, options)
+        if checkpoint is None:
+            # The weights may be those of a fresh model: not what a delta completes.
+            new[name].forget()
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    if not new:
+        raise ValueError(f'nothing to factorise at rank {rank!r}: {_tally(skipped)}')
+    replace_(model, {convs[name]: layer for name, layer in new.items()})
+    ranks = {name: layer.rank for name, layer in new.items()}
+    return FactorizeReport(ranks, skipped, before, count_parameters(model))
+
+
+def _kernels(
+    convs: dict[str, nn.Conv2d], checkpoint: Checkpoint | None
+) -> dict[str, Tensor]:
+    """Kernels to factorise, by the name of the convolution."""
+    kernels = {name: conv.weight for name, conv in convs.items()}
+    if checkpoint is None:
+        return kernels
+    shapes = {name: tuple(kernel.shape) for name, kernel in kernels.items()}
+    return dense_kernels(checkpoint, shapes)
+
+
+def _factorised(
+    name: str,
+    conv: nn.Conv2d,
+    rank: int,
+    kernel: Tensor,
+    split: str,
+    options: dict[str, Any],
+) -> TensorFactConv:
+    """`TensorFactConv.from_conv` with the name of the layer in its errors."""
+    try:
+        return TensorFactConv.from_conv(
+            conv, rank, kernel=kernel, split=split, **options
+        )
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from error
+
+
+def _candidates(
+    model: nn.Module,
+    names: NameFilter,
+    cut: Split,
+    skip_growing: bool,
+    factorise_stem: bool,
+) -> tuple[dict[str, nn.Conv2d], dict[str, str | None]]:
+    """Convolutions that may be replaced by name, and for all why not or None."""
     uses = Counter(id(m.weight) for m in model.modules() if type(m) in _PLAIN)
-    new, ranks, skipped = {}, {}, {}
-    found = names_of(model, nn.Conv2d)
-    for index, (conv, aliases) in enumerate(found):
-        reason = names.reason(aliases) or _why_dense(conv, rank, split, skip_growing)
-        if not aliases[0]:
+    convs, reasons = {}, {}
+    for index, (conv, aliases) in enumerate(names_of(model, nn.Conv2d)):
+        name = aliases[0]
+        if not name:
             reason = 'it is the model itself, use TensorFactConv.from_conv'
         elif uses[id(conv.weight)] > 1:
             reason = 'shares its weight with another convolution'
         elif index == 0 and not factorise_stem:
             reason = 'stem'
-        if reason:
-            skipped[aliases[0]] = reason
-            continue
-        try:
-            new[conv] = TensorFactConv.from_conv(conv, rank, split=split, **options)
-        except ValueError as error:
-            raise ValueError(f'{aliases[0]}: {error}') from error
-        ranks[aliases[0]] = new[conv].rank
-    if not new:
-        raise ValueError(f'nothing to factorise at rank {rank!r}: {_tally(skipped)}')
-    replace_(model, new)
-    return FactorizeReport(ranks, skipped, before, count_parameters(model))
+        else:
+            reason = names.reason(aliases) or _why_dense(conv, cut, skip_growing)
+        reasons[name] = reason
+        if reason is None:
+            convs[name] = conv
+    return convs, reasons
 
 
-def _why_dense(
-    conv: nn.Conv2d, rule: Rank, split: str, skip_growing: bool
-) -> str | None:
+def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
     """Why the geometry of `conv` speaks against factors, None if it does not."""
-    shape, cut = tuple(conv.weight.shape), get_split(split)
-    rank = wanted_rank(rule, shape, cut)
     if type(conv) not in _PLAIN:
         return f'{type(conv).__name__} is no plain nn.Conv2d'
-    if full_rank(shape, cut) == 1:
+    if full_rank(tuple(conv.weight.shape), cut) == 1:
         return 'kernel too small to factorise (full rank 1)'
-    if skip_growing and shape[1] == 1 < conv.groups:
+    if skip_growing and conv.weight.shape[1] == 1 < conv.groups:
         return 'depthwise, there is little to save (skip_growing)'
-    if skip_growing and factor_count(rank, shape, cut) >= conv.weight.numel():
-        return f'would grow at rank {rank} (skip_growing)'
     return None
 
 
@@ -144,11 +201,12 @@ def augment_(
     *,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = (),
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, int]:
     """Add the delta `name` to every factorised convolution of a model, in place.
 
-    Layers whose kernel has full rank 1 (1x1) are left: a delta would be as large as
-    the kernel. Deltas start as trainable; `freeze_base_` freezes what is below.
+    Layers whose kernel has full rank 1 (under `ts_dd` 1x1) are left as they are.
+    Deltas are trainable; `freeze_base_` freezes the rest.
 
     Args:
         model: Model with `TensorFactConv` layers.
@@ -157,33 +215,43 @@ def augment_(
         init: See `TensorFactConv.augment`.
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found.
+        checkpoint: For the init `'residual'`: file or state dict with the dense
+            kernels the layers were made of. None if `factorize_` just had it.
 
     Returns:
         Rank of the delta of each widened layer, by the layer's name.
 
     Raises:
         ValueError: If there is no layer to widen, or for a wrong argument (with the
-            name of the layer).
+            name of the layer). The model is unchanged then.
     """
-    names, ranks = NameFilter(include, exclude), {}
-    layers = [
-        (layer, aliases)
+    refuse_wrapped(model)
+    names, ranks, kernels = NameFilter(include, exclude), {}, {}
+    layers = {
+        aliases[0]: layer
         for layer, aliases in names_of(model, TensorFactConv)
         if full_rank(layer.kernel_shape, get_split(layer.split)) > 1
         and names.reason(aliases) is None
-    ]
+    }
     if not layers:
         raise ValueError(
             f'no TensorFactConv for a delta {name!r}: factorize_ the model first, '
             'and check include and exclude'
         )
-    for layer, aliases in layers:
+    if checkpoint is not None:
+        if init != 'residual':
+            raise ValueError(f"init 'residual' reads a checkpoint, {init!r} does not")
+        shapes = {key: layer.kernel_shape for key, layer in layers.items()}
+        kernels = dense_kernels(checkpoint, shapes)
+    for key, layer in layers.items():
         try:
-            layer.augment(name, rank, init)
+            layer.augment(name, rank, init, kernels.get(key))
         except ValueError as error:
-            raise ValueError(f'{aliases[0] or "the layer"}: {error}') from error
+            for done in ranks:
+                del layers[done].deltas[name]
+            raise ValueError(f'{key or "the layer"}: {error}') from error
         if name in layer.deltas:
-            ranks[aliases[0]] = layer.deltas[name].rank
+            ranks[key] = layer.deltas[name].rank
     return ranks
 
 

@@ -126,20 +126,28 @@ def freeze_base_(
         """Whether a tensor belongs to a delta of the stage or a named part."""
         return any(re.search(pattern, key) for pattern in parts)
 
+    _release_stages(model)
     model.requires_grad_(False)
     for parameter in (p for key, p in parameters if trains(key)):
         parameter.requires_grad_(True)
     moving = _set_batch_norms(model, trains, *BN_POLICIES[bn])
-    learning = {
-        key
-        for key, parameter in model.named_parameters(remove_duplicate=False)
-        if parameter.requires_grad
-    }
+    learning = {key for key, parameter in parameters if parameter.requires_grad}
     if not learning:
         raise ValueError(f'nothing is left to train in stage {name!r}')
     changed = (k for k in model.state_dict() if k in learning | moving or trains(k))
     model._mmir_stage = stage = Stage(name, tuple(changed))
     return stage
+
+
+def _release_stages(model: nn.Module) -> None:
+    """Switch `frozen_stages` of the hosts' backbones off.
+
+    They freeze whole stages anew in every `train()`, the deltas in them included; what
+    is to stay frozen is frozen here.
+    """
+    for module in model.modules():
+        if isinstance(getattr(module, 'frozen_stages', None), int):
+            module.frozen_stages = -1
 
 
 def _delta_name(model: nn.Module, name: str | None) -> str:

@@ -61,7 +61,7 @@ class ConvGeometry(nn.Module):
         padding = self.padding
         if self.padding_mode != 'zeros':
             x = F.pad(x, self._reversed_padding_repeated_twice, self.padding_mode)
-            padding = 0
+            padding = (0, 0)
         return x, {
             'stride': self.stride,
             'padding': padding,

@@ -1,11 +1,13 @@
 """Loading of dense, factorised and widened checkpoints into a TensorFactConv."""
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from .rank import describe_kernel
+from .split import SPLITS, get_split
 
 if TYPE_CHECKING:
     from .tensorfact import TensorFactConv
@@ -15,6 +17,7 @@ def load_factors(
     layer: 'TensorFactConv',
     state_dict: dict[str, Any],
     prefix: str,
+    metadata: Mapping[str, Any],
     error_msgs: list[str],
 ) -> None:
     """Prepare the part of a state dict that belongs to `layer`, in place.
@@ -27,10 +30,12 @@ def load_factors(
         layer: Layer about to load.
         state_dict: State dict of the layer or of a model around it.
         prefix: Prefix of the keys of the layer, with a dot at its end.
+        metadata: What the state dict tells of the layer; may hold its `split`.
         error_msgs: Receives the message about a dense kernel of another shape.
 
     Raises:
-        ValueError: For NaN or infinite weights, or a rank other than the layer's.
+        ValueError: For NaN or infinite weights, or a rank or a split other than the
+            layer's.
     """
     where = prefix[:-1] or f'kernel of {describe_kernel(layer.kernel_shape)}'
     tensors = {
@@ -51,10 +56,33 @@ def load_factors(
                 f'size mismatch for {where}: the dense kernel of the checkpoint is '
                 f'{tuple(tensors["weight"].shape)}, the layer {layer.kernel_shape}'
             )
-    _check_rank(where, layer.rank, tensors, '')
+    _check_split(where, layer, tensors, metadata.get('split', layer.split))
+    _check_rank(where, layer, layer.rank, tensors, '')
     names = {key.split('.')[1] for key in tensors if key.startswith('deltas.')}
     for name in sorted(names):
         _prepare_delta(layer, name, tensors, where)
+
+
+def _check_split(
+    where: str, layer: 'TensorFactConv', tensors: dict[str, Tensor], told: str
+) -> None:
+    """Compare the split of factors with that of the layer, as far as it shows."""
+    if not {'A', 'B'} <= tensors.keys():
+        return
+    shapes = tuple(tuple(tensors[key].shape) for key in 'AB')
+    if told == layer.split:
+        rank = shapes[0][-1] if shapes[0] else 0
+        fits = [
+            name
+            for name, split in SPLITS.items()
+            if split.factor_shapes(layer.kernel_shape, rank) == shapes
+        ]
+        told = layer.split if layer.split in fits or not fits else ' or '.join(fits)
+    if told != layer.split:
+        raise ValueError(
+            f'{where}: the factors of the checkpoint have split {told}, the layer has '
+            f'{layer.split}; build the model with the split of the checkpoint'
+        )
 
 
 def _prepare_delta(
@@ -63,7 +91,7 @@ def _prepare_delta(
     """Create the delta `name` if the layer lacks it, else compare the ranks."""
     key = f'deltas.{name}.'
     if name in layer.deltas:
-        _check_rank(where, layer.deltas[name].rank, tensors, key)
+        _check_rank(where, layer, layer.deltas[name].rank, tensors, key)
     elif {f'{key}A', f'{key}B'} <= tensors.keys():
         warnings.warn(
             f'the checkpoint has a delta {name!r} the model lacks: added, frozen'
@@ -72,11 +100,22 @@ def _prepare_delta(
         layer.deltas[name].requires_grad_(False)
 
 
-def _check_rank(where: str, rank: int, tensors: dict[str, Tensor], key: str) -> None:
+def _check_rank(
+    where: str,
+    layer: 'TensorFactConv',
+    rank: int,
+    tensors: dict[str, Tensor],
+    key: str,
+) -> None:
     """Compare the last side of A and the first side of B with `rank`."""
-    for factor, side in (('A', -1), ('B', 0)):
+    shapes = get_split(layer.split).factor_shapes(layer.kernel_shape, rank)
+    for factor, side, shape in (('A', -1, shapes[0]), ('B', 0, shapes[1])):
         tensor = tensors.get(key + factor)
-        if tensor is not None and tensor.ndim == 3 and tensor.shape[side] != rank:
+        if (
+            tensor is not None
+            and tensor.ndim == len(shape)
+            and tensor.shape[side] != rank
+        ):
             raise ValueError(
                 f'{where}: {key}{factor} of the checkpoint has rank '
                 f'{tensor.shape[side]}, the layer has rank {rank}; build the model '

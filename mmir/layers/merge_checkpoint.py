@@ -7,11 +7,14 @@ from torch import Tensor
 
 from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic
 
-from .split import get_split
+from .split import Split, get_split
+
+SPLIT_KEY = 'factor_split'
+"""Entry of `meta` with the split of the factors of a file."""
 
 
 def merge_state_dict(
-    state_dict: dict[str, Tensor], split: str = 'ts_dd'
+    state_dict: dict[str, Tensor], split: str | None = None
 ) -> dict[str, Tensor]:
     """Replace the factors and deltas of every layer by its dense kernel.
 
@@ -19,13 +22,17 @@ def merge_state_dict(
 
     Args:
         state_dict: State dict of a model with `TensorFactConv` layers.
-        split: Split these layers were made with.
+        split: Split these layers were made with; None for the one which the state dict
+            tells of each layer, or `'ts_dd'` if it does not.
 
     Returns:
         State dict of the dense model, bit-equal to that of `merge_(model)`; other
         entries are the same tensors. A dense state dict comes back unchanged.
+
+    Raises:
+        ValueError: For an unknown split, or one that is not that of a layer.
     """
-    fold = get_split(split).fold
+    told = getattr(state_dict, '_metadata', {})
     merged: dict[str, Tensor] = {}
     for key, value in state_dict.items():
         prefix, _, name = key.rpartition('.')
@@ -36,10 +43,29 @@ def merge_state_dict(
             merged[key] = value
         elif name == 'A' and prefix == layer:
             pairs = _factors(state_dict, layer)
+            cut = _split_of(layer, told.get(layer, {}).get('split'), split, pairs)
             if value.dtype in (torch.float16, torch.bfloat16):
                 pairs = [(a.float(), b.float()) for a, b in pairs]
-            merged[f'{layer}.weight'] = fold(pairs).detach().to(value.dtype)
+            merged[f'{layer}.weight'] = cut.fold(pairs).detach().to(value.dtype)
     return merged
+
+
+def _split_of(
+    layer: str, told: str | None, wanted: str | None, pairs: list[tuple[Tensor, Tensor]]
+) -> Split:
+    """Split of a layer by its state dict, checked against the wanted one."""
+    name = wanted or told or 'ts_dd'
+    cut = get_split(name)
+    if told not in (None, name):
+        raise ValueError(f'{layer}: factors of split {told!r}, not {name!r}')
+    sides = len(cut.rows) + 1, len(cut.cols) + 1
+    for a, b in pairs:
+        if (a.ndim, b.ndim) != sides or a.shape[-1] != b.shape[0]:
+            raise ValueError(
+                f'{layer}: A of shape {tuple(a.shape)} and B of shape '
+                f'{tuple(b.shape)} are no factors of split {name!r}, give split='
+            )
+    return cut
 
 
 def _factors(state_dict: dict[str, Tensor], layer: str) -> list[tuple[Tensor, Tensor]]:
@@ -53,7 +79,10 @@ def _factors(state_dict: dict[str, Tensor], layer: str) -> list[tuple[Tensor, Te
 
 
 def merge_checkpoint(
-    source: str | os.PathLike, target: str | os.PathLike, trust: bool = False
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    trust: bool = False,
+    split: str | None = None,
 ) -> int:
     """Write the dense checkpoint of a factorised one.
 
@@ -61,20 +90,24 @@ def merge_checkpoint(
         source: Checkpoint with factors and, perhaps, deltas.
         target: File to write: `meta` and the merged `state_dict`, no optimizer.
         trust: Whether the source may hold more than tensors and plain types.
+        split: See `merge_state_dict`.
 
     Returns:
         How many layers were merged.
 
     Raises:
-        ValueError: There are no factors in the source.
+        ValueError: There are no factors in the source, or they have another split.
     """
     checkpoint = load_checkpoint(source, trust=trust)
     state = checkpoint.get('state_dict', checkpoint)
-    merged = merge_state_dict(state)
+    meta = dict(checkpoint.get('meta', {}))
+    split = split or meta.pop(SPLIT_KEY, None)
+    try:
+        merged = merge_state_dict(state, split)
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from error
     count = len(merged.keys() - state.keys())
     if not count:
         raise ValueError(f'{source} holds no factors A and B: nothing to merge')
-    save_checkpoint_atomic(
-        dict(meta=checkpoint.get('meta', {}), state_dict=merged), target
-    )
+    save_checkpoint_atomic(dict(meta=meta, state_dict=merged), target)
     return count

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from .split import KernelShape, TsDd
+from .split import KernelShape, Split
 
 Rank = int | str | Mapping[str, float]
 DeltaRank = int | Mapping[str, float]
@@ -14,12 +14,12 @@ def describe_kernel(shape: KernelShape) -> str:
     return 'x'.join(map(str, shape)) + ' (out x in/groups x height x width)'
 
 
-def full_rank(shape: KernelShape, split: TsDd) -> int:
+def full_rank(shape: KernelShape, split: Split) -> int:
     """Largest useful rank of a kernel: the smaller side of its matrix."""
     return min(split.matrix_shape(shape))
 
 
-def factor_count(rank: int, shape: KernelShape, split: TsDd) -> int:
+def factor_count(rank: int, shape: KernelShape, split: Split) -> int:
     """Number of elements of both factors, r(TS + D2 D1) for `ts_dd`."""
     return rank * sum(split.matrix_shape(shape))
 
@@ -28,7 +28,7 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _fraction(rule: object, key: str) -> float | None:
+def fraction(rule: object, key: str) -> float | None:
     """The positive number of a rule like `dict(alpha=0.5)`, None if it is none."""
     if not isinstance(rule, Mapping) or set(rule) != {key}:
         return None
@@ -37,7 +37,7 @@ def _fraction(rule: object, key: str) -> float | None:
     return float(value) if good and 0 < value < math.inf else None
 
 
-def wanted_rank(rank: Rank, shape: KernelShape, split: TsDd) -> int:
+def wanted_rank(rank: Rank, shape: KernelShape, split: Split) -> int:
     """Rank a rule asks for, which may be more than the kernel can have.
 
     Args:
@@ -51,14 +51,20 @@ def wanted_rank(rank: Rank, shape: KernelShape, split: TsDd) -> int:
         The rank, at least 1.
 
     Raises:
-        ValueError: If `rank` is none of these; the message names the geometry.
+        ValueError: If `rank` is none of these; the message names the geometry. Rules
+            that read weights are none of these, see `rank_search`.
     """
     limit = full_rank(shape, split)
+    if isinstance(rank, Mapping) and {'energy', 'budget'} & set(rank):
+        raise ValueError(
+            f'rank {dict(rank)} is read from weights: give it to factorize_ (or, with '
+            'energy, to TensorFactConv.from_conv)'
+        )
     if rank == 'full':
         return limit
     if _is_int(rank) and rank >= 1:
         return rank
-    alpha = _fraction(rank, 'alpha')
+    alpha = fraction(rank, 'alpha')
     if alpha is None:
         raise ValueError(
             f'rank {rank!r} for a kernel of {describe_kernel(shape)}: give an '
@@ -68,7 +74,7 @@ def wanted_rank(rank: Rank, shape: KernelShape, split: TsDd) -> int:
     return max(1, min(math.floor(alpha * rows * cols / (rows + cols)), limit))
 
 
-def resolve_rank(rank: Rank, shape: KernelShape, split: TsDd) -> int:
+def resolve_rank(rank: Rank, shape: KernelShape, split: Split) -> int:
     """Rank of a layer by the rule `rank`, see `wanted_rank`.
 
     A kernel whose full rank is 1, such as 1x1 under `ts_dd`, has no choice: it gets
@@ -87,7 +93,7 @@ def resolve_rank(rank: Rank, shape: KernelShape, split: TsDd) -> int:
 
 
 def resolve_delta_rank(
-    rank: DeltaRank, base_rank: int, shape: KernelShape, split: TsDd
+    rank: DeltaRank, base_rank: int, shape: KernelShape, split: Split
 ) -> int:
     """Rank of a delta beside factors of rank `base_rank`.
 
@@ -104,7 +110,7 @@ def resolve_delta_rank(
     Raises:
         ValueError: For anything else; the message names the geometry.
     """
-    ratio, limit = _fraction(rank, 'ratio'), full_rank(shape, split)
+    ratio, limit = fraction(rank, 'ratio'), full_rank(shape, split)
     value = rank if ratio is None else max(1, round(ratio * base_rank))
     if not _is_int(value) or not 0 <= value <= limit:
         raise ValueError(

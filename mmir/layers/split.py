@@ -1,34 +1,57 @@
 """How a convolution kernel is cut into a matrix of two low-rank factors."""
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 KernelShape = tuple[int, int, int, int]
+_WINDOW = (2, 3)
 
 
-class TsDd:
-    """Split `ts_dd`: the channels against the kernel window (TensorFact, eq. 1).
+class Split:
+    """A way to read a kernel K of shape (T, S, D2, D1) as a matrix M = A B.
 
-    A kernel K of shape (T, S, D2, D1), T output channels, S input channels of a
-    group, is read as a matrix of T*S rows and D2*D1 columns, M = A B with inner
-    dimension r. The rows of B are r spatial atoms which all channels share.
+    T are output channels, S input channels of a group. Some axes of the kernel make
+    the rows of M, the others its columns, each in the order of the kernel; the inner
+    dimension is r. Groups share B. A comes as (sides of the rows, r), B as
+    (r, sides of the columns).
+
+    Args:
+        rows: Axes of the rows, with T (0) first and without S (1) but in `TsDd`.
+        cols: The other axes.
+
+    Attributes:
+        worth: `two_conv` pays where it multiplies less than this part of what one dense
+            convolution does (measured on CPU).
     """
+
+    worth = 0.6
+
+    def __init__(self, rows: tuple[int, ...], cols: tuple[int, ...]) -> None:
+        self.rows, self.cols = rows, cols
+        order = (*rows, *cols)
+        self._order, self._back = order, tuple(map(order.index, range(4)))
 
     def matrix_shape(self, shape: KernelShape) -> tuple[int, int]:
         """Rows and columns of the matrix of a kernel of `shape` (T, S, D2, D1)."""
-        out_channels, in_channels, height, width = shape
-        return out_channels * in_channels, height * width
+        rows, cols = ([shape[axis] for axis in axes] for axes in (self.rows, self.cols))
+        return math.prod(rows), math.prod(cols)
 
     def factor_shapes(
         self, shape: KernelShape, rank: int
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of the factors: A (T, S, rank), B (rank, D2, D1)."""
-        return (*shape[:2], rank), (rank, *shape[2:])
+        """Shapes of the factors: A (sides of the rows, rank), B (rank, columns)."""
+        rows, cols = ([shape[axis] for axis in axes] for axes in (self.rows, self.cols))
+        return (*rows, rank), (rank, *cols)
 
     def unfold(self, kernel: Tensor) -> Tensor:
-        """Write a kernel (T, S, D2, D1) as its matrix (T*S, D2*D1)."""
-        return kernel.reshape(self.matrix_shape(tuple(kernel.shape)))
+        """Write a kernel (T, S, D2, D1) as its matrix."""
+        return kernel.permute(self._order).reshape(
+            self.matrix_shape(tuple(kernel.shape))
+        )
 
     def fold(self, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Sum the products of pairs of factors into one kernel.
@@ -37,52 +60,152 @@ class TsDd:
         does not depend on that pair being there.
 
         Args:
-            factors: Pairs of A (T, S, r) and B (r, D2, D1); r may differ.
+            factors: Pairs of A and B, see `factor_shapes`; r may differ.
 
         Returns:
             The kernel, shape (T, S, D2, D1), contiguous.
         """
-        first, *others = [(a.flatten(0, 1), b.flatten(1)) for a, b in factors]
+        first, *others = [(a.flatten(0, -2), b.flatten(1)) for a, b in factors]
         matrix = first[0] @ first[1]
         for a, b in others:
             matrix = torch.addmm(matrix, a, b)
         (a, b) = factors[0]
-        return matrix.view(*a.shape[:2], *b.shape[1:])
+        kernel = matrix.view(*a.shape[:-1], *b.shape[1:]).permute(self._back)
+        # Through one axis: sides of 1 would keep strides that look like channels last.
+        return kernel.reshape(-1).view(kernel.shape)
 
     def two_conv(
-        self, x: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, **geometry: object
+        self, x: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, **geometry: Any
     ) -> Tensor:
-        """Convolve with the atoms first and mix the channels afterwards.
+        """Convolve with B and then with A, each along its part of the window.
 
         Args:
             x: Input, shape (N, G*S, H, W) or (G*S, H, W), padded unless `geometry`
                 says how.
-            a: Factor A, shape (T, S, r).
-            b: Factor B, shape (r, D2, D1).
+            a: Factor A.
+            b: Factor B.
             bias: Shape (T,), added once.
-            **geometry: `stride`, `padding`, `dilation` of the convolution, handed
-                to the depthwise `torch.nn.functional.conv2d`.
+            **geometry: `stride`, `padding` and `dilation` of the convolution, pairs
+                (or a string for `padding`).
 
         Returns:
             Output of the convolution with the kernel A B, shape (N, T, H', W').
         """
-        channels = x.shape[-3]
-        atoms = b.repeat(channels, 1, 1).unsqueeze(1)
-        x = F.conv2d(x, atoms, groups=channels, **geometry)
-        return F.conv2d(
-            x, a.flatten(1)[..., None, None], bias, groups=channels // a.shape[1]
-        )
+        for axes, weight, groups in self.stages(a, b, x.shape[-3]):
+            own = bias if axes is self.rows else None
+            x = F.conv2d(x, weight, own, groups=groups, **along(axes, **geometry))
+        return x
 
-    def two_conv_is_cheaper(self, shape: KernelShape, groups: int, rank: int) -> bool:
-        """Whether `two_conv` multiplies less than one dense convolution."""
+    def stages(
+        self, a: Tensor, b: Tensor, channels: int
+    ) -> list[tuple[tuple[int, ...], Tensor, int]]:
+        """Axes, weight and groups of the convolutions of `two_conv`."""
+        groups, a = channels // b.shape[1], a.movedim(-1, 1)
+        for axis in _WINDOW:
+            if axis in self.rows:
+                b = b.unsqueeze(axis)
+            else:
+                a = a.unsqueeze(axis)
+        return [(self.cols, b.repeat(groups, 1, 1, 1), groups), (self.rows, a, groups)]
+
+    def two_conv_is_cheaper(
+        self,
+        shape: KernelShape,
+        groups: int,
+        rank: int,
+        stride: tuple[int, int] = (1, 1),
+    ) -> bool:
+        """Whether `two_conv` multiplies less than `worth` dense convolutions.
+
+        The first of its convolutions does not stride along the axes of the second.
+        """
         rows, cols = self.matrix_shape(shape)
-        return rank * (rows + groups * shape[1] * cols) < rows * cols
+        more = math.prod(stride[axis - 2] for axis in _WINDOW if axis in self.rows)
+        first = self._copies(shape, groups) * more * cols
+        return rank * (rows + first) < self.worth * rows * cols
+
+    def _copies(self, shape: KernelShape, groups: int) -> int:
+        """How often the weight of the first convolution repeats B."""
+        return groups
+
+    def two_conv_limit(self, shape: KernelShape, device: str) -> int:
+        """Largest rank for which `two_conv` is worth a try on a type of device.
+
+        Elsewhere than on the CPU nobody measured, and one convolution is safe.
+        """
+        return min(self.matrix_shape(shape)) if device == 'cpu' else 0
 
 
-SPLITS: dict[str, TsDd] = {'ts_dd': TsDd()}
+class TsDd(Split):
+    """Split `ts_dd`: the channels against the kernel window (TensorFact, eq. 1).
+
+    A is (T, S, r) and B (r, D2, D1): the rows of B are r spatial atoms which all
+    channels share, so the first convolution is a depthwise one.
+    """
+
+    worth = 1.0
+
+    def __init__(self) -> None:
+        super().__init__((0, 1), (2, 3))
+
+    def stages(
+        self, a: Tensor, b: Tensor, channels: int
+    ) -> list[tuple[tuple[int, ...], Tensor, int]]:
+        """A depthwise convolution with the atoms, then a 1x1 convolution."""
+        atoms = b.repeat(channels, 1, 1).unsqueeze(1)
+        mix = a.flatten(1)[..., None, None]
+        return [(self.cols, atoms, channels), (self.rows, mix, channels // a.shape[1])]
+
+    def mix_first(
+        self, x: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, **geometry: Any
+    ) -> Tensor:
+        """Mix the channels first, T*r of them, and convolve with the atoms afterwards.
+
+        Arguments and result as in `two_conv`; slower than it for r > 1.
+        """
+        mix = a.movedim(-1, 1).flatten(0, 1)[..., None, None]
+        x = F.conv2d(x, mix, groups=x.shape[-3] // a.shape[1])
+        atoms = b.expand(len(a), *b.shape)
+        return F.conv2d(x, atoms, bias, groups=len(a), **geometry)
+
+    def _copies(self, shape: KernelShape, groups: int) -> int:
+        return groups * shape[1]
+
+    def two_conv_limit(self, shape: KernelShape, device: str) -> int:
+        """Largest rank as measured on CPU; CUDA dislikes depthwise convolutions."""
+        if device == 'cpu':
+            return 4 if min(shape[:2]) >= 256 else 2
+        return 0 if device == 'cuda' else 1
 
 
-def get_split(name: str) -> TsDd:
+def along(
+    axes: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: str | tuple[int, int],
+    dilation: tuple[int, int],
+) -> dict[str, Any]:
+    """Geometry of a convolution that takes over the window along some axes only."""
+    here = [axis in axes for axis in _WINDOW]
+
+    def pick(pair: tuple[int, int], otherwise: int) -> tuple[int, ...]:
+        return tuple(n if h else otherwise for n, h in zip(pair, here, strict=True))
+
+    return {
+        'stride': pick(stride, 1),
+        'padding': padding if isinstance(padding, str) else pick(padding, 0),
+        'dilation': pick(dilation, 1),
+    }
+
+
+SPLITS: dict[str, Split] = {
+    'ts_dd': TsDd(),
+    'td_sd': Split((0, 2), (1, 3)),
+    't_sdd': Split((0,), (1, 2, 3)),
+    'tdd_s': Split((0, 2, 3), (1,)),
+}
+
+
+def get_split(name: str) -> Split:
     """Look up a split.
 
     Args:

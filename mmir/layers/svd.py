@@ -54,10 +54,12 @@ def truncated_factors(
     _, vectors = torch.linalg.eigh(scaled.T @ scaled)
     atoms = vectors.flip(1)[:, :rank]
     a = matrix @ atoms
+    if check_sigma(sigma) == 'B':
+        # Orthonormal columns also where singular values are small or zero.
+        a, b = torch.linalg.qr(a)
+        return a, b @ atoms.T
     values = a.norm(dim=0)
-    scale = {'A': torch.ones_like(values), 'sqrt': values.sqrt(), 'B': values}[
-        check_sigma(sigma)
-    ]
+    scale = values.sqrt() if sigma == 'sqrt' else torch.ones_like(values)
     negligible = values <= 1e-13 * values.amax().clamp(min=1e-300)
     scale = torch.where(negligible, torch.ones_like(scale), scale)
     return a / scale, (atoms * scale).T.contiguous()

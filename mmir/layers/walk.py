@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from mmengine.model import is_model_wrapper
 from torch import nn
 
 HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
@@ -32,6 +33,27 @@ def names_of(
         if isinstance(module, kind):
             names[module].append(name)
     yield from names.items()
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Get the model inside the wrappers of distributed training."""
+    while is_model_wrapper(model):
+        model = model.module
+    return model
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuse a model, or a part, that is wrapped for distributed training.
+
+    Raises:
+        ValueError: A wrapper would not see parameters that are added now.
+    """
+    for module in model.modules():
+        if is_model_wrapper(module):
+            raise ValueError(
+                f'{type(module).__name__} knows the parameters the model has now and '
+                'no new ones: change the model before it is wrapped'
+            )
 
 
 def replace_(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:

@@ -29,7 +29,8 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
     """
     small = copy.deepcopy(cfg)
     model = small.model
-    if model.get('backbone', {}).get('arch', 'tiny') != 'tiny':
+    backbone = model.get('backbone', {})
+    if 'YOLOv7' in backbone.get('type', '') and backbone.arch != 'tiny':
         model.backbone.arch = model.neck.arch = 'tiny'
         model.bbox_head.head_module.arch = 'tiny'
         model.bbox_head.update(TINY_HEAD)

@@ -4,6 +4,9 @@ A config writes the same quantity in several places (the epochs in the loop, in 
 schedulers and in a hook); these functions change all of them together.
 """
 
+from collections.abc import Iterator
+from statistics import mode
+
 from mmengine.config import Config
 
 
@@ -29,6 +32,8 @@ def set_schedule(cfg: Config, epochs: int, batch_size: int) -> None:
     for hook in cfg.get('custom_hooks', []):
         if 'num_last_epochs' in hook:
             hook.num_last_epochs = max(1, round(hook.num_last_epochs * factor))
+        if 'switch_epoch' in hook:
+            hook.switch_epoch = max(1, round(hook.switch_epoch * factor))
     hooks = cfg.get('default_hooks', {})
     if 'checkpoint' in hooks:
         hooks.checkpoint.interval = cfg.train_cfg.val_interval
@@ -41,41 +46,59 @@ def _stretch(scheduler: dict, factor: float, epochs: int) -> None:
             scheduler[key] = min(epochs, max(1, round(scheduler[key] * factor)))
     if 'T_max' in scheduler:
         scheduler['T_max'] = max(1, scheduler['end'] - scheduler.get('begin', 0))
+    if 'milestones' in scheduler:
+        marks = [max(1, round(mark * factor)) for mark in scheduler['milestones']]
+        scheduler['milestones'] = sorted(set(marks))
+
+
+_SIZES = {
+    'Mosaic': 'img_scale',
+    'CachedMosaic': 'img_scale',
+    'CachedMixUp': 'img_scale',
+    'Resize': 'scale',
+    'RandomResize': 'scale',
+    'RandomCrop': 'crop_size',
+    'Pad': 'size',
+}
+"""Transforms that know the image size, and the key it stands under."""
 
 
 def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
     """Set the image size of training and test pipelines, in place.
+
+    Sizes that are a multiple of the image size stay that multiple.
 
     Args:
         cfg (Config): Config of a detector.
         scale (tuple[int, int]): Width and height in pixels; the objectness weight of a
             `YOLOv7Head` goes with its square, as in the published recipe.
     """
-    before = _visit(cfg._cfg_dict, scale)
+    # by identity: loaders may share a pipeline, and sizes are scaled in place
+    transforms = list({id(t): (k, t) for k, t in _transforms(cfg._cfg_dict)}.values())
+    sizes = [tuple(t[_SIZES[k]]) for k, t in transforms if _SIZES.get(k) in t]
+    if not sizes:
+        return
+    before = mode(sizes)  # test-time augmentation has others too
+    for kind, transform in transforms:
+        key = _SIZES.get(kind)
+        if key in transform:
+            pairs = zip(transform[key], scale, before, strict=True)
+            transform[key] = tuple(round(old * new / was) for old, new, was in pairs)
+        elif kind == 'RandomAffine' and any(transform.get('border', ())):
+            transform['border'] = (-scale[0] // 2, -scale[1] // 2)
     head = cfg.model.get('bbox_head', {})
-    if before and 'obj_weight' in head:
+    if 'obj_weight' in head:
         head.obj_weight *= (scale[0] * scale[1]) / (before[0] * before[1])
 
 
-def _visit(node: object, scale: tuple[int, int]) -> tuple[int, int] | None:
-    """Set the size in every transform below `node`; return the former one."""
-    if isinstance(node, (list, tuple)):
-        found = [_visit(child, scale) for child in node]
-        return next((f for f in found if f), None)
-    if not isinstance(node, dict):
-        return None
-    keys = {
-        'Mosaic': 'img_scale',
-        'CachedMixUp': 'img_scale',
-        'Resize': 'scale',
-        'Pad': 'size',
-    }
-    kind = str(node.get('type', '')).rpartition('.')[2]
-    if kind == 'RandomAffine' and any(node.get('border', ())):
-        node['border'] = (-scale[0] // 2, -scale[1] // 2)
-    if kind in keys and keys[kind] in node:
-        before = tuple(node[keys[kind]])
-        node[keys[kind]] = scale
-        return before
-    found = [_visit(child, scale) for child in node.values()]
-    return next((f for f in found if f), None)
+def _transforms(node: object) -> Iterator[tuple[str, dict]]:
+    """Yield the transforms below `node` that have a size, with their bare type."""
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from _transforms(child)
+    elif isinstance(node, dict):
+        kind = str(node.get('type', '')).rpartition('.')[2]
+        if kind in _SIZES or kind == 'RandomAffine':
+            yield kind, node
+        for child in node.values():
+            yield from _transforms(child)

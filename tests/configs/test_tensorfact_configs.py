@@ -9,12 +9,14 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmir.testing import shrink
 from mmir.testing.scenes import write_drones, write_flir
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs/tensorfact').glob('*.py'))
+HEAD_PARTS = ('bbox_head', 'rpn_head', 'roi_head')
 BASES = sorted((ROOT / 'configs/_base_').rglob('*.py'))
 
 
@@ -33,8 +35,9 @@ def with_data(cfg: Config, data: Path) -> Config:
     source, modality = cfg.demo.data, cfg.demo.modality
     root = data / ('street' if source == 'street' else f'drone_{modality}')
     kind = 'rgb' if modality == 'rgb' else 'thermal'
+    train = small.train_dataloader.dataset
     for dataset, split in (
-        (small.train_dataloader.dataset.dataset, 'train'),
+        (train.get('dataset', train), 'train'),
         (small.test_dataloader.dataset, 'val'),
     ):
         dataset.data_root = str(root)
@@ -56,7 +59,8 @@ def test_trains_and_predicts(path: Path, data: Path) -> None:
     test = DATASETS.build(cfg.test_dataloader.dataset)
     classes = train.metainfo['classes']
     assert tuple(classes) == tuple(cfg.classes)
-    assert model.bbox_head.num_classes == len(classes)
+    head = getattr(model, 'bbox_head', None) or model.roi_head.bbox_head
+    assert head.num_classes == len(classes)
 
     before = {k: v.clone() for k, v in model.state_dict().items()}
     losses = model.train_step(pseudo_collate([train[0], train[1]]), optim)
@@ -71,7 +75,8 @@ def test_trains_and_predicts(path: Path, data: Path) -> None:
     with torch.no_grad():
         sample = model.test_step(pseudo_collate([test[0]]))[0]
     boxes = sample.pred_instances.bboxes
-    assert len(boxes) <= cfg.model.test_cfg.max_per_img
+    test_cfg = cfg.model.test_cfg
+    assert len(boxes) <= test_cfg.get('rcnn', test_cfg).max_per_img
     assert torch.isfinite(boxes).all()
     assert max(test[0]['inputs'].shape[1:]) == 128
 
@@ -83,26 +88,39 @@ def test_stage_trains_what_it_says(path: Path) -> None:
     model = MODELS.build(shrink(cfg).model)
     frozen = {k for k, p in model.named_parameters() if not p.requires_grad}
     factorize = cfg.model.factorize
-    if factorize is None or 'delta' not in factorize:
+    if factorize is None or not {'delta', 'stage'} & factorize.keys():
         assert not frozen
         return
-    convolutions = {
-        k
-        for k, p in model.named_parameters()
-        if p.ndim >= 3 and '.deltas.' not in k and 'bbox_head' not in k
+    head = tuple(f'{part}.' for part in HEAD_PARTS)
+    body = {k: p for k, p in model.named_parameters() if not k.startswith(head)}
+    norms = {
+        f'{name}.{key}'
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for key in ('weight', 'bias')
     }
-    assert frozen == convolutions
+    kernels = {k for k in body if k not in norms and '.deltas.' not in k}
+    if factorize.get('bn') == 'frozen':
+        assert frozen == {k for k in body if k.startswith('backbone.')}
+    else:
+        assert frozen == kernels
+
+
+BASELINES = ('dense', 'frozen', 'bn', 'lora', 'scratch', 'comp')
 
 
 def test_baselines_differ_in_model_and_start_only() -> None:
-    pairs = [p for p in CONFIGS if p.stem.endswith('_dense')]
-    assert len(pairs) == 3
-    for dense in pairs:
-        ours = dense.with_name(dense.name.replace('_dense', ''))
-        a, b = (dict(Config.fromfile(p)._cfg_dict) for p in (ours, dense))
+    pairs = [p for p in CONFIGS if p.stem.endswith(BASELINES)]
+    assert len(pairs) == len(BASELINES) + 2
+    for baseline in pairs:
+        ours = baseline.with_name(f'{baseline.stem.rpartition("_")[0]}.py')
+        a, b = (dict(Config.fromfile(p)._cfg_dict) for p in (ours, baseline))
         differing = {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
-        assert differing == {'model', 'load_from'}
-        assert {**a['model'], 'factorize': None} == b['model']
+        assert {'model'} <= differing <= {'model', 'load_from'}
+        factorize = b['model']['factorize']
+        assert {**a['model'], 'factorize': factorize} == b['model']
+        if baseline.stem.endswith('dense'):
+            assert factorize is None
 
 
 def test_numbers_of_the_paper() -> None:

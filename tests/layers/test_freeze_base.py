@@ -168,3 +168,20 @@ def test_ambiguous_or_empty_stages():
         freeze_base_(model)
     with pytest.raises(ValueError, match="nothing is left to train in stage 'ir'"):
         freeze_base_(toy(delta=0), 'ir', trainable=[], bn='frozen')
+
+
+def test_stages_a_host_freezes_in_train_do_not_freeze_deltas() -> None:
+    from mmpretrain.models import ResNet
+
+    model = nn.Sequential(ResNet(18, frozen_stages=1, out_indices=(3,)))
+    factorize_(model, 2)
+    augment_(model, 'ir')
+    freeze_base_(model, 'ir', bn='affine')
+    model.train()
+    layer = model[0].layer1[0].conv1
+    assert layer.deltas['ir'].A.requires_grad
+    assert not layer.A.requires_grad
+    assert model[0].bn1.weight.requires_grad
+    assert not any(
+        m.training for m in model.modules() if isinstance(m, FrozenBatchNorm)
+    )

@@ -77,6 +77,19 @@ def test_zero_matrix_gives_factors_a_gradient_can_leave(sigma):
     assert (a.norm() > 0) != (b.norm() > 0)
 
 
+@pytest.mark.parametrize('shape', [(12, 9), (9, 12)])
+@pytest.mark.parametrize('planted', [0, 2])
+def test_atoms_are_orthonormal_where_singular_values_vanish(shape, planted):
+    matrix = random_matrix(shape[0], planted) @ random_matrix(planted, shape[1])
+    eye = torch.eye(5, dtype=torch.float64)
+    a, b = truncated_factors(matrix, 5, 'A')
+    torch.testing.assert_close(b @ b.T, eye, rtol=0, atol=1e-12)
+    torch.testing.assert_close(a @ b, matrix, rtol=0, atol=1e-12)
+    a, b = truncated_factors(matrix, 5, 'B')
+    torch.testing.assert_close(a.T @ a, eye, rtol=0, atol=1e-12)
+    torch.testing.assert_close(a @ b, matrix, rtol=0, atol=1e-12)
+
+
 def test_repeated_singular_values():
     matrix = torch.cat([torch.eye(9), -torch.eye(9)]).double()
     a, b = truncated_factors(matrix, 4)

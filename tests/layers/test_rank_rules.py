@@ -61,6 +61,33 @@ def test_wrong_rank_says_what_is_right(rank):
         resolve_rank(rank, (8, 4, 3, 3), CUT)
 
 
+@pytest.mark.parametrize('rule', [{'energy': 0.9}, {'budget': 1000}])
+def test_rules_that_read_weights_say_where_they_work(rule):
+    with pytest.raises(ValueError, match=r'is read from weights: .*factorize_'):
+        resolve_rank(rule, (8, 4, 3, 3), CUT)
+
+
+@pytest.mark.parametrize(
+    ('split', 'rows', 'cols'),
+    [('ts_dd', 32, 15), ('td_sd', 24, 20), ('t_sdd', 8, 60), ('tdd_s', 120, 4)],
+)
+def test_full_rank_and_size_of_every_split(split, rows, cols):
+    cut, shape = get_split(split), (8, 4, 3, 5)
+    assert cut.matrix_shape(shape) == (rows, cols)
+    assert full_rank(shape, cut) == min(rows, cols)
+    assert factor_count(2, shape, cut) == 2 * (rows + cols)
+    wanted = max(1, int(0.5 * rows * cols / (rows + cols)))
+    assert resolve_rank({'alpha': 0.5}, shape, cut) == wanted
+
+
+@pytest.mark.parametrize('split', ['td_sd', 't_sdd', 'tdd_s'])
+def test_pointwise_kernels_are_channel_matrices_under_other_splits(split):
+    cut = get_split(split)
+    assert full_rank((64, 32, 1, 1), cut) == 32
+    assert resolve_rank(4, (64, 32, 1, 1), cut) == 4
+    assert factor_count(4, (64, 32, 1, 1), cut) == 4 * 96
+
+
 @pytest.mark.parametrize(
     ('rule', 'rank'),
     [(0, 0), (3, 3), ({'ratio': 0.25}, 1), ({'ratio': 0.5}, 2), ({'ratio': 0.01}, 1)],
@@ -89,4 +116,4 @@ def test_alpha_keeps_its_promise(shape, alpha):
 def test_unknown_split_lists_the_available():
     with pytest.raises(ValueError, match=r"split 'cp', available: ts_dd"):
         get_split('cp')
-    assert list(SPLITS) == ['ts_dd']
+    assert list(SPLITS) == ['ts_dd', 'td_sd', 't_sdd', 'tdd_s']

@@ -9,11 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mmir.layers import TensorFactConv
+from mmir.layers import SPLITS, TensorFactConv
 
-MODES = ('reconstruct', 'two_conv')
+MODES = ('reconstruct', 'two_conv', 'branch')
 # dtype, error against the dense convolution, error between the modes
 LIMITS = ((torch.float32, 2e-6, 5e-6), (torch.float64, 1e-13, 1e-12))
+
+
+def modes_of(split):
+    """All modes but the automatic choice between them."""
+    return (*MODES, 'mix_first') if split == 'ts_dd' else MODES
 
 
 def relative(value, reference):
@@ -40,34 +45,38 @@ geometries = st.fixed_dictionaries(
 ).filter(lambda g: g['padding'] != 'same' or g['stride'] == 1)
 
 
-@settings(max_examples=60, deadline=None)
-@given(geometry=geometries, seed=st.integers(0, 99))
-def test_full_rank_equals_dense_and_modes_agree(geometry, seed):
+@settings(max_examples=120, deadline=None)
+@given(
+    geometry=geometries, split=st.sampled_from(list(SPLITS)), seed=st.integers(0, 99)
+)
+def test_full_rank_equals_dense_and_modes_agree(geometry, split, seed):
     torch.manual_seed(seed)
     for dtype, exact, close in LIMITS:
         conv = nn.Conv2d(8, 16, **geometry, dtype=dtype)
         x = torch.randn(2, 8, 15, 17, dtype=dtype)
-        layer = TensorFactConv.from_conv(conv, 'full')
-        for layer.mode in MODES:
+        layer = TensorFactConv.from_conv(conv, 'full', split=split)
+        for layer.mode in modes_of(split):
             limit = exact if layer.mode == 'reconstruct' else close
             assert relative(layer(x), conv(x)) <= limit
-        layer, outputs = widened(conv, 1, delta=1), []
-        for layer.mode in MODES:
+        layer, outputs = widened(conv, 1, delta=1, split=split), []
+        for layer.mode in modes_of(split):
             outputs.append(layer(x))
-        assert relative(*outputs) <= close
+            assert relative(outputs[-1], outputs[0]) <= close
         assert torch.equal(layer.merge()(x), outputs[0])
 
 
 @pytest.mark.parametrize('groups', [1, 2, 4])
-def test_gradients_agree_between_modes(groups):
+@pytest.mark.parametrize('split', SPLITS)
+def test_gradients_agree_between_modes(split, groups):
     conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups).double()
-    layer, grads = widened(conv, 3), []
+    rank = 3 if groups == 1 or split == 'ts_dd' else 1
+    layer, grads = widened(conv, rank, split=split, delta=1), []
     x = torch.randn(2, 4, 9, 8, dtype=torch.float64, requires_grad=True)
-    for layer.mode in MODES:
+    for layer.mode in modes_of(split):
         loss = layer(x).square().sum()
         grads.append(torch.autograd.grad(loss, [x, *layer.parameters()]))
-    for first, second in zip(*grads, strict=True):
-        assert relative(first, second) < 1e-12
+        for first, second in zip(grads[0], grads[-1], strict=True):
+            assert relative(first, second) < 1e-12
 
 
 def test_gradient_is_that_of_the_dense_kernel():
@@ -105,23 +114,25 @@ def test_truncation_error_is_the_tail(rank):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_dtypes_and_merge(dtype):
+@pytest.mark.parametrize('split', SPLITS)
+def test_dtypes_and_merge(split, dtype):
     conv = nn.Conv2d(8, 8, 3, padding=1).to(dtype)
-    layer = widened(conv, 4).eval()
+    layer = widened(conv, 4, split=split).eval()
     layer.mode = 'reconstruct'
     x = torch.randn(1, 8, 6, 6).to(dtype)
     merged = layer.merge()
     assert type(merged) is nn.Conv2d
     assert merged.weight.dtype == layer(x).dtype == dtype
     assert torch.equal(merged(x), layer(x))
-    half = copy.deepcopy(widened(nn.Conv2d(8, 8, 3), 4)).to(dtype)
+    half = copy.deepcopy(widened(nn.Conv2d(8, 8, 3), 4, split=split)).to(dtype)
     assert torch.equal(half.merge().weight, half.weight)
 
 
+@pytest.mark.parametrize('split', SPLITS)
 @pytest.mark.parametrize('mode', MODES)
-def test_autocast_builds_the_kernel_in_full_precision(mode):
+def test_autocast_builds_the_kernel_in_full_precision(mode, split):
     torch.manual_seed(0)
-    layer = widened(nn.Conv2d(64, 64, 3, padding=1), 8)
+    layer = widened(nn.Conv2d(64, 64, 3, padding=1), 8, split=split)
     layer.mode = mode
     dense = layer.merge()
     x = torch.randn(2, 64, 20, 20)
@@ -145,9 +156,10 @@ def test_reconstruct_fp32_off_leaves_autocast_on():
     assert layer.merge().weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize('split', SPLITS)
 @pytest.mark.parametrize('mode', MODES)
-def test_channels_last_and_odd_batches(mode):
-    layer = widened(nn.Conv2d(8, 12, 3, padding=1, stride=2), 4)
+def test_channels_last_and_odd_batches(mode, split):
+    layer = widened(nn.Conv2d(8, 12, 3, padding=1, stride=2), 4, split=split)
     layer.mode = mode
     x = torch.randn(2, 8, 10, 14)
     y = layer(x.to(memory_format=torch.channels_last))
@@ -222,8 +234,9 @@ def test_frozen_layer_builds_no_graph():
     assert not layer(torch.randn(1, 4, 5, 5)).requires_grad
 
 
-def test_merge_is_a_plain_convolution():
-    layer = widened(nn.Conv2d(4, 4, 3, padding='same'), 2).eval()
+@pytest.mark.parametrize('split', SPLITS)
+def test_merge_is_a_plain_convolution(split):
+    layer = widened(nn.Conv2d(4, 4, 3, padding='same'), 2, split=split).eval()
     layer.A.requires_grad_(False)
     before = copy.deepcopy(layer.state_dict())
     merged = layer.merge()
@@ -361,8 +374,13 @@ def test_compiles_without_graph_break():
     [
         ({'rank': 16}, 'exceeds the full rank 9'),
         ({'rank': 0}, 'from 1 to 9'),
-        ({'split': 'td_sd'}, 'available: ts_dd'),
-        ({'mode': 'fast'}, 'available: auto, reconstruct, two_conv'),
+        ({'split': 'cp'}, 'available: ts_dd, td_sd, t_sdd, tdd_s'),
+        ({'mode': 'fast'}, 'available: auto, reconstruct, two_conv, mix_first, branch'),
+        (
+            {'mode': 'mix_first', 'split': 'td_sd'},
+            "needs the shared atoms .*'two_conv'",
+        ),
+        ({'rank': {'energy': 0.9}}, 'read from weights'),
         ({'sigma': 'C'}, 'unknown sigma'),
         ({'groups': 3}, 'in_channels must be divisible by groups'),
         ({'padding': 'full'}, 'Invalid padding string'),
@@ -397,7 +415,7 @@ def test_other_layers_are_refused(kind):
         (('a.b', 1), "'a.b' cannot name a delta"),
         (('keys', 1), "'keys' cannot name a delta"),
         (('nir', 99), 'delta rank 99'),
-        (('nir', 1, 'orth'), "unknown delta init 'orth', available: zero_A"),
+        (('nir', 1, 'ones'), 'available: zero_A, zero_B, residual, orth'),
     ],
 )
 def test_wrong_deltas(arguments, message):

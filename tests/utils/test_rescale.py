@@ -54,3 +54,25 @@ def test_image_scale_reaches_every_transform(cfg: Config) -> None:
         assert test['Resize'].scale == (320, 160)
     # a quarter of the width, half of the height: an eighth of the area
     assert cfg.model.bbox_head.obj_weight == pytest.approx(before / 8)
+
+
+def test_multiples_of_the_image_size_stay_multiples() -> None:
+    cfg = Config.fromfile(CONFIGS / 'rtmdet-tiny_flir_1pct.py')
+    cfg.test_dataloader = cfg.val_dataloader  # shared: scaled once
+    set_image_scale(cfg, (320, 160))
+    train = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
+    assert train['CachedMosaic'].img_scale == (320, 160)
+    assert train['RandomResize'].scale == (640, 320)
+    assert train['RandomCrop'].crop_size == (320, 160)
+    test = {t.type: t for t in cfg.val_dataloader.dataset.pipeline}
+    assert test['mmdet.Resize'].scale == test['mmdet.Pad'].size == (320, 160)
+
+
+def test_a_stock_schedule_is_stretched_too() -> None:
+    cfg = Config.fromfile(CONFIGS / 'faster-rcnn_r50_flir_1pct.py')
+    set_schedule(cfg, epochs=10, batch_size=2)  # of 100
+    assert cfg.param_scheduler[1].milestones == [7, 9]
+    cfg = Config.fromfile(CONFIGS / 'rtmdet-tiny_flir_1pct.py')
+    set_schedule(cfg, epochs=10, batch_size=2)  # of 200
+    switch = next(h for h in cfg.custom_hooks if h.type == 'PipelineSwitchHook')
+    assert switch.switch_epoch == 9

@@ -30,7 +30,7 @@ from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'
 METRIC = 'coco/bbox_mAP_50'
-BATCH_SIZE, STEPS = 4, 300
+BATCH_SIZE, STEPS = 4, 200
 SCALE = 320, 320
 
 # Row -> the config of `yolo_flir_1pct*` that says what is factorised and what trains.
@@ -45,6 +45,7 @@ METHODS = {
     'tensorfact_no_rgb': '',
 }
 WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
+LORA_RANK = 12  # as many trainable parameters as TensorFact has on YOLOv7-tiny
 RATES = dict.fromkeys(METHODS, 1e-3)
 
 
@@ -169,6 +170,8 @@ def ir_config(task: Task, run: Run, data: Path, rgb: Path) -> Config:
     if run.method == 'tensorfact_no_rgb':
         for key in ('delta', 'trainable', 'bn'):
             del cfg.model.factorize[key]
+    if run.method == 'lora':
+        cfg.model.factorize.delta.rank = LORA_RANK
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset

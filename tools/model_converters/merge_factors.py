@@ -20,10 +20,13 @@ def main() -> None:
         action='store_true',
         help='load a checkpoint that can run code; only for files of a trusted source',
     )
+    parser.add_argument('--split', help='of the factors, where the file does not tell')
     args = parser.parse_args()
     cli.check_checkpoint(args.source, 'source', args.trust_checkpoint)
     try:
-        count = merge_checkpoint(args.source, args.target, trust=args.trust_checkpoint)
+        count = merge_checkpoint(
+            args.source, args.target, args.trust_checkpoint, args.split
+        )
     except ValueError as error:
         raise cli.UserError(str(error)) from error
     print(f'{args.target}: {count} layers merged')

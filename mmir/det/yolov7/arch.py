@@ -58,6 +58,17 @@ ARCHS = {
         rep_out=True,
         out=(256, 512, 1024),
     ),
+    'x': Arch(
+        act_cfg=_SILU,
+        stem=((40, 1), (80, 2), (80, 1)),
+        stages=((64, 320), (128, 640), (256, 1280), (256, 1280)),
+        stage_block=dict(depth=6, tap=2),
+        pool_only=False,
+        pyramid=(160, 320, 640),
+        neck_block=dict(hidden=0.4, width=0.4, depth=6, tap=2),
+        rep_out=False,
+        out=(320, 640, 1280),
+    ),
 }
 
 

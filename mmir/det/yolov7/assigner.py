@@ -51,6 +51,8 @@ class Matches:
         return len(self.gt)
 
     def __getitem__(self, index: Tensor) -> 'Matches':
+        if index.dtype == torch.bool:  # resolved once, not for every column
+            index = index.nonzero().squeeze(1)
         return Matches(**{k: v[index] for k, v in vars(self).items()})
 
 
@@ -118,7 +120,7 @@ class OTAAssigner:
         stride = torch.as_tensor(strides, device=rows.device)[found.level, None]
         cells = torch.stack([found.column, found.row], dim=-1)
         boxes = cxcywh_to_xyxy(decode(rows, cells, anchor, stride))
-        return self._cheapest(found, rows, boxes, targets)
+        return self._cheapest(found, rows, boxes, targets, images=len(preds[0]))
 
     def _candidates(
         self, level: int, pred: Tensor, targets: Targets, anchors: Tensor, stride: int
@@ -147,15 +149,14 @@ class OTAAssigner:
         )
 
     def _cheapest(
-        self, found: Matches, rows: Tensor, boxes: Tensor, targets: Targets
+        self, found: Matches, rows: Tensor, boxes: Tensor, targets: Targets, images: int
     ) -> Matches:
         """Select by cost, image by image; `found.gt` becomes the box that won."""
         chosen, winners = [], []
-        for image in targets.image.unique():
-            mine = (found.image == image).nonzero().squeeze(1)
+        candidates, truth = _by_image([found.image, targets.image], images)
+        for mine, theirs in zip(candidates, truth, strict=True):
             if not len(mine):
                 continue
-            theirs = (targets.image == image).nonzero().squeeze(1)
             gt_boxes = cxcywh_to_xyxy(targets.boxes[theirs].float())
             iou = pairwise_iou(boxes[mine], gt_boxes)
             cost = self._class_cost(rows[mine], targets.labels[theirs])
@@ -163,8 +164,6 @@ class OTAAssigner:
             taken, winner = _dynamic_k(cost, iou, self.topk)
             chosen.append(mine[taken])
             winners.append(theirs[winner])
-        if not chosen:
-            return found[found.gt[:0]]
         kept, winner = torch.cat(chosen), torch.cat(winners)
         # level by level, as the losses are summed
         order = torch.argsort(found.level[kept], stable=True)
@@ -183,6 +182,18 @@ class OTAAssigner:
         background = -torch.log1p(-log_score.exp().clamp(max=1 - 1e-7))
         swap = -log_score - background
         return background.sum(dim=1, keepdim=True) + swap[:, labels]
+
+
+def _by_image(columns: list[Tensor], images: int) -> list[tuple[Tensor, ...]]:
+    """Positions of each image's entries in columns of image indices, ascending.
+
+    All sizes come to the host together, since a GPU has to be waited for.
+    """
+    sizes = torch.stack([F.one_hot(c, images).sum(dim=0) for c in columns]).tolist()
+    return [
+        column.argsort(stable=True).split(size)
+        for column, size in zip(columns, sizes, strict=True)
+    ]
 
 
 def _dynamic_k(cost: Tensor, iou: Tensor, topk: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""YOLOv7 backbone (tiny, L)."""
+"""YOLOv7 backbone (tiny, L, X)."""
 
 from mmdet.utils import OptMultiConfig
 from mmengine.model import BaseModule
@@ -16,7 +16,7 @@ class YOLOv7Backbone(BaseModule):
     Source: Wang et al., YOLOv7, CVPR 2023.
 
     Args:
-        arch (str): `'tiny'` or `'l'`.
+        arch (str): `'tiny'`, `'l'` or `'x'`.
         in_channels (int): Channels of the image.
         out_indices (tuple[int]): Stages (1 to 4) that are returned.
         frozen_stages (int): The stem and this many stages do not train and keep

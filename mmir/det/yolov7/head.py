@@ -1,5 +1,7 @@
 """YOLOv7 head: losses and predictions on top of the exportable layers."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -39,6 +41,8 @@ class YOLOv7Head(BaseDenseHead):
         ValueError: `anchors` do not fit the levels and anchors of `head_module`.
     """
 
+    losses_sum_over_batch = True  # `loss_by_feat` multiplies by the batch size
+
     def __init__(
         self,
         head_module: dict,
@@ -72,6 +76,14 @@ class YOLOv7Head(BaseDenseHead):
             )
         # a buffer: the anchors of a released model travel with its checkpoint
         self.register_buffer('anchors', torch.tensor(anchors, dtype=torch.float32))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> 'YOLOv7Head':
+        # boxes are decoded in float32 at least: `half()` must not round the anchors
+        anchors = self.anchors
+        super()._apply(*args, **kwargs)
+        if self.anchors.dtype in (torch.float16, torch.bfloat16):
+            self.anchors = anchors.to(self.anchors.device)
+        return self
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[list[Tensor]]:
         """Return the raw maps, (N, A * (5 + C), H_i, W_i) a level."""
@@ -158,8 +170,34 @@ class YOLOv7Head(BaseDenseHead):
         Returns:
             list[InstanceData]: `bboxes` (xyxy, pixels), `scores`, `labels` an image.
         """
-        cfg = self.test_cfg if cfg is None else cfg
         boxes, scores = self.decode_maps(raw_maps)
+        return self.predict_by_boxes(
+            boxes, scores, batch_img_metas, cfg, rescale, with_nms
+        )
+
+    def predict_by_boxes(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        batch_img_metas: list[dict],
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceList:
+        """Filter and suppress decoded boxes, such as those of an exported network.
+
+        Args:
+            boxes (Tensor): (N, B, 4), xyxy in pixels, as of `decode_maps`.
+            scores (Tensor): (N, B, C), likewise.
+            batch_img_metas (list[dict]): Meta information of the images.
+            cfg (ConfigDict, optional): As in `predict_by_feat`.
+            rescale (bool): Return boxes of the original image.
+            with_nms (bool): Suppress overlapping boxes.
+
+        Returns:
+            list[InstanceData]: As of `predict_by_feat`.
+        """
+        cfg = self.test_cfg if cfg is None else cfg
         results = []
         for image, meta in enumerate(batch_img_metas):
             score, label, keep, _ = filter_scores_and_topk(

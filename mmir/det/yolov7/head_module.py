@@ -1,10 +1,13 @@
 """Layers of the YOLOv7 head, apart from its losses, so that they can be exported."""
 
+import logging
 import math
+from typing import Any
 
 import torch
 from mmdet.utils import OptMultiConfig
-from mmengine.model import BaseModule
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 
 from mmir.det.yolov7.arch import get_arch
@@ -17,6 +20,8 @@ ANCHORS = (
     ((142, 110), (192, 243), (459, 401)),
 )
 """Anchor width and height in pixels at strides 8, 16 and 32, of the released models."""
+
+_PRETRAINED = ('Pretrained', PretrainedInit)
 
 
 @MODELS.register_module()
@@ -54,9 +59,16 @@ class YOLOv7HeadModule(BaseModule):
         self._init_bias()
 
     def init_weights(self) -> None:
-        """Initialise as usual, then set the biases to the expected scores."""
+        """Initialise as usual and set the biases to the expected scores.
+
+        Pretrained weights win; a second call changes nothing, as everywhere.
+        """
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
+        pretrained = any(c['type'] in _PRETRAINED for c in cfgs or ())
+        again = self.is_init
         super().init_weights()
-        self._init_bias()
+        if not (again or pretrained):
+            self._init_bias()
 
     @torch.no_grad()
     def _init_bias(self) -> None:
@@ -67,6 +79,24 @@ class YOLOv7HeadModule(BaseModule):
             bias = conv.bias.view(self.num_anchors, -1)
             bias[:, 4] += math.log(8 / (640 / stride) ** 2)
             bias[:, 5:] += math.log(0.6 / (self.num_classes - 0.99))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        """Keep the head as it is when the checkpoint detects other classes."""
+        theirs = state_dict.get(f'{prefix}convs_pred.0.1.weight')
+        if theirs is not None and len(theirs) != len(self.convs_pred[0][1].weight):
+            classes = len(theirs) // self.num_anchors - 5
+            print_log(
+                f'the checkpoint detects {classes} classes, the model '
+                f'{self.num_classes}: the head starts anew',
+                logger='current',
+                level=logging.WARNING,
+            )
+            for key, own in self.state_dict().items():
+                if f'{prefix}{key}' in state_dict and not key.endswith('0.implicit'):
+                    state_dict[f'{prefix}{key}'] = own
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Map features (N, C_i, H_i, W_i) to raw maps (N, A * (5 + C), H_i, W_i).

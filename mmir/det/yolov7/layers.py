@@ -13,7 +13,7 @@ class ConvFactory:
     """Makes the convolution + batch norm + activation unit all blocks consist of.
 
     Args:
-        act_cfg (dict): Activation, `SiLU` in L and `LeakyReLU` 0.1 in tiny.
+        act_cfg (dict): Activation, `SiLU` in L and X, `LeakyReLU` 0.1 in tiny.
         norm_cfg (dict, optional): Normalisation; `NORM` when not given.
         conv_cfg (dict, optional): Convolution. To factorise, rather take the builder
             `mmir.factorized`, which leaves 1x1 convolutions dense.
@@ -128,7 +128,7 @@ class ChainedPools(nn.Module):
 
 
 class SPPCSPC(BaseModule):
-    """Spatial pyramid pooling with a cross-stage branch (YOLOv7-L).
+    """Spatial pyramid pooling with a cross-stage branch (YOLOv7-L and X).
 
     Args:
         conv (ConvFactory): Makes the convolutions.

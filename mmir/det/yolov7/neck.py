@@ -1,4 +1,4 @@
-"""YOLOv7 neck (tiny, L): pyramid pooling, top-down and bottom-up path."""
+"""YOLOv7 neck (tiny, L, X): pyramid pooling, top-down and bottom-up path."""
 
 import torch
 from mmcv.cnn import ConvModule
@@ -25,7 +25,7 @@ class YOLOv7Neck(BaseModule):
     Source: Wang et al., YOLOv7, CVPR 2023.
 
     Args:
-        arch (str): `'tiny'` or `'l'`.
+        arch (str): `'tiny'`, `'l'` or `'x'`.
         in_channels (tuple[int], optional): Channels of the three inputs; those of
             the backbone of the same size when not given.
         conv_cfg, norm_cfg, act_cfg (dict, optional): Layers, the size's own when
@@ -99,8 +99,8 @@ class YOLOv7Neck(BaseModule):
 
 def _block(conv: ConvFactory, spec: Arch, channels: int, out: int) -> ELAN:
     block = dict(spec.neck_block)
-    hidden = int(channels * block.pop('hidden'))
-    width = int(channels * block.pop('width'))
+    hidden = round(channels * block.pop('hidden'))
+    width = round(channels * block.pop('width'))
     return ELAN(conv, channels, hidden, out, width=width, **block)
 
 

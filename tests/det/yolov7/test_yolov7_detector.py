@@ -141,6 +141,28 @@ def test_anchors_travel_with_the_state_dict(tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_round_the_anchors(dtype):
+    odd = tuple(tuple((w + 0.3, h + 1.7) for w, h in level) for level in ref.ANCHORS)
+    whole, half = build(anchors=odd).bbox_head, build(anchors=odd).to(dtype)
+    assert half.neck.out_layers[0].conv.weight.dtype == dtype
+    assert half.bbox_head.anchors.dtype == torch.float32
+    assert torch.equal(half.bbox_head.anchors, whole.anchors)
+    assert 'bbox_head.anchors' in half.state_dict()
+    raw = [m.to(dtype) for m in ref.random_maps((64, 64), classes=3)]
+    expected = whole.decode_maps([m.float() for m in raw])
+    for a, b in zip(half.bbox_head.decode_maps(raw), expected, strict=True):
+        assert torch.equal(a, b)
+    assert half.double().bbox_head.anchors.dtype == torch.float64
+    assert half.float().bbox_head.anchors.equal(whole.anchors)
+
+
+def test_anchors_follow_the_model_to_other_devices():
+    model = build().bfloat16().to('meta')
+    assert model.bbox_head.anchors.is_meta
+    assert model.to_empty(device='cpu').bbox_head.anchors.shape == (3, 3, 2)
+
+
 def test_copies_after_a_step_give_the_same_losses():
     model = build()
     data = model.data_preprocessor(batch((64, 96), (60, 90)), True)

@@ -33,6 +33,7 @@ def image(*shape: int) -> torch.Tensor:
     [
         ('l', 4, 2, 8, (4, 2)),  # backbone
         ('l', 4, 1, 4, (4, 3, 2, 1)),  # neck
+        ('x', 6, 2, 8, (6, 4, 2)),  # backbone and neck
         ('tiny', 2, 1, 8, (2, 1)),
     ],
 )

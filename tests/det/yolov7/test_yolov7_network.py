@@ -9,9 +9,9 @@ from torch import nn
 
 from mmir.det.yolov7 import YOLOv7Backbone, YOLOv7HeadModule, YOLOv7Neck
 
-ARCHS = ('tiny', 'l')
-C_OUT = {'tiny': (128, 256, 512), 'l': (512, 1024, 1024)}
-P_OUT = {'tiny': (128, 256, 512), 'l': (256, 512, 1024)}
+ARCHS = ('tiny', 'l', 'x')
+C_OUT = {'tiny': (128, 256, 512), 'l': (512, 1024, 1024), 'x': (640, 1280, 1280)}
+P_OUT = {'tiny': (128, 256, 512), 'l': (256, 512, 1024), 'x': (320, 640, 1280)}
 
 
 def count(module: nn.Module) -> int:
@@ -23,6 +23,7 @@ def count(module: nn.Module) -> int:
     [
         ('tiny', (2_464_416, 3_533_440, 22_544), 6_228_762, 6_020_400),
         ('l', (13_371_808, 23_790_592, 44_944), 37_622_682, 37_207_344),
+        ('x', (20_275_272, 50_497_152, 56_144), 71_347_394, 70_828_568),
     ],
 )
 def test_parameter_counts_are_the_published_ones(arch, parts, total_80, total_3):
@@ -35,7 +36,8 @@ def test_parameter_counts_are_the_published_ones(arch, parts, total_80, total_3)
 
 
 @pytest.mark.parametrize(
-    ('arch', 'kernels'), [('tiny', {3: 23, 1: 35}), ('l', {3: 46, 1: 49})]
+    ('arch', 'kernels'),
+    [('tiny', {3: 23, 1: 35}), ('l', {3: 46, 1: 49}), ('x', {3: 62, 1: 46})],
 )
 def test_numbers_of_convolutions_are_the_published_ones(arch, kernels):
     with torch.device('meta'):
@@ -45,9 +47,31 @@ def test_numbers_of_convolutions_are_the_published_ones(arch, kernels):
     sizes = [m.kernel_size[0] for m in convs]
     assert {k: sizes.count(k) for k in set(sizes)} == kernels
     areas = sum(m.in_channels * m.out_channels for m in convs if m.kernel_size[0] == 3)
-    assert areas == {'tiny': 440_416, 'l': 2_771_040}[arch]
+    assert areas == {'tiny': 440_416, 'l': 2_771_040, 'x': 5_949_432}[arch]
     norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
+
+
+@pytest.mark.parametrize(
+    ('arch', 'giga'),
+    # the papers' 13.7, 104.7 (RepConv fused: 0.63 less) and 189.9 GFLOPs are twice that
+    [('tiny', 6.85), ('l', 52.88), ('x', 94.84)],
+)
+def test_multiplications_at_640_pixels_are_the_published_ones(arch, giga):
+    total = 0
+
+    def count_macs(conv, _, out):
+        nonlocal total
+        total += conv.weight.numel() * out.shape[2] * out.shape[3]
+
+    with torch.device('meta'):
+        parts = YOLOv7Backbone(arch), YOLOv7Neck(arch), YOLOv7HeadModule(80, arch)
+        net = nn.Sequential(*parts)
+        for m in net.modules():
+            if isinstance(m, nn.Conv2d):
+                m.register_forward_hook(count_macs)
+        net(torch.empty(1, 3, 640, 640))
+    assert total / 1e9 == pytest.approx(giga, abs=0.005)
 
 
 @pytest.mark.parametrize('arch', ARCHS)
@@ -117,10 +141,10 @@ def test_stages_that_do_not_exist_cannot_be_frozen(stages):
 
 @pytest.mark.parametrize('part', [YOLOv7Backbone, YOLOv7Neck])
 def test_unknown_size_is_refused_with_the_known_ones(part):
-    with pytest.raises(ValueError, match=r"'x'.*'l', 'tiny'"):
-        part('x')
-    with pytest.raises(ValueError, match=r"'x'.*'l', 'tiny'"):
-        YOLOv7HeadModule(3, 'x')
+    with pytest.raises(ValueError, match=r"'w6'.*'l', 'tiny', 'x'"):
+        part('w6')
+    with pytest.raises(ValueError, match=r"'w6'.*'l', 'tiny', 'x'"):
+        YOLOv7HeadModule(3, 'w6')
 
 
 @pytest.mark.parametrize('arch', ARCHS)
@@ -156,3 +180,35 @@ def test_biases_keep_the_spread_of_a_convolution():
     boxes = torch.cat([c[1].bias.view(3, 8)[:, :4].flatten() for c in m.convs_pred])
     assert boxes.abs().max() <= 1 / 4
     assert boxes.std() > 0.1
+
+
+@pytest.mark.parametrize('more', [[], [dict(type='Normal', layer='Conv2d')]])
+def test_pretrained_weights_of_the_head_win(more, tmp_path):
+    torch.manual_seed(0)
+    old, path = YOLOv7HeadModule(3, 'tiny'), str(tmp_path / 'head.pth')
+    torch.save(ref.randomize(old).state_dict(), path)
+    pretrained = dict(type='Pretrained', checkpoint=path)
+    new = YOLOv7HeadModule(3, 'tiny', init_cfg=[pretrained, *more])
+    new.init_weights()
+    for key, value in old.state_dict().items():
+        assert torch.equal(new.state_dict()[key], value), key
+    alone = YOLOv7HeadModule(3, 'tiny', init_cfg=pretrained)
+    alone.init_weights()
+    assert torch.equal(alone.convs_pred[0][1].bias, old.convs_pred[0][1].bias)
+
+
+def test_other_initialisations_leave_the_biases_to_the_head():
+    cfg = dict(type='Constant', layer='Conv2d', val=0.0, bias=7.0)
+    m = YOLOv7HeadModule(3, 'tiny', init_cfg=cfg)
+    m.init_weights()
+    for _, conv, _ in m.convs_pred:
+        assert not conv.weight.any()
+        assert conv.bias.max() < 0.1
+
+
+def test_weights_are_initialised_once():
+    m = YOLOv7HeadModule(3, 'tiny')
+    m.init_weights()
+    m.convs_pred[0][1].bias.data.fill_(1.0)
+    m.init_weights()
+    assert (m.convs_pred[0][1].bias == 1).all()

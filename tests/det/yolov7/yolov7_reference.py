@@ -62,8 +62,8 @@ def norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def activate(x: Tensor, arch: str) -> Tensor:
-    """SiLU for L, leaky ReLU of slope 0.1 for tiny."""
-    return x * x.sigmoid() if arch == 'l' else torch.where(x > 0, x, 0.1 * x)
+    """SiLU for L and X, leaky ReLU of slope 0.1 for tiny."""
+    return torch.where(x > 0, x, 0.1 * x) if arch == 'tiny' else x * x.sigmoid()
 
 
 def unit(m: nn.Module, x: Tensor, arch: str, stride: int = 1) -> Tensor:
@@ -114,17 +114,17 @@ def spp(m: nn.Module, x: Tensor, arch: str) -> Tensor:
 
 def backbone(m: nn.Module, x: Tensor, arch: str) -> list[Tensor]:
     """Features C3, C4, C5."""
-    strides = (1, 2, 1) if arch == 'l' else (2, 2)
-    picks = (4, 2) if arch == 'l' else (2, 1)
+    strides = (2, 2) if arch == 'tiny' else (1, 2, 1)
+    picks = {'tiny': (2, 1), 'l': (4, 2), 'x': (6, 4, 2)}[arch]
     for layer, stride in zip(m.stem, strides, strict=True):
         x = unit(layer, x, arch, stride)
-    if arch == 'l':
-        x = elan(m.stage1[1], unit(m.stage1[0], x, arch, 2), arch, picks)
-    else:
+    if arch == 'tiny':
         x = elan(m.stage1[0], x, arch, picks)
+    else:
+        x = elan(m.stage1[1], unit(m.stage1[0], x, arch, 2), arch, picks)
     outs = []
     for stage in (m.stage2, m.stage3, m.stage4):
-        x = downsample(stage[0], x, arch) if arch == 'l' else F.max_pool2d(x, 2)
+        x = F.max_pool2d(x, 2) if arch == 'tiny' else downsample(stage[0], x, arch)
         x = elan(stage[1], x, arch, picks)
         outs.append(x)
     return outs
@@ -133,15 +133,15 @@ def backbone(m: nn.Module, x: Tensor, arch: str) -> list[Tensor]:
 def neck(m: nn.Module, feats: list[Tensor], arch: str) -> list[Tensor]:
     """Path aggregation of C3, C4, C5, with the output layers."""
     c3, c4, c5 = feats
-    picks = (4, 3, 2, 1) if arch == 'l' else (2, 1)
+    picks = {'tiny': (2, 1), 'l': (4, 3, 2, 1), 'x': (6, 4, 2)}[arch]
 
     def up(layer: nn.Module, x: Tensor) -> Tensor:
         return unit(layer, x, arch).repeat_interleave(2, 2).repeat_interleave(2, 3)
 
     def down(layer: nn.Module, x: Tensor) -> Tensor:
-        if arch == 'l':
-            return downsample(layer, x, arch)
-        return unit(layer, x, arch, 2)
+        if arch == 'tiny':
+            return unit(layer, x, arch, 2)
+        return downsample(layer, x, arch)
 
     def out(layer: nn.Module, x: Tensor) -> Tensor:
         return rep(layer, x, arch) if arch == 'l' else unit(layer, x, arch)

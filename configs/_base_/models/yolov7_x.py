@@ -1,0 +1,8 @@
+# YOLOv7-X: 70.8 M parameters with three classes.
+_base_ = './yolov7_l.py'  # the losses and the test settings are those of L
+
+model = dict(
+    backbone=dict(arch='x'),
+    neck=dict(arch='x'),
+    bbox_head=dict(head_module=dict(arch='x')),
+)

@@ -1,0 +1,300 @@
+"""Checkpoints of the official YOLOv7 and of MMYOLO as checkpoints of this project."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmir.det.yolov7.arch import ARCHS, get_arch
+from mmir.det.yolov7.backbone import YOLOv7Backbone
+from mmir.det.yolov7.convert_names import SOURCES, Table, name_table
+from mmir.det.yolov7.head_module import ANCHORS, YOLOv7HeadModule
+from mmir.det.yolov7.neck import YOLOv7Neck
+from mmir.utils.checkpoint import (
+    CheckpointError,
+    UnsafeCheckpointError,
+    load_checkpoint,
+    save_checkpoint_atomic,
+)
+from mmir.utils.pickled_modules import Foreign, module_weights, read_pickled
+
+_STRIDES = torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
+_ANCHORS = 'bbox_head.anchors'
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A state dict under the names of this project.
+
+    Attributes:
+        state_dict: Weights and `bbox_head.anchors`, half precision as float32.
+        source: Where the names came from, `'official'` or `'mmyolo'`.
+        arch: Size, a key of `ARCHS`.
+        num_classes: Classes of the head.
+        own_anchors: Whether the source held the anchors; MMYOLO's files do not.
+    """
+
+    state_dict: dict[str, Tensor]
+    source: str
+    arch: str
+    num_classes: int
+    own_anchors: bool
+
+    @property
+    def anchors(self) -> list:
+        """Anchors (levels, A, 2), width and height in pixels, as plain numbers."""
+        return self.state_dict[_ANCHORS].tolist()
+
+
+def convert(state_dict: Mapping[str, Tensor], arch: str = 'auto') -> Converted:
+    """Translate a foreign state dict; its kind is told from its names.
+
+    Official heads that were re-parameterised have no implicit layers: they become a sum
+    of 0 and a product of 1, which is the same function.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Names of the official code or of MMYOLO.
+        arch (str): Size, or `'auto'` for the one whose names fit.
+
+    Returns:
+        Converted: With every tensor of the source, and no other weight missing.
+
+    Raises:
+        ValueError: Unknown size; names of neither; tensors that are missing, foreign or
+            of another shape, all named; or anchors that contradict each other.
+    """
+    source = _source_of(state_dict)
+    tables = {n: name_table(n) for n in (ARCHS if arch == 'auto' else [arch])}
+    faults = {n: _faults(state_dict, t, source) for n, t in tables.items()}
+    best = min(faults, key=lambda n: sum(map(len, faults[n].values())))
+    _refuse(faults[best], source, best)
+    table = tables[best]
+    found = {
+        row.project: _single(state_dict[getattr(row, source)])
+        for row in table.rows
+        if getattr(row, source) in state_dict
+    }
+    classes = _fill_implicit(found, best)
+    _refuse(dict(misshapen=_misshapen(found, best, classes)), source, best)
+    if source == 'official':
+        found[_ANCHORS] = _anchors(state_dict, table.head)
+    else:
+        found[_ANCHORS] = torch.tensor(ANCHORS, dtype=torch.float32)
+    return Converted(found, source, best, classes, source == 'official')
+
+
+def export_names(
+    state_dict: Mapping[str, Tensor], arch: str, target: str
+) -> dict[str, Tensor]:
+    """Translate a dense state dict of this project back.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Weights of a `YOLOv7`, with its anchors.
+        arch (str): Its size.
+        target (str): `'official'` (with implicit layers and anchors) or `'mmyolo'`
+            (whose names have no place for anchors).
+
+    Returns:
+        dict[str, Tensor]: The same tensors under the other names.
+
+    Raises:
+        ValueError: Unknown size or target, or tensors missing or foreign, all named.
+    """
+    if target not in SOURCES:
+        raise ValueError(f'unknown target {target!r}, choose from {SOURCES}')
+    table = name_table(arch)
+    own = {row.project for row in table.rows} | {_ANCHORS}
+    faults = dict(missing=own - state_dict.keys(), foreign=state_dict.keys() - own)
+    _refuse({k: sorted(v) for k, v in faults.items()}, 'dense project', arch)
+    out = {getattr(row, target): state_dict[row.project] for row in table.rows}
+    if target == 'official':
+        pixels = state_dict[_ANCHORS]
+        out[f'{table.head}.anchors'] = pixels / _STRIDES.to(pixels)
+        out[f'{table.head}.anchor_grid'] = pixels.view(3, 1, 3, 1, 1, 2)
+    return out
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint, also of one that pickles whole modules.
+
+    No code that the file names is run. As the official code does, the moving average
+    `ema` is taken where it is there, else `model`; other files hold a `state_dict` or
+    are one.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        dict[str, Tensor]: As saved.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It cannot be read, asks to run code, or holds no weights.
+    """
+    try:
+        content = load_checkpoint(path)
+    except UnsafeCheckpointError:
+        content = read_pickled(path)
+    if isinstance(content, Mapping):
+        keys = ('ema', 'model', 'state_dict')
+        inside = (content[k] for k in keys if content.get(k) is not None)
+        content = next(inside, content)
+    found = _tensors(content)
+    if not found:
+        raise CheckpointError(
+            f'{path} holds no weights: no module and no state dict, at the top or '
+            'under ema, model or state_dict'
+        )
+    return found
+
+
+def convert_checkpoint(
+    source: str | Path, target: str | Path, arch: str = 'auto'
+) -> Converted:
+    """Write the checkpoint of this project for a foreign one.
+
+    Args:
+        source (str | Path): Official file or one of MMYOLO.
+        target (str | Path): File to write: `state_dict`, and `meta` with `arch`,
+            `num_classes`, `anchors` and `source`. It loads with `weights_only=True`.
+        arch (str): Size, or `'auto'`.
+
+    Returns:
+        Converted: What was written.
+
+    Raises:
+        FileNotFoundError, CheckpointError: See `read_weights`.
+        ValueError: See `convert`, with the name of the file.
+    """
+    try:
+        result = convert(read_weights(source), arch)
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from error
+    meta = dict(
+        arch=result.arch,
+        num_classes=result.num_classes,
+        anchors=result.anchors,
+        source=result.source,
+    )
+    content = dict(meta=meta, state_dict=result.state_dict)
+    save_checkpoint_atomic(content, target)
+    return result
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """State dict of what a checkpoint holds under one of its names."""
+    if isinstance(content, Foreign):
+        return module_weights(content)
+    items = content.items() if isinstance(content, Mapping) else ()
+    return {k: v for k, v in items if isinstance(k, str) and isinstance(v, Tensor)}
+
+
+def _source_of(state_dict: Mapping[str, Tensor]) -> str:
+    """Tell the kind of names."""
+    starts = {'official': 'model.0.', 'mmyolo': 'neck.reduce_layers.2.'}
+    for source, start in starts.items():
+        if any(key.startswith(start) for key in state_dict):
+            return source
+    if any(key.startswith('neck.spp.') for key in state_dict):
+        raise ValueError('it has the names of this project already')
+    raise ValueError(
+        'neither the names of the official YOLOv7 (model.0.conv.weight) nor those of '
+        f'MMYOLO (neck.reduce_layers.2.*), but {_few(list(state_dict))}'
+    )
+
+
+def _faults(
+    state_dict: Mapping[str, Tensor], table: Table, source: str
+) -> dict[str, list[str]]:
+    """Tensors that a size asks for or does not know."""
+    wanted = [getattr(row, source) for row in table.rows]
+    implicit = {k for k in wanted if k.startswith((f'{table.head}.i',))}
+    if source == 'official':
+        wanted += [f'{table.head}.anchors', f'{table.head}.anchor_grid']
+        if not implicit & state_dict.keys():
+            wanted = [k for k in wanted if k not in implicit]
+    return dict(
+        missing=[k for k in wanted if k not in state_dict],
+        foreign=sorted(state_dict.keys() - set(wanted)),
+    )
+
+
+def _refuse(faults: dict[str, list[str]], source: str, arch: str) -> None:
+    """Name the tensors that stand against a conversion, if there are any."""
+    parts = [f'{len(k)} {what}: {_few(k)}' for what, k in faults.items() if k]
+    if parts:
+        raise ValueError(
+            f'these are not the tensors of a YOLOv7 of arch {arch!r} (known: '
+            f'{", ".join(sorted(ARCHS))}) under the {source} names; ' + '; '.join(parts)
+        )
+
+
+def _few(keys: list[str]) -> str:
+    """The first names of a list."""
+    return ', '.join(keys[:6]) + (', ...' if len(keys) > 6 else '')
+
+
+def _single(value: Tensor) -> Tensor:
+    """The same tensor, in float32 if it was of half precision."""
+    return value.float() if value.dtype in _HALF else value
+
+
+def _fill_implicit(found: dict[str, Tensor], arch: str) -> int:
+    """Add the implicit layers a head lacks, and count its classes."""
+    layers = 'bbox_head.head_module.convs_pred'
+    for level, channels in enumerate(get_arch(arch).out):
+        bias = found[f'{layers}.{level}.1.bias']
+        zeros = bias.new_zeros(1, channels, 1, 1)
+        found.setdefault(f'{layers}.{level}.0.implicit', zeros)
+        ones = bias.new_ones(1, len(bias), 1, 1)
+        found.setdefault(f'{layers}.{level}.2.implicit', ones)
+    return max(1, len(found[f'{layers}.0.1.bias']) // 3 - 5)
+
+
+def _misshapen(found: dict[str, Tensor], arch: str, classes: int) -> list[str]:
+    """Tensors that do not fit into the network, with both shapes."""
+    with torch.device('meta'):
+        parts = {
+            'backbone': YOLOv7Backbone(arch),
+            'neck': YOLOv7Neck(arch),
+            'bbox_head.head_module': YOLOv7HeadModule(classes, arch),
+        }
+    shapes = {
+        f'{part}.{key}': value.shape
+        for part, module in parts.items()
+        for key, value in module.state_dict().items()
+    }
+    return [
+        f'{key} {tuple(value.shape)} for {tuple(shapes[key])}'
+        for key, value in found.items()
+        if value.shape != shapes[key]
+    ]
+
+
+def _anchors(state_dict: Mapping[str, Tensor], head: str) -> Tensor:
+    """Anchors (3, 3, 2) in pixels, which official files hold twice.
+
+    Raises:
+        ValueError: Another shape, or the two contradict each other.
+    """
+    cells, pixels = (
+        state_dict[f'{head}.{name}'].float() for name in ('anchors', 'anchor_grid')
+    )
+    if cells.shape != (3, 3, 2) or pixels.numel() != cells.numel():
+        raise ValueError(
+            f'{head}.anchors {tuple(cells.shape)} and {head}.anchor_grid '
+            f'{tuple(pixels.shape)} are not those of 3 levels of 3 anchors'
+        )
+    pixels = pixels.reshape(3, 3, 2)
+    # half precision rounds anchors that were fitted to a data set
+    if not torch.allclose(cells * _STRIDES, pixels, rtol=2e-3):
+        raise ValueError(
+            f'{head}.anchors, in cells, and {head}.anchor_grid, in pixels, contradict '
+            f'each other: {(cells * _STRIDES).flatten().tolist()} and '
+            f'{pixels.flatten().tolist()}'
+        )
+    return pixels

@@ -1,0 +1,79 @@
+"""Folding a trained YOLOv7 into the few layers it computes."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from mmir.det.yolov7.head_module import YOLOv7HeadModule
+from mmir.det.yolov7.layers import RepConv
+from mmir.layers import TensorFactConv, merge_
+from mmir.layers.fold import bn_affine, fold_bn_, fold_repconv_factors
+from mmir.layers.walk import replace_
+
+
+@torch.no_grad()
+def deploy_(model: nn.Module, factored: bool = False) -> None:
+    """Fold everything linear of a YOLOv7 into its convolutions, in place.
+
+    In this order: factors and deltas are merged, a `RepConv` becomes one 3x3
+    convolution, batch norms go into the convolution before them, the two implicit
+    layers into the convolution between them. What cannot be folded (a norm without
+    running statistics, a special convolution) stays and computes what it did. No
+    parameter requires a gradient afterwards. A folded model is left as it is.
+
+    Args:
+        model (nn.Module): YOLOv7, or a part of it, in evaluation mode.
+        factored (bool): Keep the factors, with their deltas beside them except in a
+            `RepConv`, whose factors take the enabled ones up.
+
+    Raises:
+        ValueError: For NaN or infinite weights, naming the layer.
+    """
+    if not factored:
+        merge_(model)
+    new: dict[nn.Module, nn.Module] = {}
+    for module in model.modules():
+        if isinstance(module, RepConv):
+            conv = _fold_branches(module)
+            if conv is not None:
+                new[module] = nn.Sequential(OrderedDict(conv=conv, activate=module.act))
+        elif isinstance(module, YOLOv7HeadModule):
+            layers = [m for m in module.convs_pred if isinstance(m, nn.Sequential)]
+            new.update({each: _fold_implicit(each) for each in layers})
+    for module, folded in new.items():
+        folded.train(module.training)
+    replace_(model, new)
+    fold_bn_(model)
+    model.requires_grad_(False)
+
+
+def _fold_branches(rep: RepConv) -> nn.Module | None:
+    """One 3x3 convolution for the sum of the branches, None if a norm is in the way."""
+    dense, point, identity = rep.rbr_dense, rep.rbr_1x1, rep.rbr_identity
+    if isinstance(dense.conv, TensorFactConv):
+        return fold_repconv_factors(
+            dense.conv, dense.norm, point.conv, point.norm, identity
+        )
+    fold_bn_(rep)
+    if not all(isinstance(unit.norm, nn.Identity) for unit in (dense, point)):
+        return None
+    conv, kernel = dense.conv, dense.conv.weight.clone()
+    kernel[:, :, 1, 1] += point.conv.weight[:, :, 0, 0]
+    bias = conv.bias + point.conv.bias
+    if identity is not None:
+        scale, shift = bn_affine(identity)
+        kernel[:, :, 1, 1] += scale.diag()
+        bias += shift
+    conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias)
+    return conv
+
+
+def _fold_implicit(layers: nn.Sequential) -> nn.Conv2d:
+    """`im (W (x + ia) + b)` as the convolution `(im W) x + im (W ia + b)`."""
+    add, conv, multiply = layers
+    factor = multiply.implicit.flatten()
+    bias = conv.weight[:, :, 0, 0] @ add.implicit.flatten() + conv.bias
+    conv.weight = nn.Parameter(conv.weight * factor[:, None, None, None])
+    conv.bias = nn.Parameter(bias * factor)
+    return conv

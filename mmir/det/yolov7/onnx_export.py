@@ -1,0 +1,156 @@
+"""YOLOv7 as an ONNX file that is compared with PyTorch before it is written."""
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mmir.det.yolov7.onnx_check import Comparison, compare
+from mmir.det.yolov7.onnx_graph import rename, trace
+from mmir.det.yolov7.onnx_nms import append_nms, check_test_cfg
+from mmir.version import __version__
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from mmir.det.yolov7.detector import YOLOv7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to export.
+
+    Attributes:
+        size (tuple[int, int]): Height and width of the input, multiples of 32.
+        nms (bool): Suppress overlapping boxes within the file.
+        dynamic (bool): Any batch size, and any height and width divisible by 32.
+        classes (sequence of str): Names of the classes, for the metadata.
+    """
+
+    size: tuple[int, int] = (640, 640)
+    nms: bool = False
+    dynamic: bool = False
+    classes: Sequence[str] = ()
+
+
+def export_onnx(
+    model: 'YOLOv7', path: str | os.PathLike, settings: Settings
+) -> Comparison:
+    """Write a detector as one ONNX file, after comparing it with PyTorch.
+
+    The input is `images` (N, 3, H, W), float32, 0 to 255, in the colour order the
+    metadata names: resizing and padding are the user's, the normalisation is inside.
+    The outputs are `boxes` (N, B, 4), xyxy in pixels of the input, and `scores`
+    (N, B, C); with the suppression those of `append_nms`.
+
+    Args:
+        model (YOLOv7): The detector; it is not changed.
+        path (str | PathLike): The file. It is written once everything was found right.
+        settings (Settings): How to export.
+
+    Returns:
+        Comparison: The differences from PyTorch.
+
+    Raises:
+        ImportError: A package of the extra `deploy` is missing.
+        ValueError: A size that is no multiple of 32, test settings that cannot be
+            exported, classes that do not fit the model, or results that differ from
+            those of PyTorch. There is no file then, or the former one.
+    """
+    _require('onnx', 'onnxscript', 'onnxruntime')
+    _check(model, settings)
+    model = copy.deepcopy(model).cpu().float().eval()
+    raw = trace(copy.deepcopy(model).to_deploy(), settings.size, settings.dynamic)
+    _describe(raw, model, settings)
+    final = copy.deepcopy(raw)
+    if settings.nms:
+        rename(final, dict(boxes='all_boxes', scores='all_scores'))
+        append_nms(final, model.bbox_head.test_cfg)
+    found = compare(model, raw, final if settings.nms else None, _inputs(settings))
+    if not found.good:
+        raise ValueError(
+            f'{path} is not written: it would differ from PyTorch, {found}'
+        )
+    _write(final.SerializeToString(), Path(path))
+    return found
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f'ONNX export needs {", ".join(missing)}: `pip install "openmmir[deploy]"`'
+        )
+
+
+def _check(model: 'YOLOv7', settings: Settings) -> None:
+    """Raise for settings that cannot be followed."""
+    if any(side < 32 or side % 32 for side in settings.size):
+        raise ValueError(
+            f'height and width must be multiples of 32, not {settings.size}'
+        )
+    count = model.bbox_head.num_classes
+    if settings.classes and len(settings.classes) != count:
+        raise ValueError(
+            f'{len(settings.classes)} names of classes {tuple(settings.classes)}, the '
+            f'model has {count}'
+        )
+    if settings.nms:
+        check_test_cfg(model.bbox_head.test_cfg)
+
+
+def _inputs(settings: Settings) -> list[Tensor]:
+    """Smooth random images; of a dynamic export also of another size and number."""
+    height, width = settings.size
+    shapes = [(1, height, width)]
+    if settings.dynamic:
+        shapes.append((2, height + 32, width + 64))
+    generator = torch.Generator().manual_seed(0)
+    return [
+        nn.functional.interpolate(
+            torch.rand(n, 3, h // 16, w // 16, generator=generator) * 255,
+            (h, w),
+            mode='bilinear',
+        )
+        for n, h, w in shapes
+    ]
+
+
+def _describe(proto: 'ModelProto', model: 'YOLOv7', settings: Settings) -> None:
+    """Write what a user of the file must know into its metadata, as JSON values."""
+    head, prepare = model.bbox_head, model.data_preprocessor
+    count = head.num_classes
+    facts = dict(
+        producer=f'mmir {__version__}',
+        classes=list(settings.classes) or [str(i) for i in range(count)],
+        strides=head.strides,
+        anchors=head.anchors.tolist(),
+        input='images: float32, (N, 3, H, W), 0 to 255, H and W divisible by 32',
+        # image files are read as BGR, and the preprocessor may flip that
+        channels='RGB' if getattr(prepare, '_channel_conversion', False) else 'BGR',
+        boxes='x1, y1, x2, y2 in pixels of the input',
+        nms=dict(head.test_cfg, nms=dict(head.test_cfg.nms)) if settings.nms else None,
+    )
+    if getattr(prepare, '_enable_normalize', False):
+        pad = prepare.pad_value * prepare.std + prepare.mean
+        facts['pad_value'] = [round(v, 3) for v in pad.flatten().tolist()]
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=json.dumps(value))
+
+
+def _write(content: bytes, path: Path) -> None:
+    """Write a file in full or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

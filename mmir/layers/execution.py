@@ -1,0 +1,236 @@
+"""How a factorised convolution computes its output, and what it keeps for that."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Proxy
+
+from .geometry import ConvGeometry
+from .split import get_split
+from .tracing import as_leaf, refuse_onnx
+
+MODES = ('auto', 'reconstruct', 'two_conv', 'mix_first', 'branch')
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class ConvByFactors(ConvGeometry):
+    """Convolution with the kernel fold(A B) + sum of fold(dA dB).
+
+    The modes give the same output up to rounding:
+
+    - `reconstruct`: build the kernel by a small matrix product, one convolution;
+    - `two_conv`: convolve with B, then with A;
+    - `mix_first`: mix the channels, then convolve with the atoms; an ablation for
+      split `ts_dd`;
+    - `branch`: the base by `reconstruct` and the deltas by `two_conv`, then the sum;
+    - `auto`: `reconstruct`, but in evaluation `two_conv` where it is faster.
+
+    Attributes:
+        A: First factor; its last axis is r.
+        B: Second factor; its first axis is r.
+        bias: Shape (T,), or None.
+        deltas: Modules with factors `A` and `B` and a flag `enabled`, by name.
+        split: Key of `SPLITS`.
+        two_conv_max_rank: Largest total rank for which `auto` picks `two_conv`.
+        reconstruct_fp32: Build the kernel in float32 at least, without autocast.
+        observer: Function that gets (layer, x, u, v) of every forward pass in
+            training, see `branches`; with it training runs in mode `branch`. Copies
+            of the layer have none.
+    """
+
+    A: nn.Parameter
+    B: nn.Parameter
+    bias: nn.Parameter | None
+    deltas: nn.ModuleDict
+    split: str
+    two_conv_max_rank: int | None
+    reconstruct_fp32: bool
+    observer: Callable[['ConvByFactors', Tensor, Tensor, Tensor], None] | None = None
+
+    # Kept beside the parameters and in no copy: the kernel for evaluation, and the
+    # dense kernel the factors were made of.
+    _cache: tuple[tuple[Any, ...], Tensor] | None = None
+    _dense: tuple[Tensor, tuple[int, ...]] | None = None
+
+    @property
+    def mode(self) -> str:
+        """How the output is computed, one of `MODES`."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        if mode not in MODES:
+            raise ValueError(f'unknown mode {mode!r}, available: {", ".join(MODES)}')
+        if mode == 'mix_first' and not hasattr(get_split(self.split), mode):
+            raise ValueError(
+                f"mode 'mix_first' needs the shared atoms of split 'ts_dd', not "
+                f"{self.split!r}: take 'two_conv'"
+            )
+        self._mode = mode
+
+    @property
+    def rank(self) -> int:
+        """Inner dimension r of A B, without deltas."""
+        return self.B.shape[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """The effective kernel, shape (T, S, D2, D1); read only."""
+        return self._effective_kernel()
+
+    def factors(self) -> list[tuple[Tensor, Tensor]]:
+        """Pairs (A, B) of the base and of every delta that is switched on."""
+        deltas = [(d.A, d.B) for d in self.deltas.values() if d.enabled]
+        return [(self.A, self.B), *deltas]
+
+    def kernel(self) -> Tensor:
+        """Build the effective kernel, deltas included.
+
+        Returns:
+            Shape (T, S, D2, D1), dtype of the factors, with a graph to those of
+            them that require a gradient.
+        """
+        return self._fold(self.factors())
+
+    def _fold(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        fold = get_split(self.split).fold
+        if not self.reconstruct_fp32:
+            return fold(pairs)
+        dtype = self.A.dtype
+        if dtype in _HALF:
+            pairs = [(a.float(), b.float()) for a, b in pairs]
+        device = self.A.device.type
+        if device != 'meta' and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return fold(pairs).to(dtype)
+        return fold(pairs).to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: Shape (N, in_channels, H, W) or (in_channels, H, W).
+
+        Returns:
+            Shape (N, T, H', W') or (T, H', W').
+        """
+        if isinstance(x, Proxy):
+            return as_leaf(self, x)
+        refuse_onnx(self)
+        mode, observed = self.mode, self.training and self.observer is not None
+        if observed or mode == 'branch':
+            u, v = self.branches(x)
+            if observed:
+                self.observer(self, x, u, v)
+            y = u + v
+            return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
+        if mode == 'two_conv' or (mode == 'auto' and self._prefers_two(x)):
+            return self.by_factors(x, self.factors(), self.bias)
+        if mode == 'mix_first':
+            return self.by_factors(x, self.factors(), self.bias, mode)
+        return self._conv_forward(x, self._effective_kernel(), self.bias)
+
+    def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the base and what the deltas add to the output, without the bias.
+
+        Args:
+            x: Shape (N, in_channels, H, W) or (in_channels, H, W).
+
+        Returns:
+            u, the convolution with fold(A B), and v, the one with the sum of the
+            deltas that are switched on (zeros if there is none); both of the shape
+            of the output.
+        """
+        base, *deltas = self.factors()
+        u = self._conv_forward(x, self._fold([base]), None)
+        return u, self.by_factors(x, deltas) if deltas else torch.zeros_like(u)
+
+    def by_factors(
+        self,
+        x: Tensor,
+        pairs: list[tuple[Tensor, Tensor]],
+        bias: Tensor | None = None,
+        how: str = 'two_conv',
+    ) -> Tensor:
+        """Convolve with the sum of products of factors without building it."""
+        a = torch.cat([a for a, _ in pairs], dim=-1)
+        b = torch.cat([b for _, b in pairs])
+        x, geometry = self.pad(x)
+        return getattr(get_split(self.split), how)(x, a, b, bias, **geometry)
+
+    def _prefers_two(self, x: Tensor) -> bool:
+        """The rule of mode `auto`."""
+        if self.training:
+            return False
+        limit, split, shape = (
+            self.two_conv_max_rank,
+            get_split(self.split),
+            self.kernel_shape,
+        )
+        if limit is None:
+            limit = split.two_conv_limit(shape, x.device.type)
+        rank = sum(b.shape[0] for _, b in self.factors())
+        return rank <= limit and split.two_conv_is_cheaper(
+            shape, self.groups, rank, self.stride
+        )
+
+    def _effective_kernel(self) -> Tensor:
+        """The kernel, kept between calls in evaluation while no factor changes."""
+        tensors = [t for pair in self.factors() for t in pair]
+        learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        if (
+            self.training
+            or learns
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or any(t.is_inference() for t in tensors)
+        ):
+            return self.kernel()
+        # A kernel made in inference mode cannot be used outside of it.
+        key = (
+            torch.is_inference_mode_enabled(),
+            *((t.data_ptr(), t._version, t.dtype, t.device) for t in tensors),
+        )
+        if self._cache is None or self._cache[0] != key:
+            self._cache = key, self.kernel()
+        return self._cache[1]
+
+    def remember(self, kernel: Tensor) -> None:
+        """Keep the dense kernel the factors were just made of, see `dense_kernel`."""
+        tensors = (self.A, self.B, kernel)
+        if not any(t.is_inference() for t in tensors):
+            self._dense = kernel.detach(), tuple(t._version for t in tensors)
+
+    def dense_kernel(self) -> Tensor | None:
+        """The dense kernel the factors were made of, None if that is not known.
+
+        It is known from `from_conv` until anything changes: a factor or the kernel,
+        the training flag, the device or dtype, a load or a copy.
+
+        Returns:
+            Shape (T, S, D2, D1), or None.
+        """
+        if self._dense is None:
+            return None
+        kernel, versions = self._dense
+        now = tuple(t._version for t in (self.A, self.B, kernel))
+        return kernel if now == versions else None
+
+    def forget(self) -> None:
+        """Drop what is kept beside the parameters."""
+        self._cache = self._dense = None
+
+    def train(self, mode: bool = True) -> 'ConvByFactors':
+        """Set the training flag and forget what was kept beside the parameters."""
+        self.forget()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> 'ConvByFactors':
+        self.forget()
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ('_cache', '_dense', 'observer')
+        return {key: value for key, value in self.__dict__.items() if key not in kept}

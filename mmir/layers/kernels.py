@@ -1,0 +1,68 @@
+"""Dense kernels of the layers of a model, read from a checkpoint."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmir.utils.checkpoint import load_checkpoint
+
+from .split import KernelShape
+
+Checkpoint = str | os.PathLike | Mapping[str, Tensor]
+
+
+def dense_kernels(
+    checkpoint: Checkpoint, shapes: Mapping[str, KernelShape]
+) -> dict[str, Tensor]:
+    """Read the kernel of each of some convolutions.
+
+    Args:
+        checkpoint: A file (only tensors and plain types are accepted in it) or its
+            content; a state dict, or a dictionary with the key `state_dict`. All keys
+            may have a common prefix, such as `module.`.
+        shapes: Shape (T, S, D2, D1) of each kernel by the name of its layer.
+
+    Returns:
+        Kernels by the name of the layer, in the order of `shapes`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RuntimeError: The file is damaged or could run code, see `load_checkpoint`.
+        ValueError: Kernels are missing or of another shape, naming them.
+    """
+    if isinstance(checkpoint, Mapping):
+        where, content = 'the state dict', checkpoint
+    else:
+        where, content = f'checkpoint {checkpoint}', load_checkpoint(checkpoint)
+    state = content.get('state_dict', content)
+    keys = {name: f'{name}.weight'.lstrip('.') for name in shapes}
+    prefix = _common_prefix(state, list(keys.values()))
+    missing = [key for key in keys.values() if prefix + key not in state]
+    if missing:
+        factors = {f'{prefix}{key.removesuffix("weight")}A' for key in missing}
+        hint = '; it holds factors, merge_checkpoint it first'
+        raise ValueError(
+            f'{where} lacks {len(missing)} of {len(keys)} dense kernels: '
+            f'{", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}'
+            f'{hint if factors & state.keys() else ""}'
+        )
+    kernels = {name: state[prefix + key] for name, key in keys.items()}
+    for name, kernel in kernels.items():
+        if tuple(kernel.shape) != tuple(shapes[name]):
+            raise ValueError(
+                f'{where}: {prefix}{keys[name]} has shape {tuple(kernel.shape)}, the '
+                f'model {tuple(shapes[name])}'
+            )
+    return kernels
+
+
+def _common_prefix(state: Mapping[str, Tensor], keys: list[str]) -> str:
+    """The prefix under which most of the keys stand, the shortest of several."""
+    counts = Counter({'': sum(key in state for key in keys)})
+    for found in state:
+        for key in keys:
+            if found.endswith(f'.{key}'):
+                counts[found.removesuffix(key)] += 1
+    return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)))

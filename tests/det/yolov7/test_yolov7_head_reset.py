@@ -1,0 +1,33 @@
+"""A checkpoint with other classes: the head starts anew, and says so once."""
+
+import pytest
+import torch
+
+from mmir.det import YOLOv7HeadModule
+
+
+def test_other_classes_leave_the_head_as_it_is(capfd: pytest.CaptureFixture) -> None:
+    torch.manual_seed(0)
+    released, own = YOLOv7HeadModule(80, 'tiny'), YOLOv7HeadModule(3, 'tiny')
+    before = {k: v.clone() for k, v in own.state_dict().items()}
+    state = released.state_dict()
+    result = own.load_state_dict(state)
+    assert not result.missing_keys
+    assert not result.unexpected_keys
+    for key, value in own.state_dict().items():
+        # what is added to the features has nothing to do with the classes
+        source = state if key.endswith('0.implicit') else before
+        assert torch.equal(value, source[key]), key
+    told = capfd.readouterr()
+    assert (told.out + told.err).count('detects 80 classes, the model 3') == 1
+    assert (
+        len(state['convs_pred.0.1.weight']) == 3 * 85
+    )  # not changed
+
+
+def test_the_same_classes_load() -> None:
+    torch.manual_seed(0)
+    source, own = YOLOv7HeadModule(3, 'tiny'), YOLOv7HeadModule(3, 'tiny')
+    own.load_state_dict(source.state_dict())
+    for key, value in own.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key])

@@ -1,0 +1,156 @@
+"""tools/model_converters/yolov7.py, run as users run it."""
+
+import os
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+
+from mmir.det.yolov7.convert import export_names
+from mmir.utils import cli
+from mmir.utils.checkpoint import require_safe
+
+TOOL = Path(__file__).parents[2] / 'tools/model_converters/yolov7.py'
+
+
+class Layer(nn.Module):
+    """A node of a tree of parameters and buffers."""
+
+
+class Call:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def tree(state: dict[str, Tensor]) -> nn.Module:
+    """Make a module, of a class of `models`, with a state dict."""
+    root = Layer()
+    for key, value in state.items():
+        *path, name = key.split('.')
+        node = root
+        for step in path:
+            if step not in node._modules:
+                node.add_module(step, Layer())
+            node = node._modules[step]
+        if name in ('weight', 'bias', 'implicit'):
+            node.register_parameter(name, nn.Parameter(value))
+        else:
+            node.register_buffer(name, value)
+    return root
+
+
+@pytest.fixture
+def save(tmp_path, monkeypatch):
+    """Save as the official code does: modules of a package that is gone afterwards."""
+    package = ModuleType('models')
+    package.Layer = Layer
+    monkeypatch.setattr(Layer, '__module__', 'models')
+
+    def _save(content: dict) -> str:
+        sys.modules['models'] = package
+        try:
+            torch.save(content, tmp_path / 'official.pt')
+        finally:
+            del sys.modules['models']
+        return str(tmp_path / 'official.pt')
+
+    return _save
+
+
+@pytest.fixture(scope='module')
+def own() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    module = dict(type='mmir.YOLOv7HeadModule', arch='tiny', num_classes=3)
+    cfg = dict(
+        type='mmir.YOLOv7',
+        backbone=dict(type='mmir.YOLOv7Backbone', arch='tiny'),
+        neck=dict(type='mmir.YOLOv7Neck', arch='tiny'),
+        bbox_head=dict(type='mmir.YOLOv7Head', head_module=module),
+    )
+    return MODELS.build(ConfigDict(cfg)).state_dict()
+
+
+@pytest.fixture
+def run(monkeypatch):
+    spec = spec_from_file_location('tool_yolov7', TOOL)
+    tool = module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def _run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, 'argv', ['yolov7.py', *map(str, arguments)])
+        return cli.run(tool.main)
+
+    return _run
+
+
+def test_official_file(run, save, own, tmp_path, capsys):
+    official = export_names(own, 'tiny', 'official')
+    other = {k: v if 'anchor' in k else v + 1 for k, v in official.items()}
+    content = dict(epoch=3, model=tree(other), ema=tree(official).half(), optimizer={})
+    target = tmp_path / 'new' / 'dense.pth'
+    assert run(save(content), target) == 0
+    out = capsys.readouterr().out
+    assert "YOLOv7 'tiny' of 3 classes from the official names, 343 tensors" in out
+    assert 'note' not in out
+    require_safe(target)
+    found = torch.load(target, weights_only=True)
+    assert found['meta'] == dict(
+        arch='tiny',
+        num_classes=3,
+        anchors=own['bbox_head.anchors'].tolist(),
+        source='official',
+    )
+    assert found['state_dict'].keys() == own.keys()
+    for key, value in own.items():
+        rounded = value.half().float() if value.is_floating_point() else value
+        assert torch.equal(found['state_dict'][key], rounded), key
+    # without an average, the model itself
+    assert run(save({**content, 'ema': None}), target) == 0
+    found = torch.load(target, weights_only=True)['state_dict']
+    key = 'backbone.stem.0.conv.weight'
+    assert torch.equal(found[key], own[key] + 1)
+
+
+def test_file_of_mmyolo(run, own, tmp_path, capsys):
+    source, target = tmp_path / 'mmyolo.pth', tmp_path / 'dense.pth'
+    state = export_names(own, 'tiny', 'mmyolo')
+    torch.save(dict(meta=dict(epoch=1), state_dict=state), source)
+    assert run(source, target, '--arch', 'tiny') == 0
+    out = capsys.readouterr().out
+    assert 'note: MMYOLO keeps no anchors in its files' in out
+    assert '[12.0, 16.0]' in out
+    found = torch.load(target, weights_only=True)
+    assert found['meta']['source'] == 'mmyolo'
+    assert all(torch.equal(v, own[k]) for k, v in found['state_dict'].items())
+
+
+def test_attack_is_refused_and_nothing_is_written(run, save, own, tmp_path, capsys):
+    proof, target = tmp_path / 'proof', tmp_path / 'dense.pth'
+    official = export_names(own, 'tiny', 'official')
+    content = dict(model=tree(official), ema=Call(f'touch {proof}'))
+    assert run(save(content), target) == 2
+    assert 'it asks to call' in capsys.readouterr().err
+    assert not proof.exists()
+    assert not target.exists()
+
+
+def test_errors_name_the_file(run, own, tmp_path, capsys):
+    source, target = tmp_path / 'a.pth', tmp_path / 'dense.pth'
+    assert run(source, target) == 2
+    assert f'source: no file {source}' in capsys.readouterr().err
+    torch.save(dict(state_dict=own), source)
+    assert run(source, target) == 2
+    assert f'{source}: it has the names of this project' in capsys.readouterr().err
+    torch.save(dict(epoch=1), source)
+    assert run(source, target) == 2
+    assert f'{source} holds no weights' in capsys.readouterr().err
+    assert not target.exists()

@@ -1,0 +1,133 @@
+"""Where the time of a training step goes, and what would make a GPU wait."""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mmir.apis.stages import ROOT
+
+
+class Stopwatch:
+    """Own time of nested parts of a program, children taken out.
+
+    Args:
+        clock: Returns seconds, after a device has finished.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._children: list[float] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: Counter[str] = Counter()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time in this context, without that of parts in it, to `name`."""
+        start = self.clock()
+        self._children.append(0.0)
+        try:
+            yield
+        finally:
+            elapsed = self.clock() - start
+            self.seconds[name] += elapsed - self._children.pop()
+            self.calls[name] += 1
+            if self._children:
+                self._children[-1] += elapsed
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        """Make every call of a method of this object the part `name`."""
+        original = getattr(owner, method)
+
+        @wraps(original)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return original(*args, **kwargs)
+
+        setattr(owner, method, timed)
+
+
+_WAITS = {
+    '_local_scalar_dense': 'value read (item, int, bool)',
+    'equal': 'value read (equal)',
+    'nonzero': 'nonzero',
+    'masked_select': 'masked_select',
+    '_unique2': 'unique',
+    'unique_dim': 'unique',
+    'unique_consecutive': 'unique',
+    'repeat_interleave': 'repeat_interleave by a tensor',
+    'lift_fresh': 'tensor made of host values',
+}
+
+
+class WaitCounter(TorchDispatchMode):
+    """Counts operations for which the host has to wait for a GPU, by line of code.
+
+    It works on a CPU as well, where nothing waits. Sizes that depend on values
+    (`nonzero`, boolean masks, `unique`), values read (`item`) and tensors made of host
+    values are counted; what the optimizer keeps on the host is not. Checks of values
+    that only a CPU makes, as in `one_hot`, are counted there too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[tuple[str, str]] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run the operation and note it if it waits."""
+        result = func(*args, **(kwargs or {}))
+        reason = self._reason(func, args, result)
+        if reason:
+            where = _where(sys._getframe(1))
+            if where:
+                self.found[reason, where] += 1
+        return result
+
+    @staticmethod
+    def _reason(func: Any, args: tuple, result: Any) -> str | None:
+        name = func.overloadpacket.__name__
+        if name in ('index', 'index_put', 'index_put_'):
+            masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
+            return 'boolean mask' if masks else None
+        if name in ('_to_copy', 'copy_'):
+            tensors = [t for t in tree_leaves((args, result)) if isinstance(t, Tensor)]
+            kinds = {t.device.type for t in tensors}
+            return 'copy between host and device' if len(kinds) > 1 else None
+        return _WAITS.get(name)
+
+
+def _where(frame: FrameType | None) -> str | None:
+    """Line of the project or of its hosts a call comes from; None for optimizers."""
+    place = None
+    while frame:
+        path = Path(frame.f_code.co_filename)
+        if 'torch' in path.parts and 'optim' in path.parts:
+            return None
+        inside = path.is_relative_to(ROOT / 'mmir')
+        if place is None and (inside or {'mmdet', 'mmengine'} & set(path.parts)):
+            short = path.relative_to(ROOT) if inside else _package_path(path)
+            place = f'{short}:{frame.f_lineno} ({frame.f_code.co_name})'
+        frame = frame.f_back
+    return place or 'elsewhere'
+
+
+def _package_path(path: Path) -> Path:
+    """Path from the folder of the installed package on."""
+    parts = path.parts
+    first = next(i for i, p in enumerate(parts) if p in ('mmdet', 'mmengine'))
+    return Path(*parts[first:])

@@ -1,0 +1,157 @@
+"""Timing side by side, peak memory, and where it was measured."""
+
+import ctypes
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+Clock = Callable[[], float]
+Call = Callable[[], object]
+
+
+def keep_memory() -> None:
+    """Keep freed memory in this process (glibc), for the rest of its life.
+
+    Otherwise some calls return theirs to the system and pay for getting it back: the
+    same convolution takes up to a fifth longer, depending on what ran before.
+    """
+    if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'mallopt'):
+        trim_threshold, mmap_max = -1, -4  # names of malloc.h
+        ctypes.CDLL(None).mallopt(trim_threshold, 2**31 - 1)
+        ctypes.CDLL(None).mallopt(mmap_max, 0)
+
+
+def clock_for(device: str, threads: int) -> Clock:
+    """Clock in seconds for calls on a device.
+
+    One thread: processor time of this thread, in which the backward pass runs as well,
+    so that other processes disturb little. CUDA: wall time after all kernels are done.
+    """
+    if device == 'cuda':
+
+        def synchronised() -> float:
+            torch.cuda.synchronize()
+            return time.perf_counter()
+
+        return synchronised
+    return time.thread_time if threads == 1 else time.perf_counter
+
+
+def take_turns(
+    calls: Mapping[str, Call], rounds: int, clock: Clock, min_seconds: float = 0.01
+) -> dict[str, list[float]]:
+    """Time calls in turns, so that a drift of the machine hits all alike.
+
+    Every call is first made twice, to warm up and to learn how often it has to be
+    repeated to last `min_seconds`. Each round begins with another call.
+
+    Returns:
+        Seconds of one call by its name, one value a round.
+    """
+
+    def measure(call: Call, repeat: int) -> float:
+        start = clock()
+        for _ in range(repeat):
+            call()
+        return (clock() - start) / repeat
+
+    repeats, names = {}, list(calls)
+    for name, call in calls.items():
+        measure(call, 1)
+        once = max(measure(call, 1), 1e-7)
+        repeats[name] = min(1000, max(1, round(min_seconds / once)))
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        k = i % len(names)
+        for name in names[k:] + names[:k]:
+            times[name].append(measure(calls[name], repeats[name]))
+    return times
+
+
+def summarise(
+    times: Mapping[str, list[float]], baseline: str
+) -> dict[str, dict[str, list[float]]]:
+    """Quartiles (lower, median, upper) of the times and of their ratio to one of them.
+
+    Ratios are taken within a round, where the machine was the same.
+
+    Returns:
+        `ms` and `ratio` by name.
+    """
+
+    def quartiles(values: list[float] | np.ndarray) -> list[float]:
+        return [float(q) for q in np.percentile(values, (25, 50, 75))]
+
+    reference = np.asarray(times[baseline])
+    return {
+        name: dict(
+            ms=[1e3 * q for q in quartiles(values)],
+            ratio=quartiles(np.asarray(values) / reference),
+        )
+        for name, values in times.items()
+    }
+
+
+def peak_memory(call: Call, device: str) -> int:
+    """Largest number of bytes that are allocated at a time during a call.
+
+    What exists before the call is not counted; its workspaces, saved activations and
+    gradients are.
+    """
+    if device == 'cuda':
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as run:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'trace.json'
+        run.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())['traceEvents']
+    changes = [
+        (event['ts'], event['args']['Bytes'])
+        for event in events
+        if event['name'] == '[memory]'
+    ]
+    level = np.cumsum([0] + [size for _, size in sorted(changes, key=lambda c: c[0])])
+    return int(level.max())
+
+
+def environment(device: str, **options: Any) -> dict[str, Any]:
+    """What a measurement depends on, for the record."""
+    processor = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        names = [s for s in info.read_text().splitlines() if s.startswith('model name')]
+        processor = names[0].partition(':')[2].strip() if names else processor
+    return dict(
+        torch=torch.__version__,
+        python=platform.python_version(),
+        device=torch.cuda.get_device_name() if device == 'cuda' else processor,
+        cores=os.cpu_count(),
+        load=os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
+        **options,
+    )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file at once: a run that is stopped leaves the former one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(json.dumps(content, indent=1) + '\n')
+    temporary.replace(path)

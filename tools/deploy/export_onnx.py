@@ -1,0 +1,114 @@
+"""Write a YOLOv7 as an ONNX file: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
+
+The file takes images as they are (float32, 0 to 255, padded to a multiple of 32) and
+gives boxes in pixels. It is compared with PyTorch before it is written.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmir.utils import cli
+from mmir.utils.checkpoint import (
+    load_checkpoint,
+    refuse_unsafe_checkpoints,
+    trust_checkpoints,
+)
+from mmir.utils.config import UserError, apply_options
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    parser.add_argument('checkpoint', help='file of the weights')
+    parser.add_argument('out', help='ONNX file to write')
+    parser.add_argument(
+        '--delta',
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='a delta to load on top of the checkpoint; may be repeated',
+    )
+    parser.add_argument(
+        '--nms', action='store_true', help='suppress overlapping boxes within the file'
+    )
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        default=(640, 640),
+        metavar=('H', 'W'),
+        help='height and width of the input, multiples of 32 (default: 640 640)',
+    )
+    parser.add_argument(
+        '--dynamic',
+        action='store_true',
+        help='any batch size, and any height and width divisible by 32',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override keys of the config: KEY.SUBKEY=VALUE ...',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that can run code; only for files of a trusted source',
+    )
+    return parser.parse_args(argv)
+
+
+def load_model(
+    cfg: Config, args: argparse.Namespace
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Build the detector with its weights; its classes as the checkpoint names them."""
+    from mmir.det import YOLOv7
+    from mmir.layers import load_delta
+
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = MODELS.build(cfg.model)
+    if not isinstance(model, YOLOv7):
+        raise UserError(
+            f'{args.config} describes a {type(model).__name__}; only a YOLOv7 of mmir '
+            'can be exported'
+        )
+    checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
+    state = checkpoint.get('state_dict', checkpoint)
+    try:
+        # With a delta to come its keys may be missing; alone, a checkpoint is complete.
+        model.load_state_dict(state, strict=not args.delta)
+        for delta in args.delta:
+            load_delta(model, delta)
+    except (RuntimeError, ValueError, KeyError) as error:
+        message = f'{args.checkpoint} does not fit the config: {error}'
+        raise UserError(message) from error
+    meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+    return model.eval(), tuple(meta.get('classes') or cfg.get('classes', ()))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    trust_checkpoints() if args.trust_checkpoint else refuse_unsafe_checkpoints()
+    for file in (args.checkpoint, *args.delta):
+        what = '--delta' if file in args.delta else 'checkpoint'
+        cli.check_checkpoint(file, what, args.trust_checkpoint)
+    cfg = cli.load_config(args.config)
+    apply_options(cfg, args.cfg_options or {})
+    model, classes = load_model(cfg, args)
+    from mmir.det.yolov7.onnx_export import Settings, export_onnx
+
+    settings = Settings(tuple(args.shape), args.nms, args.dynamic, classes)
+    try:
+        found = export_onnx(model, args.out, settings)
+    except (ImportError, ValueError) as error:
+        raise UserError(str(error)) from error
+    print(f'{args.out}: compared with PyTorch, {found}')
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))

@@ -1,0 +1,37 @@
+"""Write the frozen answers of MMYOLO the tests of YOLOv7 compare with.
+
+It needs MMYOLO 0.6.0 and mmdet 3.3.0 in an environment of their own, with mmir on its
+path. MMYOLO is licensed under the GPL; the answers are numbers about the weights and
+images of a formula, nothing of it is in them.
+"""
+
+import argparse
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import mmir  # noqa: F401  (before mmdet: it may lack compiled operators)
+
+TESTS = Path(__file__).parents[2] / 'tests/det/yolov7'
+PACKAGES = ('mmyolo', 'mmdet', 'mmengine', 'torch')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', default=str(TESTS / 'data/yolov7_mmyolo.json'))
+    args = parser.parse_args()
+    sys.path.insert(0, str(TESTS))
+    from yolov7_mmyolo import AVAILABLE, MMYOLO
+    from yolov7_oracle import record
+
+    if not AVAILABLE:
+        parser.error('mmyolo is not installed here')
+    made_with = {name: version(name) for name in PACKAGES}
+    content = json.dumps(dict(made_with=made_with, **record(MMYOLO())), indent=1)
+    Path(args.out).write_text(content + '\n', encoding='utf-8')
+    print(f'{args.out}: {len(content)} characters')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,42 @@
+"""Convert a YOLOv7 of the official code or of MMYOLO: yolov7.py SOURCE TARGET.
+
+Official files pickle whole modules: they are read without their code, and a file that
+asks to run anything is refused. The result is a dense checkpoint for `load_from`; a
+factorised model factorises it as it loads.
+"""
+
+import argparse
+import sys
+
+from mmir.utils import cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', help='checkpoint to read')
+    parser.add_argument('target', help='checkpoint to write')
+    parser.add_argument(
+        '--arch', default='auto', help='size (tiny, l, ...); auto: told from the names'
+    )
+    args = parser.parse_args()
+    # it is never run, so nobody has to vouch for it
+    cli.check_checkpoint(args.source, 'source', trusted=True)
+    from mmir.det.yolov7.convert import convert_checkpoint
+
+    try:
+        found = convert_checkpoint(args.source, args.target, args.arch)
+    except ValueError as error:
+        raise cli.UserError(str(error)) from error
+    print(
+        f'{args.target}: YOLOv7 {found.arch!r} of {found.num_classes} classes from the '
+        f'{found.source} names, {len(found.state_dict)} tensors'
+    )
+    if not found.own_anchors:
+        print(
+            'note: MMYOLO keeps no anchors in its files, so those of the released '
+            f'models were written: {found.anchors}'
+        )
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
