@@ -25,7 +25,7 @@ class ConvByFactors(ConvGeometry):
     - `mix_first`: mix the channels, then convolve with the atoms; an ablation for
       split `ts_dd`;
     - `branch`: the base by `reconstruct` and the deltas by `two_conv`, then the sum;
-    - `auto`: `reconstruct`, but in evaluation `two_conv` where it is faster.
+    - `auto`: `reconstruct`, but `two_conv` where it is faster: on CPUs at low ranks.
 
     Attributes:
         A: First factor; its last axis is r.
@@ -61,6 +61,7 @@ class ConvByFactors(ConvGeometry):
 
     @mode.setter
     def mode(self, mode: str) -> None:
+        """Set how the output is computed; refuse an unknown or unfit mode."""
         if mode not in MODES:
             raise ValueError(f'unknown mode {mode!r}, available: {", ".join(MODES)}')
         if mode == 'mix_first' and not hasattr(get_split(self.split), mode):
@@ -161,16 +162,21 @@ class ConvByFactors(ConvGeometry):
         return getattr(get_split(self.split), how)(x, a, b, bias, **geometry)
 
     def _prefers_two(self, x: Tensor) -> bool:
-        """The rule of mode `auto`."""
-        if self.training:
+        """The rule of mode `auto`.
+
+        In training `two_conv` keeps r times the input for the backward pass, which
+        pays on CPUs alone, and not in bfloat16.
+        """
+        device, split = x.device.type, get_split(self.split)
+        if self.training and not (
+            split.two_conv_in_training
+            and device == 'cpu'
+            and not torch.is_autocast_enabled(device)
+        ):
             return False
-        limit, split, shape = (
-            self.two_conv_max_rank,
-            get_split(self.split),
-            self.kernel_shape,
-        )
+        limit, shape = self.two_conv_max_rank, self.kernel_shape
         if limit is None:
-            limit = split.two_conv_limit(shape, x.device.type)
+            limit = split.two_conv_limit(shape, device)
         rank = sum(b.shape[0] for _, b in self.factors())
         return rank <= limit and split.two_conv_is_cheaper(
             shape, self.groups, rank, self.stride

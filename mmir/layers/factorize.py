@@ -74,24 +74,23 @@ def factorize_(
 
     Args:
         model: Any model; its weights are factorised as they are.
-        rank: Rule of `TensorFactConv`, applied layer by layer, or one that reads the
-            weights: `dict(energy=e)` or `dict(budget=P)`, see `search_ranks`.
+        rank: Rule of `TensorFactConv` for each layer, or one that reads the weights:
+            `dict(energy=e)` or `dict(budget=P)`, see `search_ranks`.
         split: See `TensorFactConv`.
         include: Regular expressions searched in the names; None for all names.
-        exclude: Likewise, none may be found; None excludes heads, see `walk.HEADS`.
+        exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
         skip_growing: Leave layers dense that would not get smaller, or are depthwise.
         factorise_stem: Whether the first convolution of the model may be replaced.
-        checkpoint: File or state dict with the dense kernels to factorise in place of
-            the model's. All else stays the model's, so load it afterwards as well.
+        checkpoint: File or state dict with the dense kernels to factorise instead; it
+            is still to be loaded, for all else.
         **options: Those of `TensorFactConv.from_conv`.
 
     Returns:
         Which layers were replaced, with sizes before and after.
 
     Raises:
-        ValueError: If no layer can be replaced (with the reasons), or for a wrong
-            option, weights that are not finite, or kernels missing in the checkpoint
-            (with the layer). The model is unchanged then.
+        ValueError: If no layer can be replaced (with the reasons), or, with the layer,
+            for a wrong option, NaN weights or missing kernels; nothing is changed then.
     """
     refuse_wrapped(model)
     before, cut = count_parameters(model), get_split(split)

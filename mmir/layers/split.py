@@ -26,9 +26,11 @@ class Split:
     Attributes:
         worth: `two_conv` pays where it multiplies less than this part of what one dense
             convolution does (measured on CPU).
+        two_conv_in_training: Whether that was measured for training steps too.
     """
 
     worth = 0.6
+    two_conv_in_training = False
 
     def __init__(self, rows: tuple[int, ...], cols: tuple[int, ...]) -> None:
         self.rows, self.cols = rows, cols
@@ -144,6 +146,7 @@ class TsDd(Split):
     """
 
     worth = 1.0
+    two_conv_in_training = True
 
     def __init__(self) -> None:
         super().__init__((0, 1), (2, 3))
@@ -173,8 +176,8 @@ class TsDd(Split):
 
     def two_conv_limit(self, shape: KernelShape, device: str) -> int:
         """Largest rank as measured on CPU; CUDA dislikes depthwise convolutions."""
-        if device == 'cpu':
-            return 4 if min(shape[:2]) >= 256 else 2
+        if device == 'cpu':  # the 1x1 convolution must be worth the pass over the input
+            return max(1, min(shape[0] // 64, 4)) if shape[1] >= 16 else 0
         return 0 if device == 'cuda' else 1
 
 
@@ -188,6 +191,7 @@ def along(
     here = [axis in axes for axis in _WINDOW]
 
     def pick(pair: tuple[int, int], otherwise: int) -> tuple[int, ...]:
+        """The values of `pair` along these axes, `otherwise` along the others."""
         return tuple(n if h else otherwise for n, h in zip(pair, here, strict=True))
 
     return {

@@ -54,7 +54,7 @@ def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
     if channels == 1:
         grey = img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
         return grey[..., None]
-    return np.repeat(img[..., None], 3, axis=2) if img.ndim == 2 else img
+    return cv2.merge([img] * 3) if img.ndim == 2 else img
 
 
 @TRANSFORMS.register_module()

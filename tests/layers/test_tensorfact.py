@@ -262,14 +262,17 @@ def test_conversion_and_merge_leave_the_random_state_alone():
 @pytest.mark.parametrize(
     ('channels', 'rank', 'limit', 'two'),
     [
-        *((16, 2, None, True), (16, 3, None, False), (256, 4, None, True)),
-        *((256, 5, None, False), (16, 2, 0, False), (16, 3, 3, True)),
+        *((8, 1, None, False), (16, 1, None, True), (16, 2, None, False)),
+        *((128, 2, None, True), (128, 3, None, False), (256, 4, None, True)),
+        *((512, 5, None, False), (128, 2, 0, False), (16, 3, 3, True)),
     ],
 )
 def test_auto_rule_on_cpu(channels, rank, limit, two):
     layer = TensorFactConv(channels, channels, 3, rank=rank, two_conv_max_rank=limit)
     x = torch.randn(1, channels, 6, 6)
-    assert not layer._prefers_two(x)
+    assert layer._prefers_two(x) is two
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not layer._prefers_two(x)
     assert layer.eval()._prefers_two(x) is two
     other = copy.deepcopy(layer)
     other.mode = MODES[two]
