@@ -41,12 +41,23 @@ METHODS = {
     'lora': '_lora',
     'scratch': '_scratch',
     'tensorfact': '',
+    'tensorfact_rank1': '',
     'tensorfact_comp': '_comp',
     'tensorfact_no_rgb': '',
 }
 WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
-LORA_RANK = 12  # as many trainable parameters as TensorFact has on YOLOv7-tiny
-RATES = dict.fromkeys(METHODS, 1e-3)
+# Chosen on held-out training images, see `--hold-out`.
+RATES = dict.fromkeys(METHODS, 1e-3) | {
+    'bn': 3e-3,
+    'lora': 3e-3,
+    'tensorfact_rank1': 3e-3,
+}
+DELTA_RANKS = {
+    'lora': 12,  # as many trainable parameters as rank 1 has under `ts_dd`
+    'tensorfact': 4,
+    'tensorfact_comp': 4,
+    'tensorfact_rank1': 1,
+}
 
 
 @dataclass
@@ -170,8 +181,8 @@ def ir_config(task: Task, run: Run, data: Path, rgb: Path) -> Config:
     if run.method == 'tensorfact_no_rgb':
         for key in ('delta', 'trainable', 'bn'):
             del cfg.model.factorize[key]
-    if run.method == 'lora':
-        cfg.model.factorize.delta.rank = LORA_RANK
+    if run.method in DELTA_RANKS:
+        cfg.model.factorize.delta.rank = DELTA_RANKS[run.method]
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset
