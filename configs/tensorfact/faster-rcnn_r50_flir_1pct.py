@@ -16,7 +16,8 @@ custom_imports = dict(imports=['mmir'], allow_failed_imports=False)
 model = dict(
     type='mmir.factorized',
     target='mmdet.FasterRCNN',
-    factorize=dict(rank=dict(alpha=1.0), delta=dict(name='ir', rank=1)),
+    # full rank: exact, a lower one would need a training on RGB images to recover
+    factorize=dict(rank='full', skip_growing=False, delta=dict(name='ir', rank=1)),
     backbone=dict(init_cfg=None, frozen_stages=-1),
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
 )

@@ -25,7 +25,7 @@ def study() -> ModuleType:
 
 @pytest.fixture(scope='module')
 def configs(study: ModuleType) -> dict[str, Config]:
-    task, rgb = study.TASKS['drone'], Path('rgb.pth')
+    task, rgb = study.TASKS['drone'], (Path('dense.pth'), Path('factorised.pth'))
     return {
         method: study.ir_config(task, study.Run(method, 25, 1, 1e-3), DATA, rgb)
         for method in study.METHODS
@@ -60,8 +60,11 @@ def test_rows_differ_in_what_trains(configs: dict[str, Config]) -> None:
     assert factorize['tensorfact_comp'].comp_loss.type == 'cos2'
     assert 'delta' not in factorize['tensorfact_no_rgb']
     assert factorize['tensorfact_no_rgb'].rank == factorize['tensorfact'].rank
+    assert factorize['tensorfact_exact'].rank == 'full'
     without = {name for name, cfg in configs.items() if cfg.load_from is None}
     assert without == {'scratch', 'tensorfact_no_rgb'}
+    factorised = {k for k, cfg in configs.items() if cfg.load_from == 'factorised.pth'}
+    assert factorised == {'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'}
 
 
 def test_held_out_images_are_of_the_training_set_and_apart(

@@ -31,6 +31,7 @@ from mmir.visualization import save_curves, save_detection_grid
 CONFIGS = ROOT / 'configs/tensorfact'
 METRIC = 'coco/bbox_mAP_50'
 BATCH_SIZE, STEPS = 4, 200
+RECOVERY_EPOCHS, RECOVERY_RATE = 10, 3e-4
 SCALE = 320, 320
 
 # Row -> the config of `yolo_flir_1pct*` that says what is factorised and what trains.
@@ -42,9 +43,11 @@ METHODS = {
     'scratch': '_scratch',
     'tensorfact': '',
     'tensorfact_rank1': '',
+    'tensorfact_exact': '',
     'tensorfact_comp': '_comp',
     'tensorfact_no_rgb': '',
 }
+FACTORISED = 'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'
 WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
 # Chosen on held-out training images, see `--hold-out`.
 RATES = dict.fromkeys(METHODS, 1e-3) | {
@@ -56,6 +59,7 @@ DELTA_RANKS = {
     'lora': 12,  # as many trainable parameters as rank 1 has under `ts_dd`
     'tensorfact': 4,
     'tensorfact_comp': 4,
+    'tensorfact_exact': 4,
     'tensorfact_rank1': 1,
 }
 
@@ -125,16 +129,25 @@ def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
     cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
 
 
-def rgb_stage(task: Task, data: Path, out: Path) -> Path:
-    """Train the dense RGB stage from scratch; return its checkpoint."""
+def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> Path:
+    """Train an RGB stage; return its checkpoint.
+
+    Without `dense` the dense network from scratch. With its checkpoint `dense` the
+    factorised network recovers from being cut off: that costs most of the accuracy.
+    """
     cfg = Config.fromfile(CONFIGS / task.rgb)
-    cfg.model.factorize = None
+    if dense is None:
+        cfg.model.factorize = None
+    else:
+        cfg.load_from = str(dense)
+        cfg.optim_wrapper.optimizer.lr = RECOVERY_RATE
     sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
     for dataset, arguments in zip(sets, task.rgb_data, strict=True):
         dataset.update(data_root=str(data / task.rgb_root), **arguments)
     cfg.test_dataloader = cfg.val_dataloader
-    prepare(cfg, task.rgb_epochs, 8, seed=0)
-    return Path(run_once(cfg, out / 'rgb', {}, METRIC)['checkpoint'])
+    prepare(cfg, RECOVERY_EPOCHS if dense else task.rgb_epochs, 8, seed=0)
+    folder = out / ('rgb_factorised' if dense else 'rgb')
+    return Path(run_once(cfg, folder, {}, METRIC)['checkpoint'])
 
 
 def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
@@ -172,17 +185,23 @@ class Run:
         return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
 
 
-def ir_config(task: Task, run: Run, data: Path, rgb: Path) -> Config:
-    """Config of an infrared stage on the full training set and the test set."""
+def ir_config(task: Task, run: Run, data: Path, rgb: tuple[Path, Path]) -> Config:
+    """Config of an infrared stage on the full training set and the test set.
+
+    `rgb` are the checkpoints of the dense and of the factorised RGB stage.
+    """
     cfg = Config.fromfile(CONFIGS / task.ir)
     donor = Config.fromfile(CONFIGS / f'yolo_flir_1pct{METHODS[run.method]}.py')
     cfg.model.factorize = donor.model.factorize
-    cfg.load_from = None if run.method in WITHOUT_RGB else str(rgb)
+    start = rgb[run.method in FACTORISED]
+    cfg.load_from = None if run.method in WITHOUT_RGB else str(start)
     if run.method == 'tensorfact_no_rgb':
         for key in ('delta', 'trainable', 'bn'):
             del cfg.model.factorize[key]
     if run.method in DELTA_RANKS:
         cfg.model.factorize.delta.rank = DELTA_RANKS[run.method]
+    if run.method == 'tensorfact_exact':  # nothing is cut off, so nothing to recover
+        cfg.model.factorize.update(rank='full', skip_growing=False)
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset
@@ -196,7 +215,12 @@ def ir_config(task: Task, run: Run, data: Path, rgb: Path) -> Config:
 
 
 def ir_stage(
-    task: Task, run: Run, data: Path, out: Path, rgb: Path, held: bool
+    task: Task,
+    run: Run,
+    data: Path,
+    out: Path,
+    rgb: tuple[Path, Path],
+    held: bool,
 ) -> dict:
     """Train an infrared stage; `held`: on a part of the training images, see above."""
     cfg = ir_config(task, run, data, rgb)
@@ -267,7 +291,8 @@ def main() -> None:
     parser.add_argument('--picture', help='name of a run to draw detections of')
     args = parser.parse_args()
     task, out = TASKS[args.task], args.out / args.task
-    rgb = rgb_stage(task, args.data, out)
+    dense = rgb_stage(task, args.data, out)
+    rgb = dense, rgb_stage(task, args.data, out, dense)
     folder = out / 'held_out' if args.hold_out else out
     options = tuple(sorted(args.cfg_options.items()))
     classes = Config.fromfile(CONFIGS / task.ir).classes
