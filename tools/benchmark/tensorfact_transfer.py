@@ -1,9 +1,9 @@
 """Few-shot transfer from RGB to infrared on real images: TensorFact and its baselines.
 
-For each task one dense RGB stage, then for each number of infrared images and each seed
-the infrared stage of every method: from the same RGB model, with the same images, steps
-and augmentation. Runs that are done are not repeated; tables, curves and JSON go to the
-output folder.
+For each task one RGB detector, trained dense, then factorised and trained on until it
+has recovered. Then for each number of infrared images and each seed the infrared stage
+of every method: from this detector, with the same images, steps and augmentation. Runs
+that are done are not repeated; tables, curves and JSON go to the output folder.
 
     python tools/benchmark/tensorfact_transfer.py --data FOLDER --task drone
 
@@ -24,6 +24,7 @@ from mmengine.config import Config, DictAction
 from mmir.apis.det_preview import detection_panels
 from mmir.apis.stages import ROOT, latest_checkpoint
 from mmir.apis.study import collect, grouped, run_once, table
+from mmir.layers import merge_checkpoint
 from mmir.utils.coco import write_json
 from mmir.utils.rescale import set_image_scale, set_schedule
 from mmir.visualization import save_curves, save_detection_grid
@@ -43,7 +44,6 @@ METHODS = {
     'scratch': '_scratch',
     'tensorfact': '',
     'tensorfact_rank1': '',
-    'tensorfact_exact': '',
     'tensorfact_comp': '_comp',
     'tensorfact_no_rgb': '',
 }
@@ -59,7 +59,6 @@ DELTA_RANKS = {
     'lora': 12,  # as many trainable parameters as rank 1 has under `ts_dd`
     'tensorfact': 4,
     'tensorfact_comp': 4,
-    'tensorfact_exact': 4,
     'tensorfact_rank1': 1,
 }
 
@@ -150,6 +149,15 @@ def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> P
     return Path(run_once(cfg, folder, {}, METRIC)['checkpoint'])
 
 
+def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
+    """Train the RGB stages; return one detector, merged and factorised."""
+    factorised = rgb_stage(task, data, out, rgb_stage(task, data, out))
+    merged = factorised.with_name('merged.pth')
+    if not merged.is_file():
+        merge_checkpoint(factorised, merged)
+    return merged, factorised
+
+
 def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
     """Split a training set for choosing settings: two of three images, every third."""
     content = json.loads(ann_file.read_text())
@@ -188,7 +196,7 @@ class Run:
 def ir_config(task: Task, run: Run, data: Path, rgb: tuple[Path, Path]) -> Config:
     """Config of an infrared stage on the full training set and the test set.
 
-    `rgb` are the checkpoints of the dense and of the factorised RGB stage.
+    `rgb` are the checkpoints of the RGB detector, merged and factorised.
     """
     cfg = Config.fromfile(CONFIGS / task.ir)
     donor = Config.fromfile(CONFIGS / f'yolo_flir_1pct{METHODS[run.method]}.py')
@@ -200,8 +208,6 @@ def ir_config(task: Task, run: Run, data: Path, rgb: tuple[Path, Path]) -> Confi
             del cfg.model.factorize[key]
     if run.method in DELTA_RANKS:
         cfg.model.factorize.delta.rank = DELTA_RANKS[run.method]
-    if run.method == 'tensorfact_exact':  # nothing is cut off, so nothing to recover
-        cfg.model.factorize.update(rank='full', skip_growing=False)
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset
@@ -291,8 +297,7 @@ def main() -> None:
     parser.add_argument('--picture', help='name of a run to draw detections of')
     args = parser.parse_args()
     task, out = TASKS[args.task], args.out / args.task
-    dense = rgb_stage(task, args.data, out)
-    rgb = dense, rgb_stage(task, args.data, out, dense)
+    rgb = rgb_stages(task, args.data, out)
     folder = out / 'held_out' if args.hold_out else out
     options = tuple(sorted(args.cfg_options.items()))
     classes = Config.fromfile(CONFIGS / task.ir).classes
