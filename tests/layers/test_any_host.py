@@ -48,6 +48,9 @@ def build(host, factorize):
 
 def randomise(model):
     """Give batch norms statistics of their own, as after training."""
+    for name, parameter in model.named_parameters():
+        if name.endswith('level_embed'):  # the host leaves it as memory has it
+            nn.init.normal_(parameter)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(module.running_var, 0.5, 1.5)

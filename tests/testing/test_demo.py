@@ -26,16 +26,20 @@ def test_every_config_has_a_demo(path: Path, small: Path) -> None:
     before = cfg.pretty_text
     made = demo.apply_demo(cfg, str(small / 'work/x'))
     assert cfg.pretty_text == before
-    assert made.model.backbone.arch == made.model.neck.arch == 'tiny'
-    assert made.model.bbox_head.head_module.arch == 'tiny'
-    # the weight of YOLOv7-tiny, for a quarter of the pixels
-    assert made.model.bbox_head.obj_weight == pytest.approx(0.25)
+    if 'YOLOv7' in cfg.model.backbone.type:
+        assert made.model.backbone.arch == made.model.neck.arch == 'tiny'
+        assert made.model.bbox_head.head_module.arch == 'tiny'
+        # the weight of YOLOv7-tiny, for a quarter of the pixels
+        assert made.model.bbox_head.obj_weight == pytest.approx(0.25)
+    else:  # another host's network stays what it is
+        assert made.model.backbone == cfg.model.backbone
     assert made.train_cfg.max_epochs == demo.EPOCHS[cfg.demo.modality]
     assert made.train_dataloader.batch_size == demo.BATCH_SIZE
     assert made.load_from is None
     # the rate of the paper's RGB stage is for a pretrained network
     assert made.optim_wrapper.optimizer.lr == 1e-3
-    train = made.train_dataloader.dataset.dataset
+    train = made.train_dataloader.dataset
+    train = train.get('dataset', train)
     for dataset in (train, made.val_dataloader.dataset, made.test_dataloader.dataset):
         assert dataset.data_root.startswith(str(small / 'data'))
         assert (Path(dataset.data_root) / dataset.ann_file).is_file()
