@@ -7,7 +7,7 @@ from torch.nn.utils import skip_init
 
 from .split import along, get_split
 from .tensorfact import TensorFactConv
-from .walk import replace_
+from .walk import converted, replace_
 
 
 def to_factored_modules_(model: nn.Module) -> nn.Module:
@@ -28,13 +28,9 @@ def to_factored_modules_(model: nn.Module) -> nn.Module:
         ValueError: For NaN or infinite weights, naming the layer. The model is
             unchanged then.
     """
-    new: dict[nn.Module, nn.Module] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, TensorFactConv):
-            try:
-                new[module] = factored_module(module)
-            except ValueError as error:
-                raise ValueError(f'{name or "the layer"}: {error}') from error
+    new = converted(
+        model, lambda m: factored_module(m) if isinstance(m, TensorFactConv) else None
+    )
     for block in model.modules():
         # That shortcut asks for one kernel; the norm after the pair works as ever.
         if isinstance(block, ConvModule) and block.conv in new:

@@ -16,6 +16,7 @@ from .split import Split, get_split
 from .tensorfact import TensorFactConv
 from .walk import (
     NameFilter,
+    converted,
     count_parameters,
     names_of,
     refuse_wrapped,
@@ -270,15 +271,14 @@ def merge_(model: nn.Module) -> nn.Module:
         ValueError: For NaN or infinite weights, naming the layer. The model is
             unchanged then.
     """
-    new: dict[nn.Module, nn.Module] = {}
-    for name, module in model.named_modules():
-        try:
-            if isinstance(module, TensorFactConv):
-                new[module] = module.merge()
-            elif isinstance(module, FrozenBatchNorm):
-                new[module] = module.thaw()
-        except ValueError as error:
-            raise ValueError(f'{name or "the layer"}: {error}') from error
+    new = converted(model, _plain)
     replace_(model, new)
     forget_stage(model)
     return new.get(model, model)
+
+
+def _plain(module: nn.Module) -> nn.Module | None:
+    """The host's own kind of layer for one of ours, None for any other module."""
+    if isinstance(module, TensorFactConv):
+        return module.merge()
+    return module.thaw() if isinstance(module, FrozenBatchNorm) else None

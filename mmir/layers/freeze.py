@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .tensorfact import TensorFactConv
-from .walk import HEADS, names_of, replace_
+from .walk import HEADS, names_of, replace_, unwrap
 
 BN_POLICIES = {
     'all': (True, True),
@@ -214,6 +213,4 @@ def forget_stage(model: nn.Module) -> None:
 
 def in_stage(model: nn.Module) -> bool:
     """Tell whether a model, wrapped or not, is in a stage of adaptation."""
-    while is_model_wrapper(model):
-        model = model.module
-    return getattr(model, '_mmir_stage', None) is not None
+    return getattr(unwrap(model), '_mmir_stage', None) is not None

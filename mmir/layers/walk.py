@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from mmengine.model import is_model_wrapper
@@ -54,6 +54,32 @@ def refuse_wrapped(model: nn.Module) -> None:
                 f'{type(module).__name__} knows the parameters the model has now and '
                 'no new ones: change the model before it is wrapped'
             )
+
+
+def converted(
+    model: nn.Module, convert: Callable[[nn.Module], nn.Module | None]
+) -> dict[nn.Module, nn.Module]:
+    """What modules of a model become, for `replace_`; the model is not changed.
+
+    Args:
+        model: Any model.
+        convert: Returns the new module for one, or None to leave it.
+
+    Returns:
+        The new modules by the ones they are made of.
+
+    Raises:
+        ValueError: `convert` raised one; the name of the module is put before it.
+    """
+    new = {}
+    for name, module in model.named_modules():
+        try:
+            made = convert(module)
+        except ValueError as error:
+            raise ValueError(f'{name or "the layer"}: {error}') from error
+        if made is not None:
+            new[module] = made
+    return new
 
 
 def replace_(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
