@@ -25,6 +25,7 @@ from mmir.apis.det_preview import detection_panels
 from mmir.apis.stages import ROOT, latest_checkpoint
 from mmir.apis.study import collect, grouped, run_once, table
 from mmir.layers import merge_checkpoint
+from mmir.testing.scenes import write_flir
 from mmir.utils.coco import write_json
 from mmir.utils.rescale import set_image_scale, set_schedule
 from mmir.visualization import save_curves, save_detection_grid
@@ -73,6 +74,9 @@ class Task:
         rgb_epochs: Length of the RGB stage.
         shots: Numbers of infrared images.
         rgb_data: Arguments of the RGB data sets, training and validation.
+        synthetic: Number of synthetic RGB street scenes to train with as well.
+        ir_data: Arguments of the infrared data sets, training and validation.
+        stage: Task whose RGB detector to start from; its own if None.
     """
 
     rgb: str
@@ -82,6 +86,9 @@ class Task:
     rgb_epochs: int
     shots: tuple[int, ...]
     rgb_data: tuple[dict, dict] = field(default=({}, {}))
+    synthetic: int = 0
+    ir_data: tuple[dict, dict] = field(default=({}, {}))
+    stage: str | None = None
 
 
 TASKS = {
@@ -98,8 +105,9 @@ TASKS = {
         ir='yolo-tiny_flir_1pct.py',
         rgb_root='street_pairs/',
         ir_root='street_pairs/',
-        rgb_epochs=120,
+        rgb_epochs=80,
         shots=(9, 18, 36, 180),
+        synthetic=240,
         rgb_data=tuple(
             dict(
                 ann_file=f'{split}/rgb_annotations.json',
@@ -107,6 +115,24 @@ TASKS = {
             )
             for split in ('train', 'val')
         ),
+    ),
+    'hituav': Task(
+        rgb='yolo-tiny_rgb.py',
+        ir='yolo-tiny_flir_1pct.py',
+        rgb_root='street_pairs/',
+        ir_root='hituav/',
+        rgb_epochs=80,
+        shots=(20, 40, 400),
+        ir_data=tuple(
+            dict(
+                type='mmir.CocoSubsetDataset',
+                ann_file=f'{split}.json',
+                data_prefix=dict(img=f'{split}/'),
+                metainfo=dict(classes=('person', 'bicycle', 'car')),
+            )
+            for split in ('train', 'test')
+        ),
+        stage='street',
     ),
 }
 
@@ -143,10 +169,25 @@ def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> P
     sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
     for dataset, arguments in zip(sets, task.rgb_data, strict=True):
         dataset.update(data_root=str(data / task.rgb_root), **arguments)
+    if task.synthetic:
+        _add_synthetic(cfg, task.synthetic, out / 'synthetic')
     cfg.test_dataloader = cfg.val_dataloader
     prepare(cfg, RECOVERY_EPOCHS if dense else task.rgb_epochs, 8, seed=0)
     folder = out / ('rgb_factorised' if dense else 'rgb')
     return Path(run_once(cfg, folder, {}, METRIC)['checkpoint'])
+
+
+def _add_synthetic(cfg: Config, count: int, root: Path) -> None:
+    """Join the training images with synthetic street scenes, in place."""
+    write_flir(root, train=count, val=1, seed=0, sixteen_bit=False)
+    mixed = cfg.train_dataloader.dataset
+    scenes = dict(
+        mixed.dataset,
+        data_root=str(root.resolve()),
+        ann_file='train/rgb_annotations.json',
+        data_prefix=dict(img='train/'),
+    )
+    mixed.dataset = dict(type='ConcatDataset', datasets=[mixed.dataset, scenes])
 
 
 def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
@@ -211,8 +252,9 @@ def ir_config(task: Task, run: Run, data: Path, rgb: tuple[Path, Path]) -> Confi
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset
-    for dataset in (train, cfg.val_dataloader.dataset):
-        dataset.data_root = str(data / task.ir_root)
+    sets = train, cfg.val_dataloader.dataset
+    for dataset, arguments in zip(sets, task.ir_data, strict=True):
+        dataset.update(data_root=str(data / task.ir_root), **arguments)
     train.subset = dict(num=run.images, seed=run.seed)
     cfg.test_dataloader = cfg.val_dataloader
     epochs = round(STEPS / -(-run.images // BATCH_SIZE))
@@ -297,7 +339,8 @@ def main() -> None:
     parser.add_argument('--picture', help='name of a run to draw detections of')
     args = parser.parse_args()
     task, out = TASKS[args.task], args.out / args.task
-    rgb = rgb_stages(task, args.data, out)
+    stage = task.stage or args.task
+    rgb = rgb_stages(TASKS[stage], args.data, args.out / stage)
     folder = out / 'held_out' if args.hold_out else out
     options = tuple(sorted(args.cfg_options.items()))
     classes = Config.fromfile(CONFIGS / task.ir).classes

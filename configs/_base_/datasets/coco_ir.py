@@ -31,6 +31,7 @@ test_pipeline = [
     # look from the scope of mmir.
     dict(type='LoadImageFromFile'),
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+    dict(type='mmir.PadToStride', divisor=32),  # 640x512 becomes 672x544, as published
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PackDetInputs',
