@@ -80,6 +80,7 @@ PARTS = {
         project='mmdetection',
         names={
             'model': (
+                'PairedDetDataPreprocessor',
                 'YOLOv7',
                 'YOLOv7Backbone',
                 'YOLOv7Head',
@@ -87,8 +88,18 @@ PARTS = {
                 'YOLOv7Neck',
             ),
             'task util': ('OTAAssigner',),
-            'dataset': ('CocoSubsetDataset', 'FLIRDataset'),
+            'dataset': ('CocoSubsetDataset', 'FLIRDataset', 'PairedMixDataset'),
         },
+    ),
+    'seg': Part(
+        host='mmseg',
+        project='mmsegmentation',
+        names={'model': ('PairedSegDataPreprocessor',)},
+    ),
+    'reid': Part(
+        host='mmpretrain',
+        project='mmpretrain',
+        names={'model': ('PairedClsDataPreprocessor',)},
     ),
 }
 """The parts bound to a host, by the name of their package in mmir."""

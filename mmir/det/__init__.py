@@ -7,7 +7,8 @@ what is missing when it is used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
-    from .datasets import CocoSubsetDataset, FLIRDataset
+    from .data_preprocessor import PairedDetDataPreprocessor
+    from .datasets import CocoSubsetDataset, FLIRDataset, PairedMixDataset
     from .yolov7 import (
         OTAAssigner,
         YOLOv7,
@@ -23,6 +24,8 @@ __all__ = [
     'CocoSubsetDataset',
     'FLIRDataset',
     'OTAAssigner',
+    'PairedDetDataPreprocessor',
+    'PairedMixDataset',
     'YOLOv7',
     'YOLOv7Backbone',
     'YOLOv7Head',

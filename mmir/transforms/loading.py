@@ -71,6 +71,9 @@ class LoadThermalImage(LoadImageFromFile):
 
     Args:
         channels (int): 3 replicates grey images, 1 makes grey ones of colour.
+        planes (tuple[int, int], optional): First plane of the file to take and the
+            first not to, for files that hold several cameras: of a PNG with colour and
+            thermal as the alpha plane (0, 3) and (3, 4). Default: all but alpha.
         bit_depth (int): 8 or 16, what the files must hold unless `to_float32`.
         to_float32 (bool): Return float32 of any depth, in the values of the file.
         on_error (str): 'raise', or 'skip' to warn, count in `skipped` and return None,
@@ -90,6 +93,7 @@ class LoadThermalImage(LoadImageFromFile):
         to_float32: bool = False,
         on_error: Literal['raise', 'skip'] = 'raise',
         *,
+        planes: tuple[int, int] | None = None,
         backend_args: dict | None = None,
     ) -> None:
         super().__init__(
@@ -103,6 +107,7 @@ class LoadThermalImage(LoadImageFromFile):
             if value not in known:
                 raise ValueError(f'{name} must be one of {known}, got {value!r}')
         self.channels = channels
+        self.planes = None if planes is None else tuple(planes)
         self.bit_depth = bit_depth
         self.on_error = on_error
         self.skipped = 0
@@ -129,6 +134,8 @@ class LoadThermalImage(LoadImageFromFile):
                 level=30,  # logging.WARNING
             )
             return None
+        if self.planes is not None and img.ndim == 3:
+            img = img[..., slice(*self.planes)]
         img = _with_channels(img, self.channels)
         results['img'] = img.astype(np.float32) if self.to_float32 else img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
@@ -147,6 +154,12 @@ class LoadThermalImage(LoadImageFromFile):
             raise ImageReadError(
                 f'{path} holds {img.dtype}, not {self.bit_depth} bits: {other}'
             )
+        if self.planes is not None:
+            held = img.shape[2] if img.ndim == 3 else 1
+            if not 0 <= self.planes[0] < self.planes[1] <= held:
+                raise ImageReadError(
+                    f'{path} holds {held} planes, asked for are planes={self.planes}'
+                )
         said = (results.get('height', img.shape[0]), results.get('width', img.shape[1]))
         if said != img.shape[:2]:
             raise ImageReadError(
@@ -159,5 +172,6 @@ class LoadThermalImage(LoadImageFromFile):
         return (
             f'{type(self).__name__}(channels={self.channels}, '
             f'bit_depth={self.bit_depth}, to_float32={self.to_float32}, '
-            f'on_error={self.on_error!r}, backend_args={self.backend_args})'
+            f'on_error={self.on_error!r}, planes={self.planes}, '
+            f'backend_args={self.backend_args})'
         )

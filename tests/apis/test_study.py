@@ -77,3 +77,16 @@ def test_a_metric_nobody_logs_is_named(tmp_path: Path, trained: list[Path]) -> N
     with pytest.raises(ValueError, match='no coco/AP was logged'):
         study.run_once(Config(dict(a=1)), tmp_path / 'one', {}, 'coco/AP')
     assert not (tmp_path / 'one/result.json').exists()
+
+
+def test_a_detector_without_boxes_has_zero(
+    tmp_path: Path, trained: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [dict(step=1, loss=2.0), dict(step=3, time=1.0, data_time=0.1)]
+    monkeypatch.setattr(study, 'read_scalars', lambda work_dir: rows)
+    result = study.run_once(Config(dict(a=1)), tmp_path / 'one', {}, 'coco/mAP')
+    assert result['final'] == {'coco/mAP': 0.0}
+
+    monkeypatch.setattr(study, 'read_scalars', lambda work_dir: rows[:1])
+    with pytest.raises(ValueError, match='is there an evaluation'):
+        study.run_once(Config(dict(a=1)), tmp_path / 'two', {}, 'coco/mAP')

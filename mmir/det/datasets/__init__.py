@@ -3,5 +3,6 @@
 from .coco_subset import CocoSubsetDataset
 from .few_shot import choose_subset
 from .flir import FLIRDataset
+from .paired_mix import PairedMixDataset
 
-__all__ = ['CocoSubsetDataset', 'FLIRDataset', 'choose_subset']
+__all__ = ['CocoSubsetDataset', 'FLIRDataset', 'PairedMixDataset', 'choose_subset']

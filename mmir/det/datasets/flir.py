@@ -35,8 +35,9 @@ class FLIRDataset(CocoSubsetDataset):
             is looked for first, then v1.0.
         modality (str): 'ir': thermal images and labels. 'rgb': RGB images, for copies
             with an `rgb_annotations.json`; FLIR itself labels thermal frames only.
-            'both': thermal images and labels, and `rgb_path` where the RGB frame exists
-            (thermal boxes do not transfer: FLIR's cameras differ in field of view).
+            'both': thermal images and labels, and `img_paths` with the RGB frame, None
+            where it does not exist (FLIR's cameras differ in field of view: its RGB
+            frames must be registered first; aligned copies in this layout need not).
         bit_depth (int): 8 or 16, which thermal files to read. 16 needs
             `LoadThermalImage(bit_depth=16)` and `ThermalToUint8` in the pipeline.
         **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
@@ -113,16 +114,17 @@ class FLIRDataset(CocoSubsetDataset):
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Add the RGB partner, where there is one.
+        """Add the files of both modalities.
 
         Args:
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
 
         Returns:
-            dict: Data information, with `rgb_path` where the RGB frame exists.
+            dict: Data information, with `img_paths` for modality 'both'.
         """
         info = super().parse_data_info(raw_data_info)
-        rgb_name = raw_data_info['raw_img_info'].get('rgb_name')
-        if rgb_name is not None:
-            info['rgb_path'] = os.path.join(self.data_prefix['img'], rgb_name)
+        if self.modality == 'both':
+            name = raw_data_info['raw_img_info'].get('rgb_name')
+            rgb = None if name is None else os.path.join(self.data_prefix['img'], name)
+            info['img_paths'] = {'rgb': rgb, 'ir': info['img_path']}
         return info

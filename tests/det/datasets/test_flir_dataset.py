@@ -27,7 +27,7 @@ def test_v13_defaults(tmp_path):
             found = [(i['bbox_label'], i['bbox']) for i in info['instances']]
             person, car = [1 + k, 2, 9 + k, 14], [11 + k, 2, 19 + k, 14]
             assert found == [(0, person), (2, car)]
-            assert 'rgb_path' not in info
+            assert 'img_paths' not in info
 
 
 def test_boxes_join_by_image_id_not_by_position(tmp_path):
@@ -59,9 +59,10 @@ def test_both_modalities(tmp_path, monkeypatch):
     )
     root = write_flir_v13(tmp_path)
     infos = infos_of(FLIRDataset(data_root=str(root), modality='both'))
-    assert 'rgb_path' not in infos[0]
+    assert infos[0]['img_paths'] == {'rgb': None, 'ir': infos[0]['img_path']}
     for info, number in zip(infos[1:], (2, 3), strict=True):
-        assert info['rgb_path'] == f'{root}/train/RGB/FLIR_{number:05d}.jpg'
+        rgb = f'{root}/train/RGB/FLIR_{number:05d}.jpg'
+        assert info['img_paths'] == {'rgb': rgb, 'ir': info['img_path']}
     assert lines == ['1 of 3 thermal images without RGB']
 
 
@@ -150,7 +151,7 @@ def test_street_pairs(real_data):
         )
         assert (len(infos), labels.total()) == (images, boxes)
         assert tuple(labels[k] for k in range(3)) == by_class
-        assert all('rgb_path' in info for info in infos)
+        assert all(info['img_paths']['rgb'] for info in infos)
     chosen = {}
     for num in (18, 36):
         dataset = FLIRDataset(data_root=root, subset={'num': num, 'seed': 0})

@@ -1,0 +1,14 @@
+"""Segmentation on mmseg.
+
+Importing it never fails: without a working mmseg every name is a placeholder that
+says what is missing when it is used (see `mmir.registry`).
+"""
+
+from mmir.registry import fail_part
+
+try:
+    from .data_preprocessor import PairedSegDataPreprocessor
+except Exception as error:
+    globals().update(fail_part('seg', error))
+
+__all__ = ['PairedSegDataPreprocessor']

@@ -1,0 +1,15 @@
+"""Prepare batches of paired samples for mmseg."""
+
+from mmseg.models import SegDataPreProcessor
+
+from mmir.registry import MODELS
+from mmir.structures import ModalityNormalizer
+
+
+@MODELS.register_module()
+class PairedSegDataPreprocessor(ModalityNormalizer, SegDataPreProcessor):
+    """mmseg's `SegDataPreProcessor` for paired samples.
+
+    Takes `modalities` in the place of `mean`, `std` and the colour order, see
+    :class:`mmir.structures.ModalityNormalizer`; all else as in the host.
+    """

@@ -1,0 +1,29 @@
+"""What a paired sample is, before and after packing, and how models read it."""
+
+from .paired import (
+    ABSENT,
+    CHANNELS,
+    IMAGES,
+    MODALITIES,
+    PATHS,
+    PairError,
+    drop_modalities,
+    is_paired,
+    require_one_size,
+    split_modalities,
+)
+from .preprocessing import ModalityNormalizer
+
+__all__ = [
+    'ABSENT',
+    'CHANNELS',
+    'IMAGES',
+    'MODALITIES',
+    'PATHS',
+    'ModalityNormalizer',
+    'PairError',
+    'drop_modalities',
+    'is_paired',
+    'require_one_size',
+    'split_modalities',
+]

@@ -1,0 +1,152 @@
+"""The paired sample: one image a modality, one set of labels, what is absent.
+
+In a pipeline a paired sample is the results dictionary of the hosts with
+
+- `modalities`: names in channel order, such as `('rgb', 'ir')`;
+- `imgs`: name -> image (H, W, C), the same H and W for all, once they are registered;
+- `img_paths`: name -> file the image came from;
+- `absent`: names of the modalities that are missing; their images are zeros;
+
+and no key `img`, so that a transform for single images that was not made a paired one
+fails instead of changing one modality alone.
+
+Packed, `inputs` is one tensor with the modalities stacked along the channels, and the
+metadata hold `modalities`, `channels` (how many each has) and `absent`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+MODALITIES = 'modalities'
+IMAGES = 'imgs'
+PATHS = 'img_paths'
+CHANNELS = 'channels'
+ABSENT = 'absent'
+
+
+class PairError(ValueError):
+    """The images of a paired sample do not fit together."""
+
+
+def is_paired(results: Mapping) -> bool:
+    """Tell whether a results dictionary is a paired sample."""
+    return MODALITIES in results and IMAGES in results
+
+
+def require_one_size(results: Mapping) -> tuple[int, int]:
+    """Check that all images have the same size.
+
+    Args:
+        results (Mapping): A paired sample.
+
+    Returns:
+        tuple[int, int]: Height and width.
+
+    Raises:
+        PairError: The sizes differ, or there are no images; names the files.
+    """
+    imgs = results.get(IMAGES)
+    if not imgs:
+        raise PairError(
+            'this is no paired sample: mmir.LoadPairedImages must come first'
+        )
+    sizes = {name: img.shape[:2] for name, img in imgs.items()}
+    if len(set(sizes.values())) > 1:
+        paths = results.get(PATHS, {})
+        listed = ', '.join(
+            f'{name} {w}x{h} ({paths.get(name, "no file")})'
+            for name, (h, w) in sizes.items()
+        )
+        raise PairError(
+            f'the images of a pair differ in size (width x height): {listed}. Give '
+            "mmir.LoadPairedImages sizes='resize' if they show the same view, else "
+            'register them first'
+        )
+    return next(iter(sizes.values()))
+
+
+def split_modalities(
+    inputs: Tensor, metainfo: Mapping | Sequence[Mapping]
+) -> dict[str, Tensor]:
+    """Split a packed image or batch into its modalities.
+
+    Args:
+        inputs (Tensor): Shape (C, H, W) or (B, C, H, W), C the sum of all channels.
+        metainfo (Mapping | Sequence[Mapping]): Metadata of the sample, or of the
+            samples of the batch, which must agree on modalities and channels.
+
+    Returns:
+        dict[str, Tensor]: Name -> (..., channels of the modality, H, W), views.
+
+    Raises:
+        PairError: No paired sample, samples disagree, or the channels do not add up.
+    """
+    metas = [metainfo] if isinstance(metainfo, Mapping) else list(metainfo)
+    layouts = {_layout(meta) for meta in metas}
+    if len(layouts) != 1:
+        raise PairError(f'samples of one batch have other modalities: {layouts}')
+    names, channels = layouts.pop()
+    if sum(channels) != inputs.shape[-3]:
+        raise PairError(
+            f'the input has {inputs.shape[-3]} channels, but its modalities {names} '
+            f'have {channels}'
+        )
+    return dict(zip(names, inputs.split(channels, dim=-3), strict=True))
+
+
+def _layout(meta: Mapping) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and channels of the modalities of a packed sample."""
+    try:
+        return tuple(meta[MODALITIES]), tuple(meta[CHANNELS])
+    except KeyError as error:
+        raise PairError(
+            f'the metadata have no {error}: this is no paired sample. '
+            'mmir.PackPairedInputs must end the pipeline'
+        ) from None
+
+
+def drop_modalities(batch: dict, absent: Collection[str]) -> dict:
+    """Take modalities away from a packed batch, as the data loader yields it.
+
+    Args:
+        batch (dict): `inputs`, a list of (C, H, W) tensors, or lists of them with
+            test-time augmentation, and `data_samples` to match. Not changed.
+        absent (Collection[str]): Names of the modalities to take away.
+
+    Returns:
+        dict: The batch with zeros in their channels and the names added to `absent` in
+        the metadata.
+
+    Raises:
+        PairError: A name is unknown, or no modality would be left.
+    """
+    if not absent:
+        return batch
+    samples, inputs = batch['data_samples'], batch['inputs']
+    pairs = [_drop(x, s, absent) for x, s in zip(inputs, samples, strict=True)]
+    if isinstance(inputs, Tensor):
+        stacked = torch.stack([x for x, _ in pairs])
+        return dict(batch, inputs=stacked, data_samples=[s for _, s in pairs])
+    return dict(batch, inputs=[x for x, _ in pairs], data_samples=[s for _, s in pairs])
+
+
+def _drop(inputs: object, sample: object, absent: Collection[str]) -> tuple:
+    """Drop from one image, or from each of its augmented views."""
+    if isinstance(inputs, list | tuple):
+        views = [_drop(x, s, absent) for x, s in zip(inputs, sample, strict=True)]
+        return [x for x, _ in views], [s for _, s in views]
+    meta = sample.metainfo
+    inputs = inputs.clone()
+    parts = split_modalities(inputs, meta)
+    gone = {*meta.get(ABSENT, ()), *absent}
+    if unknown := set(absent) - parts.keys():
+        raise PairError(f'unknown modalities {sorted(unknown)}, known: {[*parts]}')
+    if gone >= parts.keys():
+        raise PairError(f'no modality would be left of {[*parts]}')
+    for name in absent:
+        parts[name].zero_()
+    sample = sample.clone()
+    sample.set_metainfo({ABSENT: tuple(name for name in parts if name in gone)})
+    return inputs, sample

@@ -1,0 +1,196 @@
+"""Load the images of several cameras as one sample."""
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
+
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, require_one_size
+from mmir.utils.pairing import PairRule
+
+from .loading import ImageReadError, LoadThermalImage
+
+_RULE = ('folder', 'stem', 'suffix')
+_CHOICES = {
+    'sizes': ('equal', 'resize', 'any'),
+    'missing': ('raise', 'absent'),
+    'on_error': ('raise', 'skip'),
+}
+
+
+@TRANSFORMS.register_module()
+class LoadPairedImages(BaseTransform):
+    """Load one image a modality.
+
+    The files are those of `img_paths` where the dataset gives that key; else `img_path`
+    is the file of the reference, and the others follow by their rules.
+
+    Required keys: img_path or img_paths; height, width where the annotation knows them.
+    Added keys: modalities, imgs (name -> (H, W, channels)), img_paths, absent,
+    img_shape, ori_shape (those of the reference).
+    Removed keys: img.
+
+    Args:
+        modalities (Mapping[str, Mapping]): Name -> how to load it, in the order of the
+            channels: `channels`, `bit_depth`, `to_float32`, `planes` as in
+            :class:`LoadThermalImage`, and the rule `folder`, `stem`, `suffix` of
+            :class:`mmir.utils.pairing.PairRule`. Default: `rgb` and `ir` in 3 channels
+            of 8 bits.
+        reference (str): Modality the labels and `img_path` belong to. Default: the
+            first.
+        sizes (str): What to do with images of other sizes than the reference's:
+            'equal' refuses them; 'resize' scales them (cameras that show the same view
+            in other resolutions); 'any' leaves them to a transform that registers them.
+        missing (str): A partner whose file does not exist: 'raise', or 'absent' to
+            go on without this modality. One whose path is None is always absent.
+        on_error (str): A file that cannot be read: 'raise', or 'skip' to warn, count
+            in `skipped` and return None, for which a training dataset of mmengine
+            fetches another sample.
+        backend_args (dict, optional): Arguments of mmengine's file backend.
+
+    Raises:
+        ValueError: An option has an unknown value.
+        ImageReadError: A file is missing, truncated or of another depth, or the
+            reference has another size than the annotation says.
+        PairError: The sizes differ, or all modalities are missing.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Mapping] | None = None,
+        reference: str | None = None,
+        sizes: Literal['equal', 'resize', 'any'] = 'equal',
+        missing: Literal['raise', 'absent'] = 'raise',
+        on_error: Literal['raise', 'skip'] = 'raise',
+        backend_args: dict | None = None,
+    ) -> None:
+        given = dict(sizes=sizes, missing=missing, on_error=on_error)
+        for key, value in given.items():
+            if value not in _CHOICES[key]:
+                raise ValueError(
+                    f'LoadPairedImages: {key} must be one of {_CHOICES[key]}, got '
+                    f'{value!r}'
+                )
+        rows = {'rgb': {}, 'ir': {}} if modalities is None else dict(modalities)
+        self.modalities = tuple(rows)
+        self.reference = self.modalities[0] if reference is None else reference
+        if self.reference not in rows:
+            raise ValueError(
+                f'LoadPairedImages: reference {self.reference!r} is none of the '
+                f'modalities {self.modalities}'
+            )
+        self.rules, self.loaders = {}, {}
+        for name, row in rows.items():
+            options = dict(row)
+            rule = {key: options.pop(key) for key in _RULE if key in options}
+            self.rules[name] = PairRule(**rule)
+            self.loaders[name] = LoadThermalImage(**options, backend_args=backend_args)
+        self.sizes, self.missing, self.on_error = sizes, missing, on_error
+        self.skipped = 0
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the images.
+
+        Args:
+            results (dict): Data information of one sample.
+
+        Returns:
+            dict | None: The sample, None where it was skipped.
+        """
+        paths = self.paths(results)
+        try:
+            imgs = {
+                name: self._load(name, path, results) for name, path in paths.items()
+            }
+        except ImageReadError as error:
+            if self.on_error == 'raise':
+                raise
+            self.skipped += 1
+            print_log(
+                f'skipped, number {self.skipped} of this worker: {error}',
+                logger='current',
+                level=30,  # logging.WARNING
+            )
+            return None
+        return self._finish(results, paths, imgs)
+
+    def paths(self, results: Mapping) -> dict[str, str | None]:
+        """Name the files of a sample.
+
+        Args:
+            results (Mapping): Data information with `img_paths` or `img_path`.
+
+        Returns:
+            dict[str, str | None]: Modality -> path, None where there is none.
+        """
+        given = dict(results.get(PATHS) or {})
+        if self.reference not in given and results.get('img_path'):
+            given[self.reference] = results['img_path']
+        for name in self.modalities:
+            if name not in given and given.get(self.reference):
+                given[name] = self.rules[name](given[self.reference])
+        lacking = [name for name in self.modalities if name not in given]
+        if lacking:
+            raise KeyError(
+                f'LoadPairedImages: the sample has no img_paths of {lacking} and no '
+                f'img_path to derive them from; it has {sorted(results)}'
+            )
+        return {name: given[name] for name in self.modalities}
+
+    def _load(self, name: str, path: str | None, info: Mapping) -> np.ndarray | None:
+        """Load one image; None where the modality is absent."""
+        if path is None:
+            return None
+        gone = '://' not in path and not os.path.exists(path)
+        if gone and self.missing == 'absent':
+            return None
+        sample = {'img_path': path}
+        if name == self.reference:  # the annotation's size is that of its image
+            sample |= {key: info[key] for key in ('height', 'width') if key in info}
+        return self.loaders[name].transform(sample)['img']
+
+    def _finish(self, results: dict, paths: dict, imgs: dict) -> dict:
+        """Bring the images to one size and describe the sample."""
+        there = {name: img for name, img in imgs.items() if img is not None}
+        if not there:
+            raise ImageReadError(f'all images of a sample are missing: {paths}')
+        lead = there.get(self.reference, next(iter(there.values())))
+        shape = lead.shape[:2]
+        for name, img in imgs.items():
+            loader = self.loaders[name]
+            if img is None:
+                depth = np.float32 if loader.to_float32 else f'uint{loader.bit_depth}'
+                imgs[name] = np.zeros((*shape, loader.channels), depth)
+            elif self.sizes == 'resize' and img.shape[:2] != shape:
+                scaled = cv2.resize(img, shape[::-1], interpolation=_filter(img, shape))
+                imgs[name] = scaled.reshape(*shape, loader.channels)
+        results.pop('img', None)
+        results[MODALITIES], results[IMAGES], results[PATHS] = (
+            self.modalities,
+            imgs,
+            paths,
+        )
+        results[ABSENT] = tuple(name for name in imgs if name not in there)
+        results.setdefault('img_path', paths[self.reference])
+        results['img_shape'] = results['ori_shape'] = shape
+        if self.sizes == 'equal':
+            require_one_size(results)
+        return results
+
+    def __repr__(self) -> str:
+        """Show the options."""
+        return (
+            f'{type(self).__name__}({self.loaders}, rules={self.rules}, '
+            f'reference={self.reference!r}, sizes={self.sizes!r}, '
+            f'missing={self.missing!r}, on_error={self.on_error!r})'
+        )
+
+
+def _filter(img: np.ndarray, shape: tuple[int, int]) -> int:
+    """Interpolation: areas when the image shrinks, else bilinear."""
+    return cv2.INTER_AREA if img.shape[0] > shape[0] else cv2.INTER_LINEAR

@@ -1,0 +1,85 @@
+"""Pack a paired sample for the model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from mmir.structures import (
+    ABSENT,
+    CHANNELS,
+    IMAGES,
+    MODALITIES,
+    PATHS,
+    require_one_size,
+)
+
+_PACKERS = {
+    'mmdet': 'PackDetInputs',
+    'mmseg': 'PackSegInputs',
+    'mmpretrain': 'PackInputs',
+}
+
+
+@TRANSFORMS.register_module()
+class PackPairedInputs(BaseTransform):
+    """Stack the modalities along the channels and let the host pack image and labels.
+
+    Required keys: those of :class:`LoadPairedImages`, and the host's.
+    Added keys: `inputs`, tensor (C, H, W) with C the sum of all channels, uint8 if all
+    images are, else float32; `data_samples` with `modalities`, `channels`, `absent` and
+    `img_paths` in its metadata.
+
+    Args:
+        pack (dict, optional): Config of the host's packing transform. Default: that of
+            the default scope, with its own defaults.
+        meta_keys (Sequence[str]): More keys to keep in the metadata.
+
+    Raises:
+        ValueError: `pack` is not given and the scope is of no host known.
+        PairError: The images differ in size.
+    """
+
+    def __init__(self, pack: dict | None = None, meta_keys: Sequence[str] = ()) -> None:
+        if pack is None:
+            current = DefaultScope.get_current_instance()
+            scope = current.scope_name if current else None
+            if scope not in _PACKERS:
+                raise ValueError(
+                    f'PackPairedInputs: say how to pack, such as '
+                    f"pack=dict(type='mmdet.PackDetInputs'); the scope is {scope!r}"
+                )
+            pack = dict(type=f'{scope}.{_PACKERS[scope]}')
+        self.pack = TRANSFORMS.build(pack)
+        own = (MODALITIES, CHANNELS, ABSENT, PATHS)
+        self.pack.meta_keys = tuple(
+            dict.fromkeys((*self.pack.meta_keys, *own, *meta_keys))
+        )
+
+    def transform(self, results: dict) -> dict:
+        """Pack the sample.
+
+        Args:
+            results (dict): A paired sample.
+
+        Returns:
+            dict: `inputs` and `data_samples`.
+        """
+        require_one_size(results)
+        imgs = [results[IMAGES][name] for name in results[MODALITIES]]
+        # torch has hardly any operation on 16-bit counts
+        kind = np.uint8 if all(i.dtype == np.uint8 for i in imgs) else np.float32
+        results[CHANNELS] = tuple(img.shape[2] for img in imgs)
+        height, width = imgs[0].shape[:2]
+        # channels first in memory: what the packer makes of it is then no copy
+        stacked = np.empty((sum(results[CHANNELS]), height, width), kind)
+        planes = iter(stacked)
+        for img in imgs:
+            for plane in np.moveaxis(img, 2, 0):
+                next(planes)[...] = plane
+        return self.pack.transform(results | {'img': stacked.transpose(1, 2, 0)})
+
+    def __repr__(self) -> str:
+        """Show the packer."""
+        return f'{type(self).__name__}({self.pack})'

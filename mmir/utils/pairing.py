@@ -1,0 +1,68 @@
+"""Which file of another camera belongs to an image."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+class PairRuleError(ValueError):
+    """A rule for the names of partner files does not fit a file."""
+
+
+@dataclass(frozen=True)
+class PairRule:
+    """How the file name of one camera follows from that of the other.
+
+    Attributes:
+        folder: Name of a folder and what replaces it, such as ('visible', 'infrared');
+            the last folder of that name in the path.
+        stem: End of the file's stem and what replaces it, such as
+            ('_RGB', '_PreviewData').
+        suffix: New suffix with its dot, None keeps it.
+    """
+
+    folder: tuple[str, str] | None = None
+    stem: tuple[str, str] | None = None
+    suffix: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a suffix without a dot."""
+        if self.suffix is not None and not self.suffix.startswith('.'):
+            raise PairRuleError(f'suffix {self.suffix!r} must start with a dot')
+
+    def __call__(self, path: str) -> str:
+        """Name the partner of a file.
+
+        Args:
+            path: File of the reference camera, with forward slashes.
+
+        Returns:
+            The partner's path; it need not exist.
+
+        Raises:
+            PairRuleError: The path has no such folder, or its stem another end.
+        """
+        old = PurePosixPath(path)
+        parent, stem = old.parent, old.stem
+        if self.folder is not None:
+            parent = self._moved(old)
+        if self.stem is not None:
+            if not stem.endswith(self.stem[0]):
+                raise PairRuleError(
+                    f'the name of {path} does not end with {self.stem[0]!r} (pair rule '
+                    f'{self})'
+                )
+            stem = stem.removesuffix(self.stem[0]) + self.stem[1]
+        suffix = old.suffix if self.suffix is None else self.suffix
+        name = f'{stem}{suffix}'
+        return name if '/' not in path and self.folder is None else str(parent / name)
+
+    def _moved(self, path: PurePosixPath) -> PurePosixPath:
+        """The partner's folder."""
+        parts = list(path.parts[:-1])
+        if self.folder[0] not in parts:
+            raise PairRuleError(
+                f'there is no folder {self.folder[0]!r} in {path} (pair rule {self})'
+            )
+        last = len(parts) - 1 - parts[::-1].index(self.folder[0])
+        parts[last] = self.folder[1]
+        return PurePosixPath(*parts)
