@@ -120,3 +120,37 @@ def table(
         cells += [f'{group[0]["trainable"]:,}', f'{minutes:.1f}']
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
+
+
+def pivot(
+    rows: Sequence[dict], line: str, column: str, value: Callable[[dict], float]
+) -> str:
+    """Markdown table of one value over two settings.
+
+    Args:
+        rows (Sequence[dict]): Results of `run_once`.
+        line (str): Setting that makes a line.
+        column (str): Setting that makes a column.
+        value (Callable): The value of one result.
+
+    Returns:
+        str: The table: mean ± standard deviation over the runs of a cell, with their
+        number where it is not that of most cells.
+    """
+    cells = grouped(rows, [line, column])
+    columns = [key for (key,) in grouped(rows, [column])]
+    usual = statistics.mode(len(group) for group in cells.values())
+    head = [line, *(f'{key} {column}' for key in columns)]
+    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    for (name,) in grouped(rows, [line]):
+        texts = [str(name)]
+        for key in columns:
+            group = cells.get((name, key), [])
+            text = mean_std([value(row) for row in group]) if group else ''
+            runs = len(group)
+            plural = 's' if runs > 1 else ''
+            texts.append(
+                f'{text} ({runs} run{plural})' if group and runs != usual else text
+            )
+        lines.append('| ' + ' | '.join(texts) + ' |')
+    return '\n'.join(lines)

@@ -90,3 +90,17 @@ def test_a_detector_without_boxes_has_zero(
     monkeypatch.setattr(study, 'read_scalars', lambda work_dir: rows[:1])
     with pytest.raises(ValueError, match='is there an evaluation'):
         study.run_once(Config(dict(a=1)), tmp_path / 'two', {}, 'coco/mAP')
+
+
+def test_pivot_has_a_line_a_method_and_a_column_a_size() -> None:
+    rows = [row(v, images=9, method='bn') for v in (0.1, 0.3)]
+    rows += [row(v, images=18, method='bn') for v in (0.2, 0.4)]
+    rows += [row(0.5, images=9, method='full')]
+    text = study.pivot(rows, 'method', 'images', lambda r: r['final']['mAP'])
+    lines = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in text.splitlines()
+    ]
+    assert lines[0] == ['method', '9 images', '18 images']
+    assert lines[2] == ['bn', '0.200 ± 0.141', '0.300 ± 0.141']
+    assert lines[3] == ['full', '0.500 (1 run)', '']
