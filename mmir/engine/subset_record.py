@@ -1,6 +1,5 @@
 """Writing down which images a few-shot subset consists of."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -9,16 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmir.utils.coco import write_json
-
-
-def _unwrap(dataset: object) -> Iterator[object]:
-    """Get the datasets inside wrappers (concatenated, repeated, mixed)."""
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    for part in inner:
-        if part is None:
-            yield dataset
-        else:
-            yield from _unwrap(part)
+from mmir.utils.datasets import leaf_datasets
 
 
 @HOOKS.register_module()
@@ -46,7 +36,7 @@ class SubsetRecordHook(Hook):
                 continue
             chosen = [
                 dataset
-                for dataset in _unwrap(loop.dataloader.dataset)
+                for dataset in leaf_datasets(loop.dataloader.dataset)
                 if getattr(dataset, 'chosen', None) is not None
             ]
             for k, dataset in enumerate(chosen):

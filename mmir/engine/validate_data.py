@@ -1,0 +1,80 @@
+"""Refuse to train on a broken data set."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmir.engine.dataset_check import DatasetError, check_dataset
+
+
+@HOOKS.register_module()
+class ValidateDataHook(Hook):
+    """Check all files of the training and validation data before the first step.
+
+    Missing partners, unreadable or truncated images, wrong bit depths, pairs of two
+    sizes, files used twice and labels outside their image are counted by kind and named
+    in one message. Rank 0 reads, all ranks stop together. Files found right are
+    remembered in `<work_dir>/checked_files.json` and not read again.
+
+    What the loader of the data set skips by its own settings (`on_error='skip'`) is
+    only logged.
+
+    Args:
+        on_problem (str): 'raise' or 'warn'.
+        splits (Sequence[str]): Loaders to check, of 'train' and 'val'.
+        workers (int): Threads that read.
+
+    Raises:
+        ValueError: An option has an unknown value.
+        DatasetError: The data is broken, with `on_problem='raise'`.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self,
+        on_problem: Literal['raise', 'warn'] = 'raise',
+        splits: Sequence[str] = ('train', 'val'),
+        workers: int = 4,
+    ) -> None:
+        if on_problem not in ('raise', 'warn'):
+            raise ValueError(
+                f"on_problem must be 'raise' or 'warn', got {on_problem!r}"
+            )
+        if unknown := set(splits) - {'train', 'val'}:
+            raise ValueError(f"splits are 'train' and 'val', got {sorted(unknown)}")
+        self.on_problem, self.splits, self.workers = on_problem, splits, workers
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the data.
+
+        Args:
+            runner (Runner): The runner, its loaders built.
+        """
+        failures = [self._check(runner) if is_main_process() else []]
+        broadcast_object_list(failures)
+        if failures[0]:
+            raise DatasetError('\n'.join(failures[0]))
+
+    def _check(self, runner: Runner) -> list[str]:
+        """Check and log on one rank; reports that must stop the training."""
+        cache = Path(runner.work_dir) / 'checked_files.json'
+        loops = {'train': runner.train_loop, 'val': runner.val_loop}
+        failures = []
+        for split in self.splits:
+            if loops[split] is None:
+                continue
+            dataset = loops[split].dataloader.dataset
+            report = check_dataset(dataset, self.workers, os.fspath(cache))
+            text = f'{split} data: {report}'
+            bad = bool(report.problems or report.skippable)
+            (runner.logger.warning if bad else runner.logger.info)(text)
+            if report.problems and self.on_problem == 'raise':
+                failures.append(text)
+        return failures

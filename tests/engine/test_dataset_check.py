@@ -1,0 +1,232 @@
+"""The check of all files before a training."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from coco_files import write_image
+from mmengine.dataset import BaseDataset, ConcatDataset
+
+from mmir.engine import DatasetError, ValidateDataHook, check_dataset, dataset_check
+from mmir.transforms import LoadPairedImages, LoadThermalImage
+
+SIZE = (32, 40)
+
+
+class Rows(BaseDataset):
+    """Samples as given."""
+
+    def __init__(self, rows: list[dict], load: object, **meta: object) -> None:
+        self.rows = rows
+        super().__init__(pipeline=[load], metainfo=meta, serialize_data=False)
+
+    def load_data_list(self) -> list[dict]:
+        return [dict(row) for row in self.rows]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[dict]:
+    """Four sound pairs with a box each."""
+    out = []
+    for k in range(4):
+        paths = {}
+        for name in ('rgb', 'ir'):
+            img = np.random.default_rng(k).integers(0, 256, (*SIZE, 3), np.uint8)
+            paths[name] = str(write_image(tmp_path / name / f'{k}.png', img))
+        box = [1.0, 2.0, 9.0, 14.0]
+        out.append(
+            dict(
+                img_path=paths['rgb'],
+                img_paths=paths,
+                height=SIZE[0],
+                width=SIZE[1],
+                instances=[dict(bbox=box, bbox_label=0)],
+            )
+        )
+    return out
+
+
+def kinds(rows: list[dict], load: object = None, **meta: object) -> list[str]:
+    """Kinds of problems that are found."""
+    dataset = Rows(rows, load or LoadPairedImages(), **meta)
+    report = check_dataset(dataset, workers=2, progress=False)
+    assert report.samples == len(rows)
+    assert report.skippable == []
+    return [problem.kind for problem in report.problems]
+
+
+def test_sound_data_has_no_problems(rows: list[dict]) -> None:
+    assert kinds(rows) == []
+    text = str(check_dataset(Rows(rows, LoadPairedImages()), progress=False))
+    assert text.splitlines() == ['4 samples checked', '  no problems']
+
+
+def test_every_kind_is_told_and_names_its_file(rows: list[dict]) -> None:
+    paths = [row['img_paths'] for row in rows]
+    Path(paths[0]['ir']).unlink()
+    whole = Path(paths[1]['ir']).read_bytes()
+    Path(paths[1]['ir']).write_bytes(whole[: len(whole) // 2])
+    cv2.imwrite(paths[2]['ir'], np.zeros(SIZE, np.uint16))
+    cv2.imwrite(paths[3]['ir'], np.zeros((16, 20, 3), np.uint8))
+
+    report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
+
+    found = {problem.kind: problem.text for problem in report.problems}
+    assert list(found) == ['missing', 'unreadable', 'format', 'sizes']
+    for kind, row in zip(('missing', 'unreadable', 'format'), paths[:3], strict=True):
+        assert row['ir'] in found[kind]
+    assert found['sizes'] == f'{paths[3]["rgb"]}: rgb 40x32, ir 20x16'
+    lines = str(report).splitlines()
+    assert lines[0] == '4 samples checked'
+    assert lines[1] == '  1 files that do not exist:'
+
+
+def test_an_annotation_of_another_size_is_no_sound_image(rows: list[dict]) -> None:
+    rows[0]['width'] = 41
+    assert kinds(rows) == ['format']
+
+
+def test_missing_partners_may_be_absent(rows: list[dict]) -> None:
+    Path(rows[0]['img_paths']['ir']).unlink()
+    rows[1]['img_paths']['ir'] = None
+    assert kinds(rows, LoadPairedImages(missing='absent')) == []
+    assert kinds(rows, LoadPairedImages()) == ['missing']
+
+
+@pytest.mark.parametrize(
+    'box', [[-3, 0, 5, 5], [0, 0, 42, 5], [5, 5, 5, 9], [0, 0, float('nan'), 3]]
+)
+def test_boxes_outside_are_named(rows: list[dict], box: list[float]) -> None:
+    rows[2]['instances'].append(dict(bbox=box, bbox_label=0))
+    report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
+    (problem,) = report.problems
+    assert problem.kind == 'label'
+    assert rows[2]['img_path'] in problem.text
+    assert str(box) in problem.text
+
+
+def test_a_pixel_over_the_edge_is_a_matter_of_rounding(rows: list[dict]) -> None:
+    rows[0]['instances'].append(dict(bbox=[-0.5, -1, 40.5, 33], bbox_label=0))
+    assert kinds(rows) == []
+
+
+def test_files_of_two_samples_are_duplicates(rows: list[dict]) -> None:
+    rows[1]['img_paths']['ir'] = rows[0]['img_paths']['ir']
+    assert kinds(rows) == ['duplicate']
+
+
+def test_label_maps_are_checked(rows: list[dict], tmp_path: Path) -> None:
+    for k, row in enumerate(rows):
+        labels = np.zeros(SIZE if k else (16, 20), np.uint8)
+        labels[0, 0] = (0, 1, 255, 7)[k]
+        row['seg_map_path'] = str(write_image(tmp_path / f'labels/{k}.png', labels))
+    load = LoadPairedImages()
+    report = check_dataset(Rows(rows, load, classes=('a', 'b')), progress=False)
+    found = [(problem.kind, problem.text) for problem in report.problems]
+    assert [kind for kind, _ in found] == ['label file', 'label']
+    assert 'is 20x16' in found[0][1]
+    assert 'holds [7]' in found[1][1]
+
+    rows[3]['label_map'] = {7: 1}
+    assert kinds(rows[1:], load, classes=('a', 'b')) == []
+    Path(rows[1]['seg_map_path']).unlink()
+    assert kinds(rows[1:], load, classes=('a', 'b')) == ['label file']
+
+
+def test_one_camera_and_wrappers(rows: list[dict]) -> None:
+    load = LoadThermalImage(on_error='skip')
+    broken = Path(rows[0]['img_path'])
+    broken.write_bytes(b'')
+    parts = [Rows(rows[:2], load), Rows(rows[2:], load)]
+    mixed = SimpleNamespace(dataset=ConcatDataset(parts))
+    report = check_dataset(mixed, progress=False)
+    assert report.samples == 4
+    assert report.problems == []
+    # the training will skip it, so it is no reason to stop
+    assert [problem.kind for problem in report.skippable] == ['unreadable']
+    assert str(broken) in str(report)
+    assert load.on_error == 'skip'
+
+
+def test_an_empty_data_set_is_a_problem() -> None:
+    report = check_dataset(Rows([], LoadPairedImages()), progress=False)
+    assert [problem.kind for problem in report.problems] == ['empty']
+
+
+def test_sound_files_are_read_once(
+    rows: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / 'cache/files.json'
+    read = []
+    stock = LoadThermalImage.transform
+
+    def counting(self: LoadThermalImage, sample: dict) -> dict:
+        read.append(sample['img_path'])
+        return stock(self, sample)
+
+    monkeypatch.setattr(LoadThermalImage, 'transform', counting)
+    dataset = Rows(rows, LoadPairedImages())
+    check_dataset(dataset, cache=cache, progress=False)
+    assert len(read) == 8
+    check_dataset(dataset, cache=cache, progress=False)
+    assert len(read) == 8
+
+    changed = rows[3]['img_paths']['ir']
+    cv2.imwrite(changed, np.zeros((8, 8), np.uint16))
+    report = check_dataset(dataset, cache=cache, progress=False)
+    assert read[8:] == [changed]
+    assert [problem.kind for problem in report.problems] == ['format']
+    # what is checked for another depth is read again
+    check_dataset(
+        Rows(rows, LoadPairedImages(dict(rgb={}, ir=dict(to_float32=True)))),
+        cache=cache,
+        progress=False,
+    )
+    assert len(read) == 13
+
+    cache.write_text('{')
+    check_dataset(dataset, cache=cache, progress=False)
+    assert len(read) == 21
+
+
+def runner_of(folder: Path, dataset: object) -> SimpleNamespace:
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+    return SimpleNamespace(
+        work_dir=str(folder),
+        train_loop=loop,
+        val_loop=None,
+        logger=logging.getLogger('check'),
+    )
+
+
+def test_the_hook_stops_the_training(
+    rows: list[dict], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = runner_of(tmp_path, Rows(rows, LoadPairedImages()))
+    ValidateDataHook().before_train(runner)
+    assert (tmp_path / 'checked_files.json').is_file()
+
+    Path(rows[0]['img_paths']['ir']).unlink()
+    with pytest.raises(DatasetError, match='train data: 4 samples checked') as caught:
+        ValidateDataHook().before_train(runner)
+    assert rows[0]['img_paths']['ir'] in str(caught.value)
+    with caplog.at_level(logging.WARNING, logger='check'):
+        ValidateDataHook(on_problem='warn').before_train(runner)
+    assert rows[0]['img_paths']['ir'] in caplog.text
+
+
+@pytest.mark.parametrize('options', [dict(on_problem='stop'), dict(splits=['test'])])
+def test_unknown_options_are_refused(options: dict) -> None:
+    with pytest.raises(ValueError, match='got'):
+        ValidateDataHook(**options)
+
+
+def test_every_kind_has_a_meaning() -> None:
+    report = dataset_check.CheckReport(1)
+    report.problems = [dataset_check.Problem(k, f'x{k}') for k in dataset_check.KINDS]
+    text = str(report)
+    for kind, meaning in dataset_check.KINDS.items():
+        assert f'1 {meaning}:\n    x{kind}' in text

@@ -1,0 +1,66 @@
+"""Check every file of the data sets of a config, as its training would read them.
+
+    python tools/analysis_tools/check_data.py CONFIG
+
+Missing partners, unreadable or truncated images, wrong bit depths, pairs of two sizes,
+files used twice and labels outside their image are counted and named. Exit code 2 if
+there are any. With `custom_hooks=[dict(type='mmir.ValidateDataHook')]` a training does
+the same before its first step.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import DATASETS, init_default_scope
+
+import mmir  # noqa: F401  the hosts need it before they load
+from mmir.engine import check_dataset
+from mmir.utils import cli
+from mmir.utils.config import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config')
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        choices=['train', 'val', 'test'],
+        default=['train', 'val', 'test'],
+    )
+    parser.add_argument('--workers', type=int, default=4, help='threads that read')
+    parser.add_argument(
+        '--cache', type=Path, help='JSON file that remembers good files'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override keys of the config: KEY.SUBKEY=VALUE ...',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    bad, seen = 0, []
+    for split in args.splits:
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is None or loader.dataset in seen:
+            continue
+        seen.append(loader.dataset)
+        report = check_dataset(DATASETS.build(loader.dataset), args.workers, args.cache)
+        print(f'{split}: {report}', flush=True)
+        bad += len(report.problems) + len(report.skippable)
+    if bad:
+        raise UserError(f'{bad} problems, listed above')
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
