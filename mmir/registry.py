@@ -1,11 +1,11 @@
 """Child registries of scope `mmir`, and the host each part of mmir needs.
 
-`type='mmir.X'` in a config of any scope makes mmengine import this module and then the
-`locations` of the registry asked. Host-free classes stand in mmengine's root registries
-and are found through the parent; host-bound ones stand here. A location must never fail
-(mmengine's second attempt would report 'already registered' and hide the cause), so a
-part whose host is absent or broken leaves a placeholder for each of its public names,
-which raises the reason and the remedy when it is used.
+`type='mmir.X'` in a config of any scope makes mmengine import this module and `mmir`.
+Host-free classes stand in mmengine's root registries and are found through the parent;
+host-bound ones stand here, and their part is imported when one of its names is asked
+for. That import must never fail (a second attempt would report 'already registered' and
+hide the cause), so a part whose host is absent or broken leaves a placeholder for each
+of its public names, which raises the reason and the remedy when it is used.
 
 To add a part: a row in `PARTS`, and a package `mmir/<part>` that calls `fail_part` when
 its imports fail, as `mmir/det/__init__.py` does.
@@ -88,13 +88,36 @@ PARTS = {
                 'YOLOv7Neck',
             ),
             'task util': ('OTAAssigner',),
-            'dataset': ('CocoSubsetDataset', 'FLIRDataset', 'PairedMixDataset'),
+            'dataset': (
+                'CocoSubsetDataset',
+                'DroneVehicleDataset',
+                'FLIRAlignedDataset',
+                'FLIRDataset',
+                'HITUAVDataset',
+                'KAISTDataset',
+                'LLVIPDataset',
+                'M3FDDataset',
+                'PairedMixDataset',
+            ),
         },
     ),
     'seg': Part(
         host='mmseg',
         project='mmsegmentation',
-        names={'model': ('PairedSegDataPreprocessor',)},
+        names={
+            'model': ('PairedSegDataPreprocessor',),
+            'dataset': (
+                'FMBDataset',
+                'MFNetDataset',
+                'MSRSDataset',
+                'MVSegDataset',
+                'PST900Dataset',
+                'PairedSegDataset',
+                'SemanticRTDataset',
+                'VTSODDataset',
+            ),
+            'transform': ('LoadSaliencyMask',),
+        },
     ),
     'reid': Part(
         host='mmpretrain',
@@ -126,7 +149,12 @@ class _Child(Registry):
             KeyError: If hosts register different things under a name without scope.
         """
         # mmengine would not look for `mmir.X` in the parent, where host-free types are.
-        found = super().get(key.removeprefix('mmir.'))
+        name = key.removeprefix('mmir.')
+        for part, row in PARTS.items():
+            # only the host that is needed: importing one takes seconds
+            if name in row.names.get(self.name, ()):
+                import_module(f'mmir.{part}')
+        found = super().get(name)
         scope = DefaultScope.get_current_instance()
         if found or '.' in key or scope is None or scope.scope_name != 'mmir':
             return found
@@ -147,10 +175,9 @@ class _Child(Registry):
 
 
 def _child(parent: Registry) -> Registry:
-    """Make the child of a root registry, with the parts that register in it."""
+    """Make the child of a root registry; its parts are imported when asked for."""
     # Never empty: mmengine would look for `mmir.utils.register_all_modules` instead.
-    locations = ['mmir', *(f'mmir.{p}' for p in PARTS if parent.name in PARTS[p].names)]
-    return _Child(parent.name, parent=parent, scope='mmir', locations=locations)
+    return _Child(parent.name, parent=parent, scope='mmir', locations=['mmir'])
 
 
 DATASETS = _child(root.DATASETS)

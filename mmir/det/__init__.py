@@ -8,7 +8,17 @@ from mmir.registry import fail_part
 
 try:
     from .data_preprocessor import PairedDetDataPreprocessor
-    from .datasets import CocoSubsetDataset, FLIRDataset, PairedMixDataset
+    from .datasets import (
+        CocoSubsetDataset,
+        DroneVehicleDataset,
+        FLIRAlignedDataset,
+        FLIRDataset,
+        HITUAVDataset,
+        KAISTDataset,
+        LLVIPDataset,
+        M3FDDataset,
+        PairedMixDataset,
+    )
     from .yolov7 import (
         OTAAssigner,
         YOLOv7,
@@ -22,7 +32,13 @@ except Exception as error:
 
 __all__ = [
     'CocoSubsetDataset',
+    'DroneVehicleDataset',
+    'FLIRAlignedDataset',
     'FLIRDataset',
+    'HITUAVDataset',
+    'KAISTDataset',
+    'LLVIPDataset',
+    'M3FDDataset',
     'OTAAssigner',
     'PairedDetDataPreprocessor',
     'PairedMixDataset',

@@ -8,7 +8,29 @@ from mmir.registry import fail_part
 
 try:
     from .data_preprocessor import PairedSegDataPreprocessor
+    from .datasets import (
+        FMBDataset,
+        LoadSaliencyMask,
+        MFNetDataset,
+        MSRSDataset,
+        MVSegDataset,
+        PairedSegDataset,
+        PST900Dataset,
+        SemanticRTDataset,
+        VTSODDataset,
+    )
 except Exception as error:
     globals().update(fail_part('seg', error))
 
-__all__ = ['PairedSegDataPreprocessor']
+__all__ = [
+    'FMBDataset',
+    'LoadSaliencyMask',
+    'MFNetDataset',
+    'MSRSDataset',
+    'MVSegDataset',
+    'PST900Dataset',
+    'PairedSegDataPreprocessor',
+    'PairedSegDataset',
+    'SemanticRTDataset',
+    'VTSODDataset',
+]

@@ -113,7 +113,7 @@ def drop_modalities(batch: dict, absent: Collection[str]) -> dict:
     Args:
         batch (dict): `inputs`, a list of (C, H, W) tensors, or lists of them with
             test-time augmentation, and `data_samples` to match. Not changed.
-        absent (Collection[str]): Names of the modalities to take away.
+        absent (Collection[str]): Names of the modalities to take away, or one name.
 
     Returns:
         dict: The batch with zeros in their channels and the names added to `absent` in
@@ -122,6 +122,7 @@ def drop_modalities(batch: dict, absent: Collection[str]) -> dict:
     Raises:
         PairError: A name is unknown, or no modality would be left.
     """
+    absent = {absent} if isinstance(absent, str) else set(absent)
     if not absent:
         return batch
     samples, inputs = batch['data_samples'], batch['inputs']
@@ -132,7 +133,7 @@ def drop_modalities(batch: dict, absent: Collection[str]) -> dict:
     return dict(batch, inputs=[x for x, _ in pairs], data_samples=[s for _, s in pairs])
 
 
-def _drop(inputs: object, sample: object, absent: Collection[str]) -> tuple:
+def _drop(inputs: object, sample: object, absent: set[str]) -> tuple:
     """Drop from one image, or from each of its augmented views."""
     if isinstance(inputs, list | tuple):
         views = [_drop(x, s, absent) for x, s in zip(inputs, sample, strict=True)]
@@ -141,7 +142,7 @@ def _drop(inputs: object, sample: object, absent: Collection[str]) -> tuple:
     inputs = inputs.clone()
     parts = split_modalities(inputs, meta)
     gone = {*meta.get(ABSENT, ()), *absent}
-    if unknown := set(absent) - parts.keys():
+    if unknown := absent - parts.keys():
         raise PairError(f'unknown modalities {sorted(unknown)}, known: {[*parts]}')
     if gone >= parts.keys():
         raise PairError(f'no modality would be left of {[*parts]}')

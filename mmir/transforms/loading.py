@@ -106,6 +106,13 @@ class LoadThermalImage(LoadImageFromFile):
         ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {known}, got {value!r}')
+        if planes is not None and (
+            len(planes) != 2 or planes[0] < 0 or planes[1] - planes[0] not in (1, 3)
+        ):
+            raise ValueError(
+                'planes must be the first and one past the last of 1 or 3 planes of a '
+                f'file, such as (3, 4), got {planes!r}'
+            )
         self.channels = channels
         self.planes = None if planes is None else tuple(planes)
         self.bit_depth = bit_depth
@@ -156,7 +163,7 @@ class LoadThermalImage(LoadImageFromFile):
             )
         if self.planes is not None:
             held = img.shape[2] if img.ndim == 3 else 1
-            if not 0 <= self.planes[0] < self.planes[1] <= held:
+            if self.planes[1] > held:
                 raise ImageReadError(
                     f'{path} holds {held} planes, asked for are planes={self.planes}'
                 )

@@ -1,6 +1,5 @@
 """Load the images of several cameras as one sample."""
 
-import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,7 +9,14 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, require_one_size
+from mmir.structures import (
+    ABSENT,
+    IMAGES,
+    MODALITIES,
+    PATHS,
+    PairError,
+    require_one_size,
+)
 from mmir.utils.pairing import PairRule
 
 from .loading import ImageReadError, LoadThermalImage
@@ -48,16 +54,17 @@ class LoadPairedImages(BaseTransform):
             in other resolutions); 'any' leaves them to a transform that registers them.
         missing (str): A partner whose file does not exist: 'raise', or 'absent' to
             go on without this modality. One whose path is None is always absent.
-        on_error (str): A file that cannot be read: 'raise', or 'skip' to warn, count
-            in `skipped` and return None, for which a training dataset of mmengine
-            fetches another sample.
+        on_error (str): Images that cannot be read or do not fit together: 'raise', or
+            'skip' to warn, count in `skipped` and return None, for which a training
+            dataset of mmengine fetches another sample.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
         ValueError: An option has an unknown value.
-        ImageReadError: A file is missing, truncated or of another depth, or the
-            reference has another size than the annotation says.
-        PairError: The sizes differ, or all modalities are missing.
+        KeyError: The sample names no file of a modality, nor does a rule.
+        ImageReadError: A file is missing, truncated or of another depth, the reference
+            has another size than the annotation says, or all modalities are missing.
+        PairError: The sizes differ.
     """
 
     def __init__(
@@ -77,6 +84,8 @@ class LoadPairedImages(BaseTransform):
                     f'{value!r}'
                 )
         rows = {'rgb': {}, 'ir': {}} if modalities is None else dict(modalities)
+        if not rows:
+            raise ValueError('LoadPairedImages: modalities needs at least one modality')
         self.modalities = tuple(rows)
         self.reference = self.modalities[0] if reference is None else reference
         if self.reference not in rows:
@@ -107,7 +116,8 @@ class LoadPairedImages(BaseTransform):
             imgs = {
                 name: self._load(name, path, results) for name, path in paths.items()
             }
-        except ImageReadError as error:
+            return self._finish(results, paths, imgs)
+        except (ImageReadError, PairError) as error:
             if self.on_error == 'raise':
                 raise
             self.skipped += 1
@@ -117,7 +127,6 @@ class LoadPairedImages(BaseTransform):
                 level=30,  # logging.WARNING
             )
             return None
-        return self._finish(results, paths, imgs)
 
     def paths(self, results: Mapping) -> dict[str, str | None]:
         """Name the files of a sample.
@@ -132,13 +141,16 @@ class LoadPairedImages(BaseTransform):
         if self.reference not in given and results.get('img_path'):
             given[self.reference] = results['img_path']
         for name in self.modalities:
-            if name not in given and given.get(self.reference):
+            # without a rule or a plane it would be the reference's own image
+            derived = self.rules[name] != PairRule() or self.loaders[name].planes
+            if name not in given and given.get(self.reference) and derived:
                 given[name] = self.rules[name](given[self.reference])
         lacking = [name for name in self.modalities if name not in given]
         if lacking:
             raise KeyError(
-                f'LoadPairedImages: the sample has no img_paths of {lacking} and no '
-                f'img_path to derive them from; it has {sorted(results)}'
+                f'LoadPairedImages: the sample has no img_paths of {lacking}, and '
+                f'no img_path with a rule (folder, stem, suffix or planes of '
+                f'modalities) to derive them; it has {sorted(results)}'
             )
         return {name: given[name] for name in self.modalities}
 
@@ -146,13 +158,16 @@ class LoadPairedImages(BaseTransform):
         """Load one image; None where the modality is absent."""
         if path is None:
             return None
-        gone = '://' not in path and not os.path.exists(path)
-        if gone and self.missing == 'absent':
-            return None
         sample = {'img_path': path}
         if name == self.reference:  # the annotation's size is that of its image
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
-        return self.loaders[name].transform(sample)['img']
+        try:
+            return self.loaders[name].transform(sample)['img']
+        except ImageReadError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError)
+            if gone and self.missing == 'absent':
+                return None
+            raise
 
     def _finish(self, results: dict, paths: dict, imgs: dict) -> dict:
         """Bring the images to one size and describe the sample."""
@@ -161,6 +176,8 @@ class LoadPairedImages(BaseTransform):
             raise ImageReadError(f'all images of a sample are missing: {paths}')
         lead = there.get(self.reference, next(iter(there.values())))
         shape = lead.shape[:2]
+        if self.reference not in there:  # the labels have the size of its image
+            shape = (results.get('height', shape[0]), results.get('width', shape[1]))
         for name, img in imgs.items():
             loader = self.loaders[name]
             if img is None:
@@ -169,17 +186,20 @@ class LoadPairedImages(BaseTransform):
             elif self.sizes == 'resize' and img.shape[:2] != shape:
                 scaled = cv2.resize(img, shape[::-1], interpolation=_filter(img, shape))
                 imgs[name] = scaled.reshape(*shape, loader.channels)
-        results.pop('img', None)
-        results[MODALITIES], results[IMAGES], results[PATHS] = (
-            self.modalities,
-            imgs,
-            paths,
-        )
-        results[ABSENT] = tuple(name for name in imgs if name not in there)
-        results.setdefault('img_path', paths[self.reference])
-        results['img_shape'] = results['ori_shape'] = shape
+        found = {
+            MODALITIES: self.modalities,
+            IMAGES: imgs,
+            PATHS: paths,
+            ABSENT: tuple(name for name in imgs if name not in there),
+        }
         if self.sizes == 'equal':
-            require_one_size(results)
+            require_one_size(found)
+        results.pop('img', None)
+        results |= found
+        results.setdefault(
+            'img_path', paths[self.reference] or paths[next(iter(there))]
+        )
+        results['img_shape'] = results['ori_shape'] = shape
         return results
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -71,13 +72,13 @@ class PackPairedInputs(BaseTransform):
         # torch has hardly any operation on 16-bit counts
         kind = np.uint8 if all(i.dtype == np.uint8 for i in imgs) else np.float32
         results[CHANNELS] = tuple(img.shape[2] for img in imgs)
-        height, width = imgs[0].shape[:2]
         # channels first in memory: what the packer makes of it is then no copy
-        stacked = np.empty((sum(results[CHANNELS]), height, width), kind)
+        stacked = np.empty((sum(results[CHANNELS]), *imgs[0].shape[:2]), kind)
         planes = iter(stacked)
         for img in imgs:
-            for plane in np.moveaxis(img, 2, 0):
-                next(planes)[...] = plane
+            img = img.astype(kind, copy=False)
+            for channel in range(img.shape[2]):
+                cv2.extractChannel(img, channel, next(planes))
         return self.pack.transform(results | {'img': stacked.transpose(1, 2, 0)})
 
     def __repr__(self) -> str:

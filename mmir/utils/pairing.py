@@ -1,7 +1,7 @@
 """Which file of another camera belongs to an image."""
 
+import os
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 
 class PairRuleError(ValueError):
@@ -41,10 +41,10 @@ class PairRule:
         Raises:
             PairRuleError: The path has no such folder, or its stem another end.
         """
-        old = PurePosixPath(path)
-        parent, stem = old.parent, old.stem
+        folder, slash, name = path.rpartition('/')
+        stem, suffix = os.path.splitext(name)
         if self.folder is not None:
-            parent = self._moved(old)
+            folder = self._moved(folder, path)
         if self.stem is not None:
             if not stem.endswith(self.stem[0]):
                 raise PairRuleError(
@@ -52,17 +52,15 @@ class PairRule:
                     f'{self})'
                 )
             stem = stem.removesuffix(self.stem[0]) + self.stem[1]
-        suffix = old.suffix if self.suffix is None else self.suffix
-        name = f'{stem}{suffix}'
-        return name if '/' not in path and self.folder is None else str(parent / name)
+        return f'{folder}{slash}{stem}{suffix if self.suffix is None else self.suffix}'
 
-    def _moved(self, path: PurePosixPath) -> PurePosixPath:
+    def _moved(self, folder: str, path: str) -> str:
         """The partner's folder."""
-        parts = list(path.parts[:-1])
+        parts = folder.split('/')
         if self.folder[0] not in parts:
             raise PairRuleError(
                 f'there is no folder {self.folder[0]!r} in {path} (pair rule {self})'
             )
         last = len(parts) - 1 - parts[::-1].index(self.folder[0])
         parts[last] = self.folder[1]
-        return PurePosixPath(*parts)
+        return '/'.join(parts)

@@ -1,10 +1,12 @@
 """Mix paired samples: Mosaic, MixUp, CopyPaste."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.datasets import MultiImageMixDataset
 
 from mmir.registry import DATASETS
+from mmir.transforms import PairedTransform
 
 
 @DATASETS.register_module()
@@ -17,11 +19,31 @@ class PairedMixDataset(MultiImageMixDataset):
     Args:
         *args: Arguments of mmdet's `MultiImageMixDataset`.
         **kwargs: The same.
+
+    Raises:
+        ValueError: A transform to skip shares its `PairedTransform` with others, which
+            would be skipped with it or keep it on.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for k, transform in enumerate(self.pipeline):
-            inner = getattr(transform, 'transforms', [])
-            if self.pipeline_types[k].endswith('PairedTransform') and len(inner) == 1:
-                self.pipeline_types[k] = type(inner[0]).__name__
+            if isinstance(transform, PairedTransform):
+                inside = [type(t).__name__ for t in transform.transforms]
+                self.pipeline_types[k] = ', '.join(inside)
+        self.update_skip_type_keys(self._skip_type_keys or ())
+
+    def update_skip_type_keys(self, skip_type_keys: Sequence[str]) -> None:
+        """Say which transforms to skip from now on.
+
+        Args:
+            skip_type_keys (Sequence[str]): Types of transforms, without scope.
+        """
+        for inside in self.pipeline_types:
+            shared = set(inside.split(', ')).intersection(skip_type_keys)
+            if shared and ', ' in inside:
+                raise ValueError(
+                    f'PairedMixDataset: {sorted(shared)} cannot be skipped, they share '
+                    f'a PairedTransform of {inside}; give them one of their own'
+                )
+        super().update_skip_type_keys(skip_type_keys)

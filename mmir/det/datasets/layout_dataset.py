@@ -1,0 +1,144 @@
+"""Detection data sets that a converter has brought to COCO files with pairs."""
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmir.utils.coco import AnnotationError, image_names, read_coco
+from mmir.utils.det_layouts import (
+    JSON_FOLDER,
+    DetLayout,
+    command,
+    lacking_message,
+    unconverted_message,
+)
+from mmir.utils.flir_layout import Modality
+
+from .coco_subset import CocoSubsetDataset
+
+
+class LayoutDataset(CocoSubsetDataset):
+    """A data set of :mod:`mmir.utils.det_layouts_rows`, converted once.
+
+    `data_root` and `split` are enough: the labels are `coco/SPLIT.json` in it, which
+    the converter of that data set writes, the images those named there.
+
+    Args:
+        *args: Arguments of :class:`CocoSubsetDataset`.
+        split (str): One of the data set's splits, the first by default. Not used when
+            `ann_file` is set.
+        modality (str): 'ir' or 'rgb': the images of that camera. 'both': the images
+            the labels belong to, and `img_paths` with those of both cameras, for
+            :class:`mmir.transforms.LoadPairedImages`.
+        labels (str, optional): Modality whose labels are used, where the owners
+            labelled both. Default: that of the images, 'ir' for 'both'.
+        **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
+
+    Raises:
+        FileNotFoundError: The data is not there, not converted, or lacks images; the
+            message says which, how many, and what to run.
+        ValueError: An option has an unknown value.
+        AnnotationError: The annotations are broken or contradict the images.
+    """
+
+    LAYOUT: ClassVar[DetLayout]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take classes and colours from the layout."""
+        super().__init_subclass__(**kwargs)
+        cls.METAINFO = {
+            'classes': cls.LAYOUT.classes,
+            'palette': list(cls.LAYOUT.palette),
+        }
+
+    def __init__(
+        self,
+        *args: Any,
+        split: str | None = None,
+        modality: Modality = 'ir',
+        labels: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        layout = self.LAYOUT
+        known = (*layout.images, 'both') if len(layout.images) > 1 else ('ir',)
+        self.split = next(iter(layout.splits)) if split is None else split
+        self.modality = modality
+        own = modality if modality in layout.labels else next(iter(layout.labels))
+        self.labels = own if labels is None else labels
+        for name, value, choices in (
+            ('split', self.split, tuple(layout.splits)),
+            ('modality', modality, known),
+            ('labels', self.labels, tuple(layout.labels)),
+        ):
+            if value not in choices:
+                raise ValueError(
+                    f'{type(self).__name__}: {name} must be one of {choices}, got '
+                    f'{value!r}'
+                )
+        if not args and not kwargs.get('ann_file'):
+            name = layout.json_name(self.split, self.labels)
+            kwargs['ann_file'] = f'{JSON_FOLDER}/{name}'
+        super().__init__(*args, **kwargs)
+
+    @property
+    def root(self) -> str:
+        """str: Folder of the data, for messages."""
+        return self.data_root or self.data_prefix['img'] or '.'
+
+    def read_annotations(self) -> dict:
+        """Read the converted labels and settle which files the images are.
+
+        Returns:
+            dict: COCO dictionary; every image has an entry per modality of the data
+            set, the name of its file.
+        """
+        if not Path(self.ann_file).is_file():
+            raise FileNotFoundError(
+                unconverted_message(self.LAYOUT, self.root, self.ann_file)
+            )
+        coco = read_coco(self.ann_file)
+        names = tuple(self.LAYOUT.images)
+        for image in coco['images']:
+            if not all(isinstance(image.get(name), str) for name in names):
+                raise AnnotationError(
+                    f'{self.ann_file}: image {image["file_name"]} does not name its '
+                    f'files of {names}. {type(self).__name__} reads the files of its '
+                    f'converter: {command(self.LAYOUT, self.root)}'
+                )
+            image['file_name'] = image[self._lead]
+        if self.backend_args is None:  # only a local folder can be listed
+            self._require_files(coco)
+        return coco
+
+    @property
+    def _lead(self) -> str:
+        """Modality of `img_path`."""
+        return self.labels if self.modality == 'both' else self.modality
+
+    def _require_files(self, coco: dict) -> None:
+        """Refuse data with missing images."""
+        names = self.LAYOUT.images if self.modality == 'both' else [self._lead]
+        wanted = [image[name] for name in names for image in coco['images']]
+        found = image_names(self.data_prefix['img'] or '.', wanted)
+        lost = [name for name in wanted if name not in found]
+        if lost:
+            raise FileNotFoundError(
+                lacking_message(self.LAYOUT, self.root, lost, len(wanted))
+            )
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Add the files of both modalities.
+
+        Args:
+            raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
+
+        Returns:
+            dict: Data information, with `img_paths` for modality 'both'.
+        """
+        info = super().parse_data_info(raw_data_info)
+        if self.modality == 'both':
+            image, folder = raw_data_info['raw_img_info'], self.data_prefix['img']
+            info['img_paths'] = {
+                name: os.path.join(folder, image[name]) for name in self.LAYOUT.images
+            }
+        return info

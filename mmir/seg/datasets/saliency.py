@@ -1,0 +1,122 @@
+"""Salient objects in RGB+thermal pairs: VT821, VT1000, VT5000."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from mmseg.datasets.transforms import LoadAnnotations
+
+from mmir.registry import DATASETS, TRANSFORMS
+from mmir.transforms.loading import ImageReadError, read_image
+from mmir.utils.seg_sets import SEG_SETS, VT5000
+
+from .paired_seg import PairedSegDataset
+
+THRESHOLD = 128
+"""Grey value from which a pixel of a mask counts as salient."""
+
+
+@DATASETS.register_module()
+class VTSODDataset(PairedSegDataset):
+    """VT5000 (2,500 + 2,500), VT1000 or VT821 (for testing): salient objects.
+
+    `{Train,Test}/{RGB,T,GT}` for VT5000, `{RGB,T,GT}` for the others; the thermal
+    folder may be called `thermal` too, and any type of image file will do: copies of
+    the sets differ in both. Masks are grey, 0 to 255, some of them noisy JPEG files:
+    from 128 on a pixel is salient (1). :class:`LoadSaliencyMask` does that fast,
+    mmseg's `LoadAnnotations` slowly through the `label_map`. Layouts and counts as
+    public readers and papers have them; not verified on the files.
+
+    Args:
+        name (str): 'VT5000', 'VT1000' or 'VT821'.
+        split (str): 'train' or 'test'; the default is 'train' for VT5000 and 'test'
+            for the others, which have no other.
+        **kwargs: Arguments of :class:`PairedSegDataset`.
+
+    Raises:
+        ValueError: An option has an unknown value.
+    """
+
+    METAINFO: dict = VT5000.metainfo
+
+    def __init__(
+        self,
+        *,
+        name: Literal['VT821', 'VT1000', 'VT5000'] = 'VT5000',
+        split: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        known = [key for key, layout in SEG_SETS.items() if layout.binary]
+        if name not in known:
+            raise ValueError(f'name must be one of {known}, got {name!r}')
+        self.LAYOUT = SEG_SETS[name]
+        super().__init__(split=split or next(iter(self.LAYOUT.splits)), **kwargs)
+
+    @classmethod
+    def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
+        """Map grey values to labels.
+
+        Args:
+            new_classes (Sequence[str], optional): Names for the two classes.
+
+        Returns:
+            dict[int, int]: 0 below the threshold, 1 from it on.
+
+        Raises:
+            ValueError: Not two names.
+        """
+        if new_classes is not None and len(new_classes) != 2:
+            raise ValueError(f'masks have two classes, not {list(new_classes)}')
+        return {grey: int(grey >= THRESHOLD) for grey in range(256)}
+
+
+@TRANSFORMS.register_module()
+class LoadSaliencyMask(LoadAnnotations):
+    """Load a grey mask of 0 to 255 as labels 0 and 1.
+
+    Takes the place of `LoadAnnotations`. Masks stored in colour count by their
+    brightness.
+
+    Required keys: seg_map_path.
+    Added keys: gt_seg_map (H, W) uint8 of 0 and 1, seg_fields.
+
+    Args:
+        threshold (int): Grey value from which a pixel is 1.
+        backend_args (dict, optional): Arguments of mmengine's file backend.
+
+    Raises:
+        ImageReadError: The file is missing, truncated, of more than 8 bits, or holds 0
+            and 1 already, all of which the threshold would make 0.
+    """
+
+    def __init__(
+        self, threshold: int = THRESHOLD, backend_args: dict | None = None
+    ) -> None:
+        super().__init__(backend_args=backend_args)
+        self.threshold = threshold
+
+    def _load_seg_map(self, results: dict) -> None:
+        """Load and threshold the mask; called by the host's transform."""
+        path = results['seg_map_path']
+        mask = read_image(path, self.backend_args)
+        if mask.dtype != np.uint8:
+            raise ImageReadError(f'{path} holds {mask.dtype}, a mask has 8 bits')
+        if mask.ndim == 3:
+            colour = mask.shape[2] >= 3
+            mask = (
+                cv2.cvtColor(mask[..., :3], cv2.COLOR_BGR2GRAY)
+                if colour
+                else mask[..., 0]
+            )
+        if mask.max() == 1:
+            raise ImageReadError(
+                f'{path} holds 0 and 1, a mask 0 to 255: take LoadAnnotations and '
+                'PairedSegDataset for labels'
+            )
+        results['gt_seg_map'] = (mask >= self.threshold).astype(np.uint8)
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+
+    def __repr__(self) -> str:
+        """Show the threshold."""
+        return f'{type(self).__name__}(threshold={self.threshold})'

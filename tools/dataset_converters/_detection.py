@@ -1,0 +1,237 @@
+"""The converter of all detection data sets that have a row in `mmir.utils`.
+
+A script per data set says which pairs a split has; the rest is here.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from _common import run
+from _split import Record, Split
+
+from mmir.utils.coco import write_json
+from mmir.utils.det_layouts import JSON_FOLDER, DetLayout, absent_message
+
+Lister = Callable[[Path, str, str, str, argparse.Namespace], list[Record] | None]
+"""Lists the pairs of a split from root, inner root, split, modality of the labels and
+arguments; None where the split is not there."""
+
+
+def paths(layout: DetLayout, inner: str, split: str, labels: str, key: str) -> Record:
+    """Name the files of a pair.
+
+    Args:
+        layout (DetLayout): The data set.
+        inner (str): What :meth:`DetLayout.find` found.
+        split (str): The split.
+        labels (str): Modality of the labels.
+        key (str): Name of the image.
+
+    Returns:
+        Record: Without labels yet.
+    """
+    files = {
+        name: inner + layout.place(template, split, key)
+        for name, template in layout.images.items()
+    }
+    return Record(key, files, inner + layout.place(layout.labels[labels], split, key))
+
+
+def listed(folder: Path, template: str, split: str) -> set[str]:
+    """List the names that fit a path whose last part holds `{name}`.
+
+    Args:
+        folder (Path): What the path is relative to.
+        template (str): Path of the layout.
+        split (str): The split.
+
+    Returns:
+        set[str]: Names, without what surrounds them in the file name.
+    """
+    pattern = PurePosixPath(template.format(split=split, folder='', name='{'))
+    start, end = pattern.name.split('{')
+    place = folder / pattern.parent
+    names = [path.name for path in place.iterdir()] if place.is_dir() else []
+    return {
+        name.removeprefix(start).removesuffix(end)
+        for name in names
+        if name.startswith(start) and name.endswith(end) and not name.startswith('.')
+    }
+
+
+def records_in_folders(layout: DetLayout, with_labels: bool = False) -> Lister:
+    """Make a lister for splits that are folders: every name that any camera has.
+
+    Args:
+        layout (DetLayout): The data set.
+        with_labels (bool): Whether label files belong to one split only, so that one
+            without images counts.
+
+    Returns:
+        Lister: The function.
+    """
+
+    def lister(
+        root: Path, inner: str, split: str, labels: str, args: argparse.Namespace
+    ) -> list[Record] | None:
+        """List a split."""
+        templates = list(layout.images.values())
+        keys = set().union(*(listed(root / inner, t, split) for t in templates))
+        if keys and with_labels:
+            keys |= listed(root / inner, layout.labels[labels], split)
+        return [paths(layout, inner, split, labels, k) for k in sorted(keys)] or None
+
+    return lister
+
+
+def read_list(path: Path) -> list[str]:
+    """Read the names of a split.
+
+    Args:
+        path (Path): Text file with a name a line, with or without suffix.
+
+    Returns:
+        list[str]: The names in the order of the file, without suffix.
+    """
+    lines = path.read_text(encoding='utf-8').splitlines()
+    return [
+        str(PurePosixPath(line.strip()).with_suffix(''))
+        for line in lines
+        if line.strip()
+    ]
+
+
+@dataclass(frozen=True)
+class Converter:
+    """What a script adds.
+
+    Attributes:
+        layout (DetLayout): The data set.
+        records (Lister): Lists the pairs of a split.
+        options (Callable, optional): Adds arguments to the parser.
+        finish (Callable, optional): Takes the root and the names of the original images
+            that are used; called before the labels are written.
+    """
+
+    layout: DetLayout
+    records: Lister
+    options: Callable[[argparse.ArgumentParser], None] | None = None
+    finish: Callable[[Path, list[str]], None] | None = None
+
+    def convert(self, args: argparse.Namespace) -> int:
+        """Run with parsed arguments.
+
+        Args:
+            args (Namespace): See :meth:`main`.
+
+        Returns:
+            int: Exit status, 1 if there are problems; without `--drop` nothing is
+            written then.
+        """
+        layout, root = self.layout, args.root
+        inner = layout.find(root)
+        if inner is None:
+            raise FileNotFoundError(absent_message(layout, root))
+        done, broken, first_id = {}, 0, 0
+        for split, official in layout.splits.items():
+            opened: dict = {}
+            for labels in layout.labels:
+                records = self.records(root, inner, split, labels, args)
+                if records is None:
+                    print(f'{layout.name} {split}: not there, left out')
+                    break
+                part = Split(layout, root, labels, records, opened)
+                part.require_files()
+                part.read_labels()
+                if args.check or args.drop:
+                    part.open_images()
+                coco = part.to_coco(first_id)
+                coco['info'] = {
+                    'description': f'{layout.name} {split}, {labels} labels'
+                }
+                name = layout.json_name(split, labels)
+                report = part.report(f'{layout.name} {name}', coco, official)
+                print(report.text())
+                done[name] = part, coco
+                broken += len(report.problems)
+            first_id += len(records or ())
+        if not done:
+            raise FileNotFoundError(absent_message(layout, root))
+        if broken and not args.drop:
+            print(self._advice(broken, args.check))
+        elif not args.check:
+            self._write(root, args.out, done)
+        return int(bool(broken) and not (args.drop and not args.check))
+
+    def _advice(self, broken: int, check: bool) -> str:
+        """Say what to do about problems."""
+        if check:
+            return (
+                f'{broken} problems. Unpack or fetch the files named above again; or '
+                'leave out what cannot be used: --drop in the place of --check'
+            )
+        return (
+            f'{broken} problems; nothing was written. --check opens the images as '
+            'well; --drop leaves out what cannot be used'
+        )
+
+    def _write(self, root: Path, out: Path, done: dict[str, tuple]) -> None:
+        """Write the label files, each in one step."""
+        if self.finish is not None:
+            files = [
+                name for part, _ in done.values() for r in part.records
+                for name in r.files.values()
+            ]  # fmt: skip
+            self.finish(root, list(dict.fromkeys(files)))
+        for name, (_, coco) in done.items():
+            write_json(coco, root / out / name)
+            print(f'written: {root / out / name}')
+
+    def main(self, description: str, argv: Sequence[str] | None) -> int:
+        """Run the script.
+
+        Args:
+            description (str): Its docstring.
+            argv (Sequence[str], optional): Arguments instead of the command line's.
+
+        Returns:
+            int: Exit status.
+        """
+        parser = argparse.ArgumentParser(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument('root', type=Path, help='folder of the data set')
+        parser.add_argument(
+            '--out',
+            type=Path,
+            default=Path(JSON_FOLDER),
+            help='folder for the COCO files, relative to ROOT (default: %(default)s)',
+        )
+        parser.add_argument(
+            '--check',
+            action='store_true',
+            help='open every image and report, write nothing',
+        )
+        parser.add_argument(
+            '--drop',
+            action='store_true',
+            help='open every image and leave out, counted, the pairs with missing or '
+            'unreadable files and the boxes of unknown classes',
+        )
+        if self.options is not None:
+            self.options(parser)
+        return run(parser, self.convert, argv)
+
+
+def start(converter: Converter, description: str | None) -> None:
+    """Run a script from the command line.
+
+    Args:
+        converter (Converter): What the script adds.
+        description (str, optional): Its docstring.
+    """
+    sys.exit(converter.main(description or '', None))

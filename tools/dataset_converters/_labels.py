@@ -1,0 +1,152 @@
+"""Label files of detection data sets: XML in the manner of VOC, and bbGt text."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mmir.utils.coco import AnnotationError
+
+_EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
+_CORNERS = tuple(f'{axis}{k}' for k in range(1, 5) for axis in 'xy')
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One label.
+
+    Attributes:
+        name (str): Class as written.
+        box (tuple | None): Left, top, width, height in px; None where the file gives
+            no shape.
+        crowd (bool): Whether the file itself marks it as a group or to be ignored.
+    """
+
+    name: str
+    box: Box | None
+    crowd: bool = False
+
+
+def parse_xml(path: str | Path) -> ElementTree.Element:
+    """Parse an XML file that declares no document type.
+
+    Document types can define entities that expand to gigabytes or name other files; no
+    label file needs one.
+
+    Args:
+        path (str | Path): File, UTF-8 or an 8-bit encoding (class names are ASCII).
+
+    Returns:
+        Element: Its root.
+
+    Raises:
+        AnnotationError: It is not XML, cut off, or has a document type.
+    """
+    text = Path(path).read_bytes().decode('utf-8', 'replace').lstrip('\ufeff')
+    for mark in ('<!DOCTYPE', '<!ENTITY', '\0'):
+        if mark in text:
+            raise AnnotationError(
+                f'{path} is refused: label files have no {mark!r}, which can make a '
+                'reader expand or load anything'
+            )
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise AnnotationError(f'{path} is not a complete XML file: {error}') from error
+
+
+def _numbers(node: ElementTree.Element, keys: tuple[str, ...]) -> list[float] | None:
+    """Read the numbers below a node, None if one of them is not there."""
+    texts = [node.findtext(key) for key in keys]
+    return None if None in texts else [float(text or '') for text in texts]
+
+
+def _box(node: ElementTree.Element) -> Box | None:
+    """Read the box of an object, or the box around its polygon."""
+    for shape in (node.find('polygon'), node.find('bndbox')):
+        if shape is None:
+            continue
+        points = _numbers(shape, _CORNERS)
+        if points:
+            xs, ys = points[::2], points[1::2]
+            return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+        edges = _numbers(shape, _EDGES)
+        if edges:
+            left, top, right, bottom = edges
+            return left, top, right - left, bottom - top
+        sides = _numbers(shape, ('x', 'y', 'w', 'h'))
+        if sides:
+            return tuple(sides)
+    return None
+
+
+def read_xml(path: str | Path) -> tuple[Size | None, list[Labelled]]:
+    """Read an XML label file.
+
+    A box is `bndbox` with xmin, ymin, xmax, ymax, taken as the edges of the box, or
+    with x, y, w, h; or a `polygon` with x1, y1 to x4, y4, whose box is taken.
+
+    Args:
+        path (str | Path): File.
+
+    Returns:
+        tuple: (width, height), None where the file does not say, and the labels.
+
+    Raises:
+        AnnotationError: The file is broken, refused, or holds a box that is no number.
+    """
+    root = parse_xml(path)
+    labels = []
+    try:
+        for node in root.iter('object'):
+            name = (node.findtext('name') or '').strip()
+            labels.append(Labelled(name, _box(node)))
+        size = _numbers(root, ('size/width', 'size/height')) or (0, 0)
+    except ValueError as error:
+        raise AnnotationError(f'{path}: object[{len(labels)}]: {error}') from error
+    width, height = (int(side) for side in size)
+    return (width, height) if width * height else None, labels
+
+
+def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labelled]]:
+    """Read a bbGt text file (Piotr's toolbox, version 3).
+
+    A line is `label left top width height occluded ... ignore angle`, 12 columns; the
+    first line begins with %.
+
+    Args:
+        path (str | Path): File.
+
+    Returns:
+        tuple: None (the format knows no image size) and the labels; those with the
+        ignore column set are crowds.
+
+    Raises:
+        AnnotationError: A line has not 12 columns or no numbers.
+    """
+    labels = []
+    text = Path(path).read_text(encoding='utf-8', errors='replace')
+    for number, line in enumerate(text.splitlines(), 1):
+        columns = line.split()
+        if not columns or columns[0].startswith('%'):
+            continue
+        try:
+            left, top, width, height = (float(text) for text in columns[1:5])
+            ignore = float(columns[10])
+        except (ValueError, IndexError):
+            raise AnnotationError(
+                f'{path}:{number}: expected "label left top width height" and 7 more '
+                f'columns, got {line!r}'
+            ) from None
+        labels.append(Labelled(columns[0], (left, top, width, height), bool(ignore)))
+    return None, labels
+
+
+READERS: dict[str, Callable[[str | Path], tuple[Size | None, list[Labelled]]]] = {
+    '.xml': read_xml,
+    '.txt': read_bbgt,
+}
+"""Reader of a label file by its suffix."""

@@ -1,0 +1,49 @@
+"""Check FLIR-aligned and write COCO files of its pairs.
+
+    python tools/dataset_converters/flir_aligned.py data/flir_aligned --check
+    python tools/dataset_converters/flir_aligned.py data/flir_aligned
+
+ROOT, or the folder `align` in it, holds JPEGImages/, Annotations/ and the lists
+align_train.txt and align_validation.txt, in ImageSets/Main/ or beside the images'
+folder. Writes ROOT/coco/train.json and val.json for `mmir.FLIRAlignedDataset`.
+"""
+
+import argparse
+from pathlib import Path
+
+from _detection import Converter, paths, read_list, start
+from _split import Record
+
+from mmir.utils.det_layouts_rows import FLIR_ALIGNED
+
+LISTS = {'train': 'align_train.txt', 'val': 'align_validation.txt'}
+PLACES = ('ImageSets/Main', '.')
+
+
+def records(
+    root: Path, inner: str, split: str, labels: str, args: argparse.Namespace
+) -> list[Record] | None:
+    """List the pairs of a split.
+
+    Args:
+        root (Path): The user's root.
+        inner (str): Folder in it that holds the data.
+        split (str): 'train' or 'val'.
+        labels (str): Modality of the labels.
+        args (Namespace): Not used.
+
+    Returns:
+        list[Record] | None: The pairs, None where the list is not there.
+    """
+    for place in PLACES:
+        path = root / inner / place / LISTS[split]
+        if path.is_file():
+            stems = [key.removesuffix('_PreviewData') for key in read_list(path)]
+            return [paths(FLIR_ALIGNED, inner, split, labels, key) for key in stems]
+    return None
+
+
+CONVERTER = Converter(FLIR_ALIGNED, records)
+
+if __name__ == '__main__':
+    start(CONVERTER, __doc__)

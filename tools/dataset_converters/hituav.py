@@ -1,0 +1,101 @@
+"""Check HIT-UAV and write COCO files of its infrared images.
+
+    python tools/dataset_converters/hituav.py data/HIT-UAV --check
+    python tools/dataset_converters/hituav.py data/HIT-UAV
+
+ROOT is the repository of the owners (its normal_json/ is read), or a folder with
+{train,val,test}/ and either annotations/SPLIT.json or SPLIT.json. The owners' files
+call two keys otherwise than COCO (`filename`, `annotation`); either spelling is read.
+Writes ROOT/coco/SPLIT.json for `mmir.HITUAVDataset`: DontCare becomes a crowd box of
+every class, on which nothing is trained and nothing counted.
+"""
+
+import argparse
+from pathlib import Path, PurePosixPath
+
+from _detection import Converter, paths, start
+from _labels import Labelled
+from _split import Record
+
+from mmir.utils.coco import AnnotationError, check_structure, read_json
+from mmir.utils.det_layouts_rows import HIT_UAV
+
+
+def read_hituav(path: Path) -> dict:
+    """Read a label file, with the owners' keys or COCO's.
+
+    Args:
+        path (Path): JSON file.
+
+    Returns:
+        dict: COCO dictionary of sound structure.
+
+    Raises:
+        AnnotationError: It is neither.
+    """
+    content = read_json(path)
+    if isinstance(content, dict):
+        images = content.get('images')
+        for image in images if isinstance(images, list) else ():
+            if isinstance(image, dict) and 'filename' in image:
+                image.setdefault('file_name', image['filename'])
+        if 'annotation' in content:
+            content.setdefault('annotations', content['annotation'])
+    check_structure(content, str(path))
+    return content
+
+
+def records(
+    root: Path, inner: str, split: str, labels: str, args: argparse.Namespace
+) -> list[Record] | None:
+    """List the images of a split.
+
+    Args:
+        root (Path): The user's root.
+        inner (str): Folder in it that holds the data.
+        split (str): 'train', 'val' or 'test'.
+        labels (str): Modality of the labels.
+        args (Namespace): Not used.
+
+    Returns:
+        list[Record] | None: The images with their labels, None where there is no file.
+
+    Raises:
+        AnnotationError: A box belongs to an image or category that is not listed, or
+            an image id is used twice.
+    """
+    places = [
+        root / inner / f'annotations/{split}.json',
+        root / inner / f'{split}.json',
+    ]
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        return None
+    coco = read_hituav(path)
+    classes = {cat['id']: cat['name'] for cat in coco['categories']}
+    by_id = {}
+    for image in coco['images']:
+        key = str(PurePosixPath(image['file_name']).with_suffix(''))
+        record = paths(HIT_UAV, inner, split, labels, key)
+        record.label, record.size = '', (image['width'], image['height'])
+        if image['id'] in by_id:
+            raise AnnotationError(f'{path}: image id {image["id"]} is used twice')
+        by_id[image['id']] = record
+    for ann in coco['annotations']:
+        image, category = ann['image_id'], ann['category_id']
+        if image not in by_id or category not in classes:
+            raise AnnotationError(
+                f'{path}: annotation {ann.get("id")} has image_id {image} and '
+                f'category_id {category}, one of which is not listed'
+            )
+        thing = Labelled(
+            classes[category], tuple(ann['bbox']), bool(ann.get('iscrowd'))
+        )
+        by_id[image].objects.append(thing)
+    return list(by_id.values())
+
+
+CONVERTER = Converter(HIT_UAV, records)
+
+if __name__ == '__main__':
+    start(CONVERTER, __doc__)
