@@ -62,7 +62,7 @@ def require_one_size(results: Mapping) -> tuple[int, int]:
         raise PairError(
             f'the images of a pair differ in size (width x height): {listed}. Give '
             "mmir.LoadPairedImages sizes='resize' if they show the same view, else "
-            'register them first'
+            'register them with mmir.RegisterModality'
         )
     return next(iter(sizes.values()))
 

@@ -1,14 +1,29 @@
 """Transforms for infrared and paired images, in mmengine's root registry."""
 
+from .alignment import RandomMisalignment
 from .loading import ImageReadError, LoadThermalImage, read_image
+from .missing import DropModality
+from .on_modality import OnModality
 from .padding import PadToStride
 from .paired_loading import LoadPairedImages
 from .paired_packing import PackPairedInputs
-from .paired_transform import CannotReplayError, OnModality, PairedTransform
+from .paired_transform import CannotReplayError, PairedTransform
+from .radiometry import RadiometricScale
+from .registration import RegisterModality
 from .thermal import ThermalToUint8
+from .thermal_augment import (
+    RandomPolarityInversion,
+    RandomThermalDrift,
+    RandomThermalGamma,
+    ThermalAugment,
+)
+from .thermal_faults import DeadPixels, FixedPatternNoise, RandomThermalBlur
 
 __all__ = [
     'CannotReplayError',
+    'DeadPixels',
+    'DropModality',
+    'FixedPatternNoise',
     'ImageReadError',
     'LoadPairedImages',
     'LoadThermalImage',
@@ -16,6 +31,14 @@ __all__ = [
     'PackPairedInputs',
     'PadToStride',
     'PairedTransform',
+    'RadiometricScale',
+    'RandomMisalignment',
+    'RandomPolarityInversion',
+    'RandomThermalBlur',
+    'RandomThermalDrift',
+    'RandomThermalGamma',
+    'RegisterModality',
+    'ThermalAugment',
     'ThermalToUint8',
     'read_image',
 ]

@@ -2,11 +2,9 @@
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -18,9 +16,11 @@ from mmir.structures import (
     MODALITIES,
     PATHS,
     PairError,
-    is_paired,
     require_one_size,
 )
+
+from .on_modality import OnModality
+from .paired_views import as_colour, build_all, held_by, require_pair, with_channels
 
 _MIXED = 'mix_results'
 _OWN = (MODALITIES, IMAGES, PATHS, ABSENT)
@@ -30,20 +30,8 @@ _GENERATORS = (
     random.Random,
     torch.Generator,
 )
-_OPAQUE = (str, bytes, int, float, type, FunctionType, ModuleType, np.ndarray)
 # Under these names mmdet and mmseg ask a transform which samples to mix in.
 _MIXERS = ('get_indexes', 'get_indices')
-# Transforms of the hosts that move pixels, those that leave no other trace included.
-_MOVERS = {
-    'CenterCrop', 'CopyPaste', 'CutHeight', 'EfficientNetCenterCrop', 'Expand',
-    'GeomTransform', 'InstaBoost', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
-    'MultiScaleFlipAug', 'Pad', 'RandomAffine', 'RandomCenterCropPad',
-    'RandomChoiceResize', 'RandomCrop', 'RandomFlip', 'RandomMosaic', 'RandomResize',
-    'RandomResizedCrop', 'RandomResizedCropAndInterpolationWithTwoPic', 'RandomRotFlip',
-    'RandomRotate', 'RandomShift', 'RandomTranslatePad', 'Resize', 'ResizeEdge',
-    'ResizeShortestEdge', 'ResizeToMultiple', 'Rotate', 'Shear', 'TestTimeAug',
-    'Translate',
-}  # fmt: skip
 
 
 class CannotReplayError(TypeError):
@@ -87,10 +75,10 @@ class PairedTransform(BaseTransform):
     """
 
     def __init__(self, transforms: dict | Callable | Sequence[dict | Callable]) -> None:
-        self.transforms = _built(transforms)
+        self.transforms = build_all(transforms)
         for transform in self.transforms:
             refuse_private_state(transform)
-            for _, held in _held(transform):
+            for _, held in held_by(transform):
                 if isinstance(held, PairedTransform | OnModality):
                     raise ValueError(
                         f'PairedTransform: {type(held).__name__} takes paired samples; '
@@ -122,7 +110,7 @@ class PairedTransform(BaseTransform):
         """
         mixed = results.get(_MIXED, ())
         for sample in (results, *mixed):
-            _require_pair(sample)
+            require_pair(sample)
             require_one_size(sample)
         names = results[MODALITIES]
         for sample in mixed:
@@ -196,7 +184,7 @@ class PairedTransform(BaseTransform):
             )
         if img.dtype == np.int64:  # of CopyPaste; the values are those of the images
             img = img.astype(before.dtype)
-        return _with_channels(img, before.shape[2])
+        return with_channels(img, before.shape[2])
 
     def _inside(self) -> str:
         """Names of the transforms."""
@@ -205,88 +193,6 @@ class PairedTransform(BaseTransform):
     def __repr__(self) -> str:
         """Show the transforms."""
         return f'{type(self).__name__}({self.transforms})'
-
-
-@TRANSFORMS.register_module()
-class OnModality(BaseTransform):
-    """Apply transforms to one modality of a paired sample; the labels stay out of it.
-
-    For what changes values: colours, noise, radiometry. What moves pixels would tear
-    the modality from its partners and the labels: the transforms of the hosts that do
-    are refused by name, others where they change the size or leave a trace of it.
-
-    A modality of one channel is shown as (H, W) to the transforms of mmir, to others as
-    three equal channels, of which the first is kept.
-
-    Required keys: those of :class:`LoadPairedImages`.
-    Changed keys: imgs. An absent modality is left alone.
-
-    Args:
-        modality (str): Name of the modality.
-        transforms (dict | Callable | Sequence): A transform, or several.
-
-    Raises:
-        ValueError: A transform moves pixels.
-        PairError: The sample has no such modality, or its size or place changed.
-    """
-
-    def __init__(
-        self, modality: str, transforms: dict | Callable | Sequence[dict | Callable]
-    ) -> None:
-        self.modality = modality
-        self.transforms = _built(transforms)
-        for _, held in _held(self.transforms):
-            if _MOVERS.intersection(c.__name__ for c in type(held).__mro__):
-                raise ValueError(
-                    f'OnModality: {type(held).__name__} moves pixels, of {modality!r} '
-                    'alone; use PairedTransform'
-                )
-
-    def transform(self, results: dict) -> dict | None:
-        """Transform the image of the modality.
-
-        Args:
-            results (dict): A paired sample.
-
-        Returns:
-            dict | None: The sample, None where a transform returned None.
-        """
-        _require_pair(results)
-        if self.modality not in results[IMAGES]:
-            raise PairError(
-                f'OnModality: there is no modality {self.modality!r}, the sample has '
-                f'{results[MODALITIES]}'
-            )
-        if self.modality in results.get(ABSENT, ()):
-            return results
-        img = results[IMAGES][self.modality]
-        shape = img.shape[:2]
-        view = dict(
-            img_path=results[PATHS].get(self.modality),
-            img_shape=shape,
-            ori_shape=results.get('ori_shape', shape),
-        )
-        for transform in self.transforms:
-            own = type(transform).__module__.startswith('mmir.')
-            grey = own and img.shape[2] == 1
-            before = view | {'img': img[..., 0] if grey else _as_colour(img)}
-            view = transform(dict(before))
-            if view is None:
-                return None
-            moved = {'flip', 'scale_factor', 'homography_matrix'} & (
-                view.keys() - before.keys()
-            )
-            if moved or view['img'].shape[:2] != shape:
-                raise PairError(
-                    f'OnModality: {type(transform).__name__} moves pixels of '
-                    f'{self.modality!r} alone; use PairedTransform'
-                )
-            img = _with_channels(view['img'], img.shape[2])
-        return results | {IMAGES: results[IMAGES] | {self.modality: img}}
-
-    def __repr__(self) -> str:
-        """Show modality and transforms."""
-        return f'{type(self).__name__}({self.modality!r}, {self.transforms})'
 
 
 def refuse_private_state(transform: Any) -> None:
@@ -299,7 +205,7 @@ def refuse_private_state(transform: Any) -> None:
         CannotReplayError: It has a random generator or a cache of its own, or comes
             from a library that has.
     """
-    for owner, held in _held(transform):
+    for owner, held in held_by(transform):
         remedy = ''
         if hasattr(held, 'results_cache'):
             owner, reason = type(held).__name__, 'keeps a cache of samples of its own'
@@ -317,61 +223,17 @@ def refuse_private_state(transform: Any) -> None:
         )
 
 
-def _built(transforms: dict | Callable | Sequence[dict | Callable]) -> list[Callable]:
-    """Build one transform or several."""
-    listed = transforms if isinstance(transforms, Sequence) else [transforms]
-    return [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in listed]
-
-
-def _held(transform: Any) -> Iterator[tuple[str, Any]]:
-    """Yield all that a transform is made of, each with the class that holds it."""
-    stack, seen = [(type(transform).__name__, transform)], set()
-    while stack:
-        owner, item = stack.pop()
-        if id(item) in seen or isinstance(item, _OPAQUE):
-            continue
-        seen.add(id(item))
-        yield owner, item
-        if isinstance(item, list | tuple | set):
-            inside = item
-        elif isinstance(item, Mapping):
-            inside = item.values()
-        else:
-            owner, inside = type(item).__name__, getattr(item, '__dict__', {}).values()
-        stack.extend((owner, value) for value in inside)
-
-
 def _view(results: dict, name: str, own: bool) -> dict:
     """The sample as a transform for single images sees it."""
     view = {key: value for key, value in results.items() if key not in _OWN}
     mixed = view.pop(_MIXED, None)
     if not own:
         view = copy.deepcopy(view)
-    view['img'] = _as_colour(results[IMAGES][name])
+    view['img'] = as_colour(results[IMAGES][name])
     view['img_path'] = results[PATHS].get(name)
     if mixed is not None:
         view[_MIXED] = [_view(sample, name, own) for sample in mixed]
     return view
-
-
-def _as_colour(img: np.ndarray) -> np.ndarray:
-    """An image of one channel three times over."""
-    return cv2.merge([img] * 3) if img.shape[2] == 1 else img
-
-
-def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
-    """Back to (H, W, channels)."""
-    if img.ndim == 3 and channels == 1 < img.shape[2]:
-        img = cv2.extractChannel(img, 0)
-    return img[..., None] if img.ndim == 2 else img
-
-
-def _require_pair(results: Mapping) -> None:
-    if not is_paired(results):
-        raise PairError(
-            'this is no paired sample: mmir.LoadPairedImages must come first; it has '
-            f'the keys {sorted(results)}'
-        )
 
 
 def _random_state() -> tuple:

@@ -1,52 +1,91 @@
 """From radiometric counts to the 8 bits detectors are trained on."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-_DEFAULTS = {'range': (None, None), 'percentile': (1.0, 99.0)}
+_ENDS = {
+    'range': (None, None),
+    'percentile': (1.0, 99.0),
+    'plateau': (0.0, 100.0),
+    'clahe': (0.1, 99.9),
+}
+_OPTIONS = {
+    'plateau': {'plateau': None, 'linear': 0.0, 'bins': 4096},
+    'clahe': {'clip_limit': 2.0, 'tiles': (8, 8), 'bins': 1024},
+}
+_MIN_TILE = 16  # pixels a side; the histogram of fewer is noise
 
 
 @TRANSFORMS.register_module()
 class ThermalToUint8(BaseTransform):
-    """Map thermal values linearly to 0..255, clipped at both ends.
+    """Map thermal values to 0..255, by a fixed range or as a camera's automatic gain.
 
-    `out = round(255 * clip((img - low) / (high - low), 0, 1))`, with
+    - ``'range'``: linear from `low` to `high`, in the units of the image (counts,
+      kelvin). The same temperature has the same grey in every image.
+    - ``'percentile'``: linear between two percentiles of each image.
+    - ``'plateau'``: plateau histogram equalisation, what most thermal cameras do for
+      their 8-bit output (Vickers, Optical Engineering 35(7), 1996). The grey is the
+      share of pixels that are cooler, each histogram bin counted up to a plateau, so
+      that a large even background does not take all the greys.
+    - ``'clahe'``: contrast-limited adaptive histogram equalisation, `cv2.createCLAHE`
+      on 16 bits. Brings out detail everywhere; a grey means another temperature in
+      another place.
 
-    - ``'range'``: `low` and `high` in the units of the image (counts, centikelvin). The
-      same temperature has the same grey in every image.
-    - ``'percentile'``: `low` and `high` are percentiles of each image (automatic gain,
-      as in a camera's 8-bit output). A constant image becomes 0.
+    Linear is `round(255 * clip((img - low) / (high - low), 0, 1))`. In all modes but
+    'range' the extremes of a scene become 0 and 255, and a constant image becomes 0.
+    All channels get one mapping.
 
     Required keys: img, (H, W) or (H, W, C) of uint16 or float.
     Changed keys: img, the same shape, uint8.
 
     Args:
-        mode (str): 'range' or 'percentile'.
-        low (float, optional): Lower end, needed for 'range'. Percentile 1 by default.
-        high (float, optional): Upper end, needed for 'range'. Percentile 99 by default.
+        mode (str): 'range', 'percentile', 'plateau' or 'clahe'.
+        low (float, optional): Lower end: a value for 'range', where it is needed, else
+            a percentile of the image: 1 for 'percentile', 0 for 'plateau', 0.1 for
+            'clahe' by default. Values below are taken for the end.
+        high (float, optional): Upper end alike: percentile 99, 100 and 99.9.
+        plateau (float, optional): Of 'plateau': share of the pixels at which a bin is
+            clipped, in (0, 1]. 1 is plain histogram equalisation, almost 0 is linear
+            over the values that occur. Default: the median of the occupied bins.
+        linear (float, optional): Of 'plateau': share of the linear mapping in the
+            result, 0..1. Keeps some of the ratios of differences. Default: 0.
+        bins (int, optional): Of 'plateau' and 'clahe': levels told apart between both
+            ends. 4096 for 'plateau', 1024 for 'clahe' by default, there fewer where a
+            tile has too few pixels to limit the contrast of so many.
+        clip_limit (float, optional): Of 'clahe': highest contrast, in units of that of
+            the linear mapping, at least 1. Default: 2.
+        tiles (tuple[int, int], optional): Of 'clahe': tiles down and across; fewer
+            where they would be under 16 pixels. Default: (8, 8).
 
     Raises:
-        ValueError: Unknown mode, missing or reversed ends, or an image with NaN or
-            infinite values.
+        ValueError: Unknown mode, an option of another mode or out of its bounds,
+            missing or reversed ends, an image with NaN or infinite values, or, for
+            'clahe', one of different channels.
         TypeError: The image has 8 bits already.
     """
 
     def __init__(
         self,
-        mode: Literal['range', 'percentile'] = 'percentile',
+        mode: Literal['range', 'percentile', 'plateau', 'clahe'] = 'percentile',
         low: float | None = None,
         high: float | None = None,
+        *,
+        plateau: float | None = None,
+        linear: float | None = None,
+        bins: int | None = None,
+        clip_limit: float | None = None,
+        tiles: tuple[int, int] | None = None,
     ) -> None:
-        if mode not in _DEFAULTS:
+        if mode not in _ENDS:
             raise ValueError(
-                f'ThermalToUint8: mode must be one of {tuple(_DEFAULTS)}, got {mode!r}'
+                f'ThermalToUint8: mode must be one of {tuple(_ENDS)}, got {mode!r}'
             )
-        defaults = _DEFAULTS[mode]
-        low = defaults[0] if low is None else low
-        high = defaults[1] if high is None else high
+        low = _ENDS[mode][0] if low is None else low
+        high = _ENDS[mode][1] if high is None else high
         if low is None or high is None:
             raise ValueError(
                 "ThermalToUint8: mode='range' needs low and high, the counts that "
@@ -54,9 +93,18 @@ class ThermalToUint8(BaseTransform):
             )
         if not low < high:
             raise ValueError(f'ThermalToUint8: low={low} must be below high={high}')
-        if mode == 'percentile' and not (low >= 0 and high <= 100):
+        if mode != 'range' and not (low >= 0 and high <= 100):
             raise ValueError(f'ThermalToUint8: percentiles {low}, {high} not in 0..100')
         self.mode, self.low, self.high = mode, float(low), float(high)
+        given = dict(
+            plateau=plateau,
+            linear=linear,
+            bins=bins,
+            clip_limit=clip_limit,
+            tiles=None if tiles is None else tuple(tiles),
+        )
+        given = {key: value for key, value in given.items() if value is not None}
+        self.options = _checked(mode, given)
 
     def transform(self, results: dict) -> dict:
         """Convert `img`.
@@ -73,23 +121,175 @@ class ThermalToUint8(BaseTransform):
             raise TypeError(
                 f'ThermalToUint8: {name} has 8 bits already; leave the transform out'
             )
-        if img.dtype.kind == 'f' and not np.isfinite(img).all():
-            raise ValueError(f'ThermalToUint8: {name} holds NaN or infinite values')
+        require_finite(img, 'ThermalToUint8', name)
+        plane = single_plane(img)
+        if self.mode == 'clahe' and plane.ndim == 3:
+            raise ValueError(
+                f'ThermalToUint8: the channels of {name} differ; clahe takes one '
+                'channel, or equal ones'
+            )
         low, high = self.low, self.high
-        if self.mode == 'percentile':
-            low, high = np.percentile(img, (low, high))
-        results['img'] = _stretch(img, low, high)
+        if self.mode != 'range':
+            low, high = percentiles(plane, (low, high))
+        if high <= low:
+            results['img'] = np.zeros(img.shape, np.uint8)
+            return results
+        map_ = {'plateau': _plateau, 'clahe': _clahe}.get(self.mode, _stretch)
+        out = map_(plane, low, high, **self.options)
+        if out.ndim < img.ndim:
+            out = np.repeat(out[..., None], img.shape[2], axis=2)
+        results['img'] = out
         return results
 
     def __repr__(self) -> str:
         """Show the options."""
-        return f'{type(self).__name__}({self.mode!r}, low={self.low}, high={self.high})'
+        options = ''.join(f', {key}={value}' for key, value in self.options.items())
+        return (
+            f'{type(self).__name__}({self.mode!r}, low={self.low}, high={self.high}'
+            f'{options})'
+        )
+
+
+def require_finite(img: np.ndarray, user: str, name: str) -> None:
+    """Refuse an image with NaN or infinite values.
+
+    Args:
+        img (np.ndarray): Image of any dtype.
+        user (str): Transform that asks, for the message.
+        name (str): File of the image, for the message.
+
+    Raises:
+        ValueError: There are such values.
+    """
+    if img.dtype.kind == 'f' and not np.isfinite(img).all():
+        raise ValueError(f'{user}: {name} holds NaN or infinite values')
+
+
+def single_plane(img: np.ndarray) -> np.ndarray:
+    """Reduce a grey image that is repeated over channels to one of them.
+
+    Args:
+        img (np.ndarray): Image (H, W) or (H, W, C).
+
+    Returns:
+        np.ndarray: Image (H, W), a view; the image itself if its channels differ.
+    """
+    if img.ndim == 2:
+        return img
+    first = img[..., 0]
+    others = range(1, img.shape[2])
+    return first if all(np.array_equal(first, img[..., k]) for k in others) else img
+
+
+def _checked(mode: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a mode with its defaults."""
+    known = _OPTIONS.get(mode, {})
+    if foreign := sorted(given.keys() - known.keys()):
+        takes = ', '.join(['low', 'high', *known])
+        raise ValueError(
+            f'ThermalToUint8: {", ".join(foreign)} cannot be given with mode={mode!r}, '
+            f'which takes {takes}'
+        )
+    options = known | given
+    bounds = {
+        'plateau': ('in (0, 1]', lambda v: v is None or 0 < v <= 1),
+        'linear': ('in 0..1', lambda v: 0 <= v <= 1),
+        'bins': ('an integer in 2..65536', lambda v: v in range(2, 65537)),
+        'clip_limit': ('at least 1', lambda v: v >= 1),
+        'tiles': (
+            'two integers of at least 1',
+            lambda v: len(v) == 2 and all(n == int(n) >= 1 for n in v),
+        ),
+    }
+    for key, value in options.items():
+        words, fits = bounds[key]
+        if not fits(value):
+            raise ValueError(f'ThermalToUint8: {key} must be {words}, got {value!r}')
+    return options
+
+
+def percentiles(img: np.ndarray, shares: tuple[float, float]) -> tuple[float, float]:
+    """Percentiles of an image, those of `np.percentile`, of 16 bits in less time.
+
+    Args:
+        img (np.ndarray): Image of any shape.
+        shares (tuple[float, float]): Which, in 0..100.
+
+    Returns:
+        tuple[float, float]: The percentiles, between values where they fall between.
+    """
+    if not _has_table(img):
+        low, high = np.percentile(img, shares)
+        return float(low), float(high)
+    ranks = np.cumsum(np.bincount(img.ravel()))
+    at = np.array(shares) / 100 * (img.size - 1)
+    here = np.searchsorted(ranks, np.floor(at), 'right')
+    after = np.searchsorted(ranks, np.ceil(at), 'right')
+    low, high = here + (at - np.floor(at)) * (after - here)
+    return float(low), float(high)
+
+
+def _has_table(img: np.ndarray) -> bool:
+    """Tell whether an image has more pixels than its dtype has values."""
+    return img.dtype == np.uint16 and img.size > 65536
+
+
+def _levels(img: np.ndarray, low: float, high: float, count: int) -> np.ndarray:
+    """Scale low..high to 0..count - 1 as uint16, clipped and rounded."""
+    if _has_table(img):
+        return _levels(np.arange(65536), low, high, count).take(img)
+    # float64 keeps counts and the quotient exact enough that the ends are hit.
+    inside = np.clip(img, low, high).astype(np.float64)
+    return np.rint((inside - low) * ((count - 1) / (high - low))).astype(np.uint16)
 
 
 def _stretch(img: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale low..high to 0..255 as uint8; all 0 where both ends are equal."""
-    if high <= low:
-        return np.zeros(img.shape, np.uint8)
-    # float64 keeps counts and the quotient exact enough that the ends hit 0 and 255.
-    scaled = (np.clip(img, low, high).astype(np.float64) - low) * (255.0 / (high - low))
-    return np.rint(scaled).astype(np.uint8)
+    """Scale low..high to 0..255 as uint8."""
+    return _levels(img, low, high, 256).astype(np.uint8)
+
+
+def _plateau(
+    img: np.ndarray,
+    low: float,
+    high: float,
+    plateau: float | None,
+    linear: float,
+    bins: int,
+) -> np.ndarray:
+    """Equalise the histogram between low and high, clipped at the plateau."""
+    index = _levels(img, low, high, bins)
+    counts = np.bincount(index.ravel(), minlength=bins)
+    occupied = counts[counts > 0]
+    top = np.median(occupied) if plateau is None else plateau * index.size
+    below = np.cumsum(np.minimum(counts, max(top, 1)), dtype=np.float64)
+    first, last = index.min(), index.max()
+    # the coolest pixels have no cooler ones: they are black, the hottest white
+    curve = (below - below[first]) / (below[last] - below[first])
+    curve = (1 - linear) * curve + linear * np.linspace(0, 1, bins)
+    return np.rint(255 * np.clip(curve, 0, 1)).astype(np.uint8).take(index)
+
+
+def _clahe(
+    img: np.ndarray,
+    low: float,
+    high: float,
+    clip_limit: float,
+    tiles: tuple[int, int],
+    bins: int,
+) -> np.ndarray:
+    """Equalise the histogram between low and high in tiles, with limited contrast."""
+    height, width = img.shape
+    down = min(tiles[0], max(1, height // _MIN_TILE))
+    across = min(tiles[1], max(1, width // _MIN_TILE))
+    pixels = -(-height // down) * -(-width // across)
+    # cv2 clips bins at whole pixels, at least one: with more bins than this there
+    # would be no limit
+    bins = min(bins, max(2, int(clip_limit * pixels)))
+    # The values are spread over all 65536 bins of cv2, over which it spreads what it
+    # clips; only every 65536 / bins of them can be occupied, so that many times the
+    # pixels stand in each.
+    spread = np.rint(_levels(img, low, high, bins) * (65535 / (bins - 1)))
+    limit = min(clip_limit, bins) * 65536 / bins
+    clahe = cv2.createCLAHE(clipLimit=limit, tileGridSize=(across, down))
+    out = clahe.apply(spread.astype(np.uint16))
+    return _stretch(out, float(out.min()), float(out.max()))

@@ -340,3 +340,19 @@ def test_test_time_augmentation(host):
             parts = split_modalities(img, data_sample.metainfo)
             assert parts['ir'].max() == 0
             assert parts['rgb'].float().std() > 0
+
+
+def test_chosen_keys_of_the_sample_are_shown() -> None:
+    """A gain of this very image is read; what is not chosen stays hidden."""
+    given = sample() | {'ir_gain': 3.0, 'gt_labels': 'hidden'}
+    seen = {}
+
+    def scale(view: dict) -> dict:
+        seen.update(view)
+        return view | {'img': view['img'] // 3}
+
+    out = OnModality('ir', scale, keys=['ir_gain', 'lacking'])(given)
+    assert seen['ir_gain'] == 3.0
+    assert not {'gt_labels', 'lacking', 'imgs'} & seen.keys()
+    np.testing.assert_array_equal(out['imgs']['ir'], given['imgs']['ir'] // 3)
+    assert out['gt_labels'] == 'hidden'

@@ -1,0 +1,154 @@
+"""Take modalities away from a paired sample."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, is_paired
+
+FILLS = ('absent', 'zero', 'noise')
+"""What becomes of a modality that is taken away; models are told of the first only."""
+
+Fill = Literal['absent', 'zero', 'noise']
+
+
+def stand_in(img: np.ndarray, fill: Fill, rng: np.random.Generator) -> np.ndarray:
+    """What is left of an image that is taken away.
+
+    Args:
+        img (np.ndarray): The image, any shape, integers or floats.
+        fill (str): 'absent' and 'zero' give zeros; 'noise' gives uniform noise, in
+            0..255 for uint8 and between the extremes of the image for other types.
+        rng (np.random.Generator): Where the noise comes from.
+
+    Returns:
+        np.ndarray: Same shape and dtype.
+    """
+    if fill != 'noise':
+        return np.zeros_like(img)
+    if img.dtype == np.uint8:
+        return rng.integers(0, 256, img.shape, np.uint8)
+    low, high = float(img.min()), float(img.max())
+    noise = low + (high - low) * rng.random(img.shape, np.float32)
+    return noise.clip(low, high).astype(img.dtype)
+
+
+@TRANSFORMS.register_module()
+class DropModality(BaseTransform):
+    """Take modalities of a paired sample away, by chance or always the same.
+
+    With `probs` each modality goes with its own probability, independent of the
+    others. One always stays: if all that are present would go, one of them, each as
+    likely, is kept. So of two with probabilities p and q the first goes in
+    `p * (1 - q / 2)` of the samples. With `subset` exactly these are kept.
+
+    Put it right before :class:`PackPairedInputs`: padding or photometric transforms
+    after it would write into a zero-filled or noisy image.
+
+    Required keys: those of :class:`LoadPairedImages`.
+    Changed keys: imgs (a modality that goes keeps shape and dtype) and, with
+    `fill='absent'`, absent. What is absent already stays so.
+
+    Args:
+        probs (Mapping[str, float], optional): Name -> probability to go, 0 for names
+            not given. Drawn from numpy's global generator.
+        subset (Sequence[str], optional): Names to keep. Either this or `probs`.
+        fill (str): 'absent' writes zeros and adds the name to `absent`, by which
+            models and preprocessors know. 'zero' and 'noise' are tests of robustness:
+            a dead camera (zeros) or a broken one (uniform noise) of which the model
+            is not told.
+
+    Raises:
+        ValueError: Options that contradict each other or have an unknown value.
+        PairError: The sample is not paired, has no modality of a name given, or none
+            of `subset`.
+    """
+
+    def __init__(
+        self,
+        probs: Mapping[str, float] | None = None,
+        subset: Sequence[str] | None = None,
+        fill: Fill = 'absent',
+    ) -> None:
+        if (probs is None) == (subset is None):
+            raise ValueError('DropModality: give either probs or subset')
+        if fill not in FILLS:
+            raise ValueError(f'DropModality: fill must be one of {FILLS}, got {fill!r}')
+        if subset is not None and (isinstance(subset, str) or not subset):
+            raise ValueError(
+                f"DropModality: subset must be names to keep, such as ('ir',), got "
+                f'{subset!r}'
+            )
+        if any(not 0 <= p <= 1 for p in (probs or {}).values()):
+            raise ValueError(f'DropModality: probabilities must be in 0..1: {probs}')
+        self.probs = None if probs is None else dict(probs)
+        self.subset = None if subset is None else tuple(subset)
+        self.fill = fill
+
+    def transform(self, results: dict) -> dict:
+        """Take modalities away.
+
+        Args:
+            results (dict): A paired sample.
+
+        Returns:
+            dict: The sample.
+        """
+        if not is_paired(results):
+            raise PairError(
+                'DropModality: this is no paired sample: mmir.LoadPairedImages must '
+                'come first'
+            )
+        names = results[MODALITIES]
+        given = self.probs if self.subset is None else self.subset
+        if unknown := [name for name in given if name not in names]:
+            raise PairError(
+                f'DropModality: there is no modality {unknown}, the sample has '
+                f'{tuple(names)}'
+            )
+        before = results.get(ABSENT, ())
+        present = [name for name in names if name not in before]
+        gone = self._drawn(present) if self.subset is None else self._others(present)
+        if not gone:
+            return results
+        if not set(present) - set(gone):
+            raise PairError(
+                f'DropModality: no modality would be left: {results.get(PATHS)} has '
+                f'only {present}, to keep are {self.subset}'
+            )
+        # a seed from the global generator: what it holds later depends on no image size
+        seed = np.random.randint(2**31)  # noqa: NPY002
+        rng = np.random.default_rng(seed)
+        imgs = dict(results[IMAGES])
+        for name in gone:
+            imgs[name] = stand_in(imgs[name], self.fill, rng)
+        told = {*before, *gone} if self.fill == 'absent' else set(before)
+        return results | {
+            IMAGES: imgs,
+            ABSENT: tuple(name for name in names if name in told),
+        }
+
+    def _drawn(self, present: Sequence[str]) -> list[str]:
+        """Draw which of the modalities present go; not all."""
+        draws = np.random.random(len(present))  # noqa: NPY002
+        gone = [
+            name
+            for name, draw in zip(present, draws, strict=True)
+            if draw < self.probs.get(name, 0)
+        ]
+        if len(gone) == len(present):
+            gone.remove(gone[np.random.randint(len(gone))])  # noqa: NPY002
+        return gone
+
+    def _others(self, present: Sequence[str]) -> list[str]:
+        return [name for name in present if name not in self.subset]
+
+    def __repr__(self) -> str:
+        """Show the options."""
+        return (
+            f'{type(self).__name__}(probs={self.probs}, subset={self.subset}, '
+            f'fill={self.fill!r})'
+        )

@@ -1,0 +1,337 @@
+"""Find pairs of images that are not registered.
+
+    python tools/analysis_tools/check_alignment.py CONFIG --split test
+    python tools/analysis_tools/check_alignment.py THERMAL_FOLDER RGB_FOLDER
+    python tools/analysis_tools/check_alignment.py data/ir --folder ir rgb --suffix .jpg
+
+Every pair is measured by the correlation of its edges; see `mmir.utils.alignment` for
+what that can see and what not. The output folder gets `alignment.json` with all pairs
+and `worst.png` with those most out of place.
+"""
+
+import argparse
+import statistics
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from mmir.transforms.loading import read_image
+from mmir.utils.alignment import (
+    RELIABLE,
+    Alignment,
+    PairFiles,
+    edge_map,
+    measure_files,
+)
+from mmir.utils.coco import few, write_json
+from mmir.utils.config import UserError
+from mmir.utils.pairing import PairRule
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
+TILE = 48  # pixels, of the checkerboard
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', help='config, or folder of the images that stay')
+    parser.add_argument('partners', nargs='?', help='folder of the other images')
+    rule = parser.add_argument_group('file names of the other images')
+    rule.add_argument('--folder', nargs=2, metavar=('OLD', 'NEW'))
+    rule.add_argument('--stem', nargs=2, metavar=('OLD', 'NEW'), help='end of the stem')
+    rule.add_argument('--suffix', help='such as .png; default: any image suffix')
+    parser.add_argument('--split', default='test', choices=['train', 'val', 'test'])
+    parser.add_argument(
+        '--modalities',
+        nargs=2,
+        default=['ir', 'rgb'],
+        metavar=('STAYS', 'MOVES'),
+        help='of a config; default: ir rgb',
+    )
+    parser.add_argument('--window', type=int, default=32, help='largest shift, pixels')
+    parser.add_argument('--threshold', type=float, default=4.0, help='pixels')
+    parser.add_argument(
+        '--resize', action='store_true', help='to the size of the first'
+    )
+    parser.add_argument('--worst', type=int, default=8, help='pairs to draw')
+    parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/alignment'))
+    return parser.parse_args(argv)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """List the images of a folder and its sub-folders, relative to it, sorted.
+
+    Raises:
+        UserError: There is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f'no folder {folder}')
+    names = sorted(
+        path.relative_to(folder)
+        for path in folder.rglob('*')
+        if path.suffix.lower() in SUFFIXES
+    )
+    if not names:
+        raise UserError(f'no images ({", ".join(SUFFIXES)}) in {folder}')
+    return names
+
+
+def pairs_of_folders(
+    args: argparse.Namespace,
+) -> tuple[list[PairFiles], list[str], list[str]]:
+    """Pair the files of folders.
+
+    Returns:
+        The pairs, the images without partner, and the files of the partners' folder
+        that nothing belongs to.
+    """
+    source = Path(args.source)
+    rule = PairRule(
+        folder=tuple(args.folder) if args.folder else None,
+        stem=tuple(args.stem) if args.stem else None,
+        suffix=args.suffix,
+    )
+    if not (args.partners or args.folder):
+        raise UserError('name the folder of the other images, or give --folder OLD NEW')
+    pairs, unpaired, used = [], [], set()
+    names = list_images(source)
+    if args.folder:  # the source may hold the partners' folder as well
+        names = [name for name in names if args.folder[0] in (source / name).parts[:-1]]
+        if not names:
+            raise UserError(f'no images below a folder {args.folder[0]!r} in {source}')
+    for name in names:
+        start = name if args.partners else source / name
+        partner = Path(args.partners or '', rule(start.as_posix()))
+        found = partner if partner.is_file() or args.suffix else with_suffix(partner)
+        if found is None or not found.is_file():
+            unpaired.append(f'{source / name} (looked for {partner})')
+        else:
+            pairs.append(PairFiles(str(source / name), str(found)))
+            used.add(found)
+    extra = []
+    if args.partners:
+        others = (
+            Path(args.partners, name) for name in list_images(Path(args.partners))
+        )
+        extra = [str(path) for path in others if path not in used]
+    return pairs, unpaired, extra
+
+
+def with_suffix(path: Path) -> Path | None:
+    """Find a file of that stem with another image suffix."""
+    tried = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    return next((other for other in tried if other.is_file()), None)
+
+
+def pairs_of_config(
+    args: argparse.Namespace,
+) -> tuple[list[PairFiles], list[str], list[str]]:
+    """Pair the files as the dataset of a config does; see `pairs_of_folders`."""
+    from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
+
+    from mmir.utils.cli import load_config
+    from mmir.utils.config import check_data
+
+    cfg = load_config(args.source)
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    check_data(cfg, [f'{args.split}_dataloader'])
+    node = (cfg.get(f'{args.split}_dataloader') or {}).get('dataset') or {}
+    steps = list(node.get('pipeline') or ())
+    while 'dataset' in node:  # a wrapper such as mmir.PairedMixDataset
+        node = node.dataset
+        steps = [*(node.get('pipeline') or ()), *steps]
+    loads = [t for t in steps if str(t.get('type')).endswith('LoadPairedImages')]
+    if not loads:
+        raise UserError(
+            f'{args.source}: the {args.split} pipeline has no mmir.LoadPairedImages'
+        )
+    loader = TRANSFORMS.build(loads[0])
+    if unknown := set(args.modalities) - set(loader.modalities):
+        raise UserError(
+            f'--modalities: {sorted(unknown)} not among {loader.modalities} of the '
+            'config'
+        )
+    dataset = DATASETS.build(node | dict(pipeline=[]))
+    first, second = args.modalities
+    planes = (loader.loaders[first].planes, loader.loaders[second].planes)
+    pairs, unpaired = [], []
+    for k in range(len(dataset)):
+        paths = loader.paths(dataset.get_data_info(k))
+        gone = [
+            m for m in (first, second) if not paths[m] or not Path(paths[m]).is_file()
+        ]
+        if gone:
+            named = ', '.join(f'{m}: {paths[m] or "no file"}' for m in gone)
+            unpaired.append(f'{paths[first] or paths[second]} ({named})')
+        else:
+            pairs.append(PairFiles(paths[first], paths[second], planes))
+    return pairs, unpaired, []
+
+
+def measure(pairs: Sequence[PairFiles], args: argparse.Namespace) -> list:
+    """Measure all pairs: an Alignment each, or what is wrong with its files."""
+    work = partial(measure_files, window=args.window, resize=args.resize)
+    with ExitStack() as stack:
+        done: Iterator = map(work, pairs)
+        if args.workers > 1 and len(pairs) > 16:
+            pool = stack.enter_context(ProcessPoolExecutor(args.workers))
+            done = pool.map(work, pairs, chunksize=8)
+        return list(tqdm(done, total=len(pairs), unit='pair', desc='alignment'))
+
+
+def summarise(results: Sequence[Alignment], threshold: float) -> dict[str, float]:
+    """Figures over the pairs that were measured."""
+    sure = [r for r in results if r.reliable]
+    summary = {
+        'measured': len(results),
+        'low_confidence': len(results) - len(sure),
+        'threshold': threshold,
+    }
+    if sure:
+        summary |= {
+            'median_shift': statistics.median(r.length for r in sure),
+            'median_dx': statistics.median(r.shift[0] for r in sure),
+            'median_dy': statistics.median(r.shift[1] for r in sure),
+            'share_above': sum(r.length > threshold for r in sure) / len(sure),
+            'median_at_zero': statistics.median(r.at_zero for r in sure),
+            'median_at_best': statistics.median(r.at_best for r in sure),
+        }
+    return summary
+
+
+def table(summary: dict[str, float], problems: dict[str, list[str]]) -> str:
+    """The summary as people read it."""
+    total, low = summary['measured'], summary['low_confidence']
+    lines = [f'pairs measured               {total}']
+    lines.append(f'  low confidence, left out   {low}')
+    if 'median_shift' in summary:
+        dx, dy = summary['median_dx'], summary['median_dy']
+        above = f'|shift| > {summary["threshold"]:g} px'
+        lines += [
+            f'  median |shift|             {summary["median_shift"]:.2f} px',
+            f'  median (dx, dy)            ({dx:+.2f}, {dy:+.2f}) px',
+            f'  {above:<26} {100 * summary["share_above"]:.1f} %',
+            f'  correlation as is / best   {summary["median_at_zero"]:.3f} / '
+            f'{summary["median_at_best"]:.3f}',
+        ]
+    for kind, named in problems.items():
+        if named:
+            lines.append(f'{kind}: {len(named)}: {few(named)}')
+    return '\n'.join(lines)
+
+
+def worst_of(results: Sequence[tuple], count: int) -> list[tuple]:
+    """The reliable pairs most out of place, the worst first."""
+    sure = [pair for pair in results if pair[1].reliable]
+    return sorted(sure, key=lambda pair: -pair[1].length)[:count]
+
+
+def draw(worst: Sequence[tuple[PairFiles, Alignment]], path: Path) -> None:
+    """Draw pairs: both images, a checkerboard, and the edges with the shift."""
+    figure = Figure(figsize=(16, 3.3 * len(worst)), layout='constrained')
+    axes = figure.subplots(len(worst), 4, squeeze=False)
+    for row, (files, result) in zip(axes, worst, strict=True):
+        fixed, moving = map(shown, (files.reference, files.moving), files.planes)
+        size = fixed.shape[1::-1]
+        if moving.shape != fixed.shape:
+            moving = cv2.resize(moving, size)
+        dx, dy = result.shift
+        rows, columns = np.indices(fixed.shape[:2]) // TILE
+        board = np.where(((rows + columns) % 2 == 0)[..., None], fixed, moving)
+        panels = (
+            (fixed, Path(files.reference).name),
+            (moving, Path(files.moving).name),
+            (board, 'checkerboard'),
+            (edges(fixed, moving), f'edges: shift ({dx:+.1f}, {dy:+.1f}) px'),
+        )
+        for ax, (picture, title) in zip(row, panels, strict=True):
+            ax.imshow(picture)
+            ax.set_title(title, fontsize=9)
+            ax.axis('off')
+        arrow(row[3], size, result)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+
+
+def arrow(ax: Axes, size: tuple[int, int], result: Alignment) -> None:
+    """Draw the shift from the middle, ten times as long as it is."""
+    start = (size[0] / 2, size[1] / 2)
+    end = tuple(s + 10 * d for s, d in zip(start, result.shift, strict=True))
+    style = dict(arrowstyle='->', color='yellow', linewidth=2)
+    ax.annotate('', xy=end, xytext=start, arrowprops=style)
+    note = f'confidence {result.confidence:.1f}, arrow x10'
+    ax.text(4, size[1] - 6, note, color='yellow', fontsize=8)
+
+
+def shown(path: str, planes: tuple[int, int] | None) -> np.ndarray:
+    """An image as (H, W, 3) uint8 in RGB order, stretched unless it is a colour one."""
+    img = read_image(path)
+    if planes is not None and img.ndim == 3:
+        img = img[..., slice(*planes)]
+    grey = img.ndim == 2 or img.shape[2] < 3
+    if grey or img.dtype != np.uint8:
+        low, high = np.percentile(img, (1, 99))
+        img = np.clip((img - low) * (255.0 / max(high - low, 1e-6)), 0, 255)
+        img = img.astype(np.uint8)
+    if grey:
+        return cv2.merge([img if img.ndim == 2 else img[..., 0].copy()] * 3)
+    return cv2.cvtColor(np.ascontiguousarray(img[..., :3]), cv2.COLOR_BGR2RGB)
+
+
+def edges(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Edges of the image that stays in cyan, of the other in red; both are white."""
+    strength = [np.linalg.norm(edge_map(img), axis=2) for img in (fixed, moving)]
+    cyan, red = (np.clip(255 * s, 0, 255).astype(np.uint8) for s in strength)
+    return cv2.merge([red, cyan, cyan])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from_config = '::' in args.source or args.source.endswith('.py')
+    pairs, unpaired, extra = (pairs_of_config if from_config else pairs_of_folders)(
+        args
+    )
+    results = list(zip(pairs, measure(pairs, args), strict=True))
+    good = [pair for pair in results if isinstance(pair[1], Alignment)]
+    problems = {
+        'without partner': unpaired,
+        'partners of nothing': extra,
+        'could not be measured': [r for _, r in results if isinstance(r, str)],
+    }
+    summary = summarise([result for _, result in good], args.threshold)
+    rows = [
+        dict(
+            reference=files.reference,
+            moving=files.moving,
+            shift=list(result.shift),
+            at_zero=result.at_zero,
+            at_best=result.at_best,
+            confidence=result.confidence,
+            reliable=result.reliable,
+        )
+        for files, result in good
+    ]
+    settings = dict(window=args.window, reliable_from=RELIABLE, resize=args.resize)
+    write_json(
+        dict(settings=settings, summary=summary, problems=problems, pairs=rows),
+        args.out / 'alignment.json',
+    )
+    print(table(summary, problems))
+    if worst := worst_of(good, args.worst):
+        draw(worst, args.out / 'worst.png')
+        print(f'the worst {len(worst)}: {args.out / "worst.png"}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (UserError, OSError, ValueError) as error:
+        raise SystemExit(f'check_alignment.py: {error}') from error
