@@ -29,7 +29,14 @@ __all__ = ['HOST_FREE', 'INACTIVE', '__version__']
 # name. The value is the module, not the distribution: mmengine looks up a folder by it.
 MODULE2PACKAGE.setdefault('mmir', 'mmir')
 
-HOST_FREE = ('compat', 'layers', 'transforms', 'engine', 'evaluation')
+HOST_FREE = (
+    'compat',
+    'layers',
+    'transforms',
+    'engine',
+    'evaluation',
+    'visualization',
+)
 """Parts that are imported here; the substitute for mmcv's operators comes first."""
 
 INACTIVE: dict[str, Exception] = {}

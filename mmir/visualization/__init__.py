@@ -1,6 +1,12 @@
-"""Pictures of results, free of any host."""
+"""Pictures of data and results, free of any host."""
 
 from mmir.visualization.curves import save_curves
 from mmir.visualization.detections import Panel, save_detection_grid
+from mmir.visualization.paired_hook import PairedVisualizationHook
 
-__all__ = ['Panel', 'save_curves', 'save_detection_grid']
+__all__ = [
+    'PairedVisualizationHook',
+    'Panel',
+    'save_curves',
+    'save_detection_grid',
+]

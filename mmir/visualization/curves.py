@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 Curve = tuple[Sequence[float], Sequence[float]]
 """Positions and values of a line."""
 
@@ -22,6 +20,9 @@ def save_curves(
     Returns:
         Path: The file.
     """
+    # late: `import mmir` would take longer with it
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.5 * len(plots), 3.8), layout='constrained')
     axes = figure.subplots(1, len(plots), squeeze=False)[0]
     for ax, (title, lines) in zip(axes, plots.items(), strict=True):

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = ('#ff4d4d', '#35c4ff', '#ffd23f', '#4dff88', '#ff7de9', '#b48cff')
 """Colour of the boxes of each class, in turn."""
@@ -49,6 +50,10 @@ def save_detection_grid(
     Returns:
         Path: The file.
     """
+    # late: `import mmir` would take longer with it
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
     columns = max(len(row) for row in rows)
     height, width = rows[0][0].image.shape[:2]
     size = (4.5 * columns, 4.5 * len(rows) * height / width + 0.8)
@@ -67,7 +72,9 @@ def save_detection_grid(
     return path
 
 
-def _draw(ax: Axes, panel: Panel, min_score: float) -> None:
+def _draw(ax: 'Axes', panel: Panel, min_score: float) -> None:
+    from matplotlib.patches import Rectangle
+
     grey = panel.image.ndim == 2
     ax.imshow(panel.image, cmap='gray' if grey else None, vmin=0, vmax=255)
     ax.set_title(panel.title, fontsize=9)

@@ -1,0 +1,183 @@
+"""Draw what the dataset of a config yields, all cameras, with labels.
+
+    python tools/analysis_tools/browse_pairs.py CONFIG --split train --number 12
+
+Needs no display: writes one PNG a sample and says where. Works for paired datasets and
+for those of one camera, of mmdet and mmseg.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import cv2
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.runner import set_random_seed
+from mmengine.visualization import Visualizer
+
+import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
+from mmir.structures import PairError
+from mmir.transforms import ImageReadError
+from mmir.utils import cli
+from mmir.utils.config import UserError, apply_options
+from mmir.utils.pipeline_stages import (
+    LoadedSamples,
+    Steps,
+    build_dataset,
+    pipelines,
+)
+from mmir.visualization.colour_maps import COLOUR_MAPS
+from mmir.visualization.labelled import PairStyle, packed_images, sample_row
+from mmir.visualization.pairs import MODES, stacked, titled
+
+STAGES = ('original', 'transformed', 'pipeline')
+DRAWERS = {'mmdet': 'mmdet.DetLocalVisualizer', 'mmseg': 'mmseg.SegLocalVisualizer'}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument('--number', type=int, default=16, help='samples to draw')
+    parser.add_argument('--mode', nargs='+', choices=MODES, default=[MODES[0]])
+    parser.add_argument(
+        '--colormap',
+        choices=COLOUR_MAPS,
+        default='white-hot',
+        help='palette of thermal images',
+    )
+    parser.add_argument(
+        '--stage',
+        choices=STAGES,
+        default='transformed',
+        help='as loaded, after the pipeline, or after every transform of it',
+    )
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/browse'))
+    parser.add_argument('--seed', type=int, default=0, help='of choice and transforms')
+    parser.add_argument('--alpha', type=float, default=0.5, help='share of the second')
+    parser.add_argument('--tile', type=int, default=64, help='px, of the checkerboard')
+    parser.add_argument('--force', action='store_true', help='overwrite pictures')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> list[Path]:
+    args = parse_args(argv)
+    if not 0 <= args.alpha <= 1 or args.tile < 1 or args.number < 1:
+        raise UserError('--alpha is in 0..1, --tile and --number are at least 1')
+    if not args.force and any(args.out.glob('*.png')):
+        raise UserError(
+            f'{args.out} holds pictures already; choose another folder by --out, or '
+            '--force to write into this one'
+        )
+    cfg = cli.load_config(args.config)
+    apply_options(cfg, args.cfg_options)
+    set_random_seed(args.seed)
+    dataset = build_dataset(cfg, args.split)
+    if not len(dataset):
+        raise UserError(f'the {args.split} dataset is empty')
+    visualizer = build_visualizer(cfg, dataset.metainfo)
+    style = PairStyle(args.mode, args.colormap, args.alpha, args.tile)
+    packer = find_packer(dataset)
+    # as loaded, a repeated sample is counted once
+    source = {'original': LoadedSamples, 'pipeline': Steps}.get(args.stage)
+    samples = dataset if source is None else source(dataset)
+    written = []
+    for index in chosen(len(samples), args.number, args.seed):
+        set_random_seed(args.seed + index)  # a sample looks alike whatever the number
+        try:
+            rows = sample_stages(samples, index, packer)
+        except (ImageReadError, PairError) as error:
+            raise UserError(f'sample {index}: {error}') from error
+        picture = stacked([draw(visualizer, *row, style) for row in rows])
+        name = Path(str(rows[-1][1]['data_samples'].metainfo.get('img_path'))).stem
+        written.append(save(picture, args.out / f'{index:05d}_{name}.png'))
+    print(f'{len(written)} pictures in {args.out}')
+    return written
+
+
+def chosen(total: int, number: int, seed: int) -> list[int]:
+    """Choose samples at random, in the order of the dataset."""
+    rng = np.random.default_rng(seed)
+    return sorted(rng.permutation(total)[:number].tolist())
+
+
+def find_packer(dataset: Any) -> Any:
+    """Get the last transform of a dataset, which packs images and labels.
+
+    Raises:
+        UserError: It does not pack.
+    """
+    transforms = [t for pipeline in pipelines(dataset) for t in pipeline]
+    if not transforms or not type(transforms[-1]).__name__.startswith('Pack'):
+        raise UserError(
+            'the pipeline must end with a packing transform, such as '
+            'mmir.PackPairedInputs'
+        )
+    return transforms[-1]
+
+
+def sample_stages(samples: Any, index: int, packer: Any) -> list[tuple[str, dict]]:
+    """Get titles and packed samples of the stages that `samples` knows."""
+    found = samples[index]
+    if not found:
+        raise UserError(f'sample {index}: nothing is left of it after the pipeline')
+    if not isinstance(samples, Steps):
+        return [('', found if 'inputs' in found else packer(found))]
+    start = max(
+        (k for k, (name, _) in enumerate(found) if name.startswith('Load')), default=0
+    )
+    # the last one is packed already and looks like the one before
+    rows = [(name, step) for name, step in found[start:] if 'inputs' not in step]
+    return [(name, packer(step)) for name, step in rows]
+
+
+def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
+    """Build the config's visualizer, or its host's, with nowhere to store pictures."""
+    from mmengine.registry import VISUALIZERS
+
+    given = dict(cfg.get('visualizer') or {})
+    default = DRAWERS.get(cfg.get('default_scope', ''), 'Visualizer')
+    given = dict(given, type=given.get('type', default), vis_backends=None)
+    given.pop('save_dir', None)
+    # mmengine keeps visualizers by name and would return one of another config
+    visualizer = VISUALIZERS.build(dict(given, name=f'browse_{uuid4().hex}'))
+    visualizer.dataset_meta = metainfo
+    return visualizer
+
+
+def draw(
+    visualizer: Visualizer, title: str, packed: dict, style: PairStyle
+) -> np.ndarray:
+    """Draw one packed sample, a row of panels."""
+    sample = packed['data_samples']
+    images = packed_images(packed['inputs'], sample.metainfo)
+    row = sample_row(visualizer, images, sample, 'gt', style)
+    text = caption(sample, visualizer.dataset_meta)
+    text = ', '.join(part for part in (title, text) if part)
+    return titled(row, text) if text else row
+
+
+def caption(sample: Any, metainfo: dict) -> str:
+    """Write out what cannot be drawn: the class of an image."""
+    if 'gt_label' not in sample:
+        return ''
+    classes = metainfo.get('classes') or ()
+    labels = np.atleast_1d(sample.gt_label.cpu().numpy()).tolist()
+    names = [classes[k] if k < len(classes) else str(k) for k in labels]
+    return f'label {", ".join(names)}'
+
+
+def save(picture: np.ndarray, path: Path) -> Path:
+    """Write a picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture[..., ::-1]):
+        raise UserError(f'could not write {path}')
+    return path
+
+
+if __name__ == '__main__':
+    raise SystemExit(cli.run(main))
