@@ -80,6 +80,7 @@ PARTS = {
         project='mmdetection',
         names={
             'model': (
+                'LateFusionDetector',
                 'PairedDetDataPreprocessor',
                 'YOLOv7',
                 'YOLOv7Backbone',
@@ -105,7 +106,7 @@ PARTS = {
         host='mmseg',
         project='mmsegmentation',
         names={
-            'model': ('PairedSegDataPreprocessor',),
+            'model': ('LateFusionSegmentor', 'PairedSegDataPreprocessor'),
             'dataset': (
                 'FMBDataset',
                 'MFNetDataset',

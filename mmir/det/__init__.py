@@ -19,6 +19,7 @@ try:
         M3FDDataset,
         PairedMixDataset,
     )
+    from .late_fusion import LateFusionDetector
     from .yolov7 import (
         OTAAssigner,
         YOLOv7,
@@ -38,6 +39,7 @@ __all__ = [
     'HITUAVDataset',
     'KAISTDataset',
     'LLVIPDataset',
+    'LateFusionDetector',
     'M3FDDataset',
     'OTAAssigner',
     'PairedDetDataPreprocessor',

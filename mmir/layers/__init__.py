@@ -20,20 +20,28 @@ from .delta import (
     switch_delta_,
     unload_delta,
 )
+from .early_fusion import early_fused
 from .exportable import to_factored_modules_
 from .factorize import FactorizeReport, augment_, factorize_, merge_
 from .fold import FoldReport, fold_bn_, fold_repconv_factors
 from .freeze import FrozenBatchNorm, Stage, freeze_base_
+from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .low_rank import Delta
 from .merge_checkpoint import merge_checkpoint, merge_state_dict
+from .one_modality import one_modality
 from .split import SPLITS
+from .stem import widen_stem_
 from .tensorfact import TensorFactConv
+from .two_stream import TwoStreamBackbone
 
 __all__ = [
     'SPLITS',
+    'AddFusion',
     'AtRestReport',
     'Complementarity',
     'CompressionPlan',
+    'ConcatFusion',
+    'CrossAttentionFusion',
     'Delta',
     'FactorizeReport',
     'FoldReport',
@@ -42,6 +50,7 @@ __all__ = [
     'Stage',
     'Stopwatch',
     'TensorFactConv',
+    'TwoStreamBackbone',
     'attach_complementarity_',
     'augment_',
     'complementarity_loss',
@@ -49,6 +58,7 @@ __all__ = [
     'delta_state_dict',
     'dense_state_dict',
     'detach_complementarity_',
+    'early_fused',
     'factor_checkpoint',
     'factor_state_dict',
     'factorize_',
@@ -61,8 +71,10 @@ __all__ = [
     'merge_',
     'merge_checkpoint',
     'merge_state_dict',
+    'one_modality',
     'save_delta',
     'switch_delta_',
     'to_factored_modules_',
     'unload_delta',
+    'widen_stem_',
 ]

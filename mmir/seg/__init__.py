@@ -19,11 +19,13 @@ try:
         SemanticRTDataset,
         VTSODDataset,
     )
+    from .late_fusion import LateFusionSegmentor
 except Exception as error:
     globals().update(fail_part('seg', error))
 
 __all__ = [
     'FMBDataset',
+    'LateFusionSegmentor',
     'LoadSaliencyMask',
     'MFNetDataset',
     'MSRSDataset',

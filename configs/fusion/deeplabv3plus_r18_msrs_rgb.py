@@ -1,0 +1,9 @@
+# RGB alone, on the paired data and augmentation of the fusions beside it.
+_base_ = [
+    '../_base_/models/deeplabv3plus_r18_paired.py',
+    '../_base_/datasets/paired_seg.py',
+    '../_base_/schedules/sgd_200e.py',
+    '../_base_/runtime/seg.py',
+]
+
+model = dict(type='mmir.one_modality', target='mmseg.EncoderDecoder', modality='rgb')

@@ -1,0 +1,15 @@
+# Early fusion: the first convolution reads both images.
+_base_ = [
+    '../_base_/models/yolov7_tiny_paired.py',
+    '../_base_/datasets/paired_det.py',
+    '../_base_/schedules/adam_200e.py',
+    '../_base_/runtime/det.py',
+]
+
+model = dict(
+    type='mmir.early_fused',
+    target='mmir.YOLOv7',
+    # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
+    fusion=dict(channels=(3, 3), init='average'),
+)
+demo = dict(data='street', modality='ir')  # what `--demo` renders instead

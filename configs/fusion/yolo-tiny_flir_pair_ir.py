@@ -1,0 +1,10 @@
+# Infrared alone, on the paired data and augmentation of the fusions beside it.
+_base_ = [
+    '../_base_/models/yolov7_tiny_paired.py',
+    '../_base_/datasets/paired_det.py',
+    '../_base_/schedules/adam_200e.py',
+    '../_base_/runtime/det.py',
+]
+
+model = dict(type='mmir.one_modality', target='mmir.YOLOv7', modality='ir')
+demo = dict(data='street', modality='ir')  # what `--demo` renders instead

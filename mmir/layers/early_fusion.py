@@ -1,0 +1,54 @@
+"""`mmir.early_fused`: a model of any host on all modalities, stacked at its input."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmir.structures import ModalityNormalizer
+
+from .stem import widen_stem_
+
+
+@MODELS.register_module()
+def early_fused(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module:
+    """Build a model whose first layer reads all modalities of a paired sample.
+
+    The config of the model stays as it is beside `target` and `fusion`; the data
+    preprocessor is a paired one::
+
+        model=dict(
+            type='mmir.early_fused', target='mmdet.RTMDet',
+            fusion=dict(channels=(3, 3), init='average'),
+            data_preprocessor=dict(type='mmir.PairedDetDataPreprocessor', ...),
+            backbone=..., neck=..., bbox_head=...)
+
+    Checkpoints of the model on 3 channels load: their first layer is widened as they
+    are read.
+
+    Args:
+        target: Type of the model, as it would stand in `type`.
+        fusion: Arguments of :func:`mmir.layers.stem.widen_stem_`: `channels`, `init`,
+            `stem`.
+        **cfg: All other keys, handed to `target`.
+
+    Returns:
+        The model that `target` builds, changed in place.
+
+    Raises:
+        TypeError: For an unknown or missing key in `fusion`.
+        ValueError: The stem is not found, an option is wrong, or the data preprocessor
+            yields other channels.
+    """
+    model = MODELS.build({'type': target, **cfg})
+    widen_stem_(model, **fusion)
+    source = getattr(model, 'data_preprocessor', None)
+    if isinstance(source, ModalityNormalizer):
+        given = tuple(fusion['channels'])
+        if given != source.channels:
+            raise ValueError(
+                f'fusion: channels={given}, but {type(source).__name__} yields '
+                f'{source.channels} of {source.modalities}'
+            )
+    return model

@@ -1,0 +1,156 @@
+"""Modules that make one feature map of those of several modalities."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule, ModuleList
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class AddFusion(BaseModule):
+    """The mean of the feature maps, or their sum.
+
+    The mean keeps the scale that a neck or head trained on one modality knows.
+
+    Args:
+        modalities (int): Number of feature maps.
+        channels (int): Channels of each.
+        mean (bool): Divide the sum by the number of maps.
+    """
+
+    def __init__(self, modalities: int, channels: int, mean: bool = True) -> None:
+        super().__init__()
+        self.factor = 1 / modalities if mean else 1.0
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Fuse maps of shape (N, channels, H, W) into one of that shape."""
+        return sum(feats[1:], start=feats[0]) * self.factor
+
+
+@MODELS.register_module()
+class ConcatFusion(BaseModule):
+    """Concatenation and a 1x1 convolution back to the channels of one map.
+
+    It starts as the mean, so pretrained streams, neck and head work from the start.
+
+    Args:
+        modalities (int): Number M of feature maps.
+        channels (int): Channels C of each. M C C + C parameters.
+    """
+
+    def __init__(self, modalities: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(modalities * channels, channels, 1)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Make it the mean, whatever `init_cfg` of a module around it says."""
+        channels, total = self.conv.weight.shape[:2]
+        same = torch.eye(channels).repeat(1, total // channels) * channels / total
+        with torch.no_grad():
+            self.conv.weight.copy_(same[..., None, None])
+            self.conv.bias.zero_()
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Fuse maps of shape (N, channels, H, W) into one of that shape."""
+        return self.conv(torch.cat(list(feats), 1))
+
+
+@MODELS.register_module()
+class CrossAttentionFusion(BaseModule):
+    """Every modality asks the others, is changed by the answer, and the mean is taken.
+
+    It starts as the mean: each answer has a scale a channel that starts at zero.
+
+    Args:
+        modalities (int): Number of feature maps.
+        channels (int): Channels of each.
+        heads (int): At most so many attention heads; the largest number that divides
+            the channels.
+        tokens (int): The maps that are asked are pooled to at most `tokens` x `tokens`,
+            so the cost is linear in the number of pixels.
+    """
+
+    def __init__(
+        self, modalities: int, channels: int, heads: int = 8, tokens: int = 16
+    ) -> None:
+        super().__init__()
+        heads = max(n for n in range(1, heads + 1) if channels % n == 0)
+        self.attentions = ModuleList(
+            [PooledCrossAttention(channels, heads, tokens) for _ in range(modalities)]
+        )
+        self.mean = AddFusion(modalities, channels)
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Fuse maps of shape (N, channels, H, W) into one of that shape."""
+        feats = list(feats)
+        changed = [
+            feat + attend(feat, feats[:k] + feats[k + 1 :])
+            for k, (feat, attend) in enumerate(zip(feats, self.attentions, strict=True))
+        ]
+        return self.mean(changed)
+
+
+class PooledCrossAttention(BaseModule):
+    """Multi-head attention from each pixel of a map to the pooled pixels of others.
+
+    Args:
+        channels (int): Channels C of all maps.
+        heads (int): Attention heads; divides C.
+        tokens (int): Longest side of the pooled maps.
+    """
+
+    def __init__(self, channels: int, heads: int, tokens: int) -> None:
+        super().__init__()
+        self.heads, self.tokens = heads, tokens
+        self.norm_query = nn.GroupNorm(1, channels)
+        self.norm_key = nn.GroupNorm(1, channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.scale = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, feat: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """Return what the others answer, of the shape (N, C, H, W) of `feat`."""
+        query = self.query(_placed(self.norm_query(feat)))
+        asked = [self._pooled(other) for other in others]
+        keys, values = torch.cat(asked, -1).chunk(2, 1)
+        answer = F.scaled_dot_product_attention(
+            *(self._by_head(x) for x in (query.flatten(2), keys, values))
+        )
+        answer = answer.transpose(2, 3).reshape(feat.shape)
+        return self.scale * self.project(answer)
+
+    def _pooled(self, other: Tensor) -> Tensor:
+        """Keys and values (N, 2 C, T) of a map."""
+        size = [min(n, self.tokens) for n in other.shape[-2:]]
+        pooled = F.adaptive_avg_pool2d(self.norm_key(other), size)
+        return self.key_value(_placed(pooled)).flatten(2)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(N, C, T) as (N, heads, T, C / heads)."""
+        # torch's attention on a CPU is up to 4 times as slow on a view
+        return x.unflatten(1, (self.heads, -1)).transpose(2, 3).contiguous()
+
+
+def _placed(x: Tensor) -> Tensor:
+    """Add to a map (N, C, H, W) where its pixels are: waves across the image.
+
+    The same place has the same code in maps of any size.
+    """
+    bands = x.shape[1] // 4
+    octaves = torch.linspace(0, 5, bands, device=x.device, dtype=x.dtype)
+    codes = []
+    for axis in (-2, -1):
+        n = x.shape[axis]
+        place = (torch.arange(n, device=x.device, dtype=x.dtype) + 0.5) / n
+        angle = math.pi * torch.exp2(octaves)[:, None] * place
+        wave = torch.cat([angle.sin(), angle.cos()])
+        wave = wave[:, :, None] if axis == -2 else wave[:, None, :]
+        codes.append(wave.expand(-1, *x.shape[-2:]))
+    code = torch.cat(codes)
+    return x + F.pad(code, (0, 0, 0, 0, 0, x.shape[1] - len(code)))

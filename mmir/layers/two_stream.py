@@ -1,0 +1,166 @@
+"""Halfway fusion: one backbone a modality, fused level by level."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule, ModuleDict, ModuleList
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
+from .one_modality import adapt_stem_
+
+FUSIONS = {
+    'add': AddFusion,
+    'concat': ConcatFusion,
+    'cross_attention': CrossAttentionFusion,
+}
+"""Short names of the modules that fuse; a config of another one works as well."""
+
+
+@MODELS.register_module()
+class TwoStreamBackbone(BaseModule):
+    """A backbone of any host for each modality, their outputs fused level by level.
+
+    It gives what one of them gives, so necks and heads of the hosts stay as they are;
+    `frozen_stages`, `norm_eval`, `init_cfg` and all else are the backbones' own.
+
+    The checkpoint of a model with one such backbone loads: its backbone into every
+    stream. Weights of a modality of its own are given in the `init_cfg` of its stream,
+    `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
+
+    Args:
+        channels (Mapping[str, int], optional): Name -> number of channels of each
+            modality in the order of the input. Default: 3 for `rgb` and for `ir`. A
+            stem for colours is made to read another number, as in
+            :func:`mmir.layers.stem.widen_stem_`.
+        backbone (dict, optional): Config of the backbone of every stream.
+        backbones (Mapping[str, dict], optional): Instead, one for each modality.
+        fuse (str | dict): 'add' (mean), 'concat' (and a 1x1 convolution),
+            'cross_attention', or the config of a module that is built with `modalities`
+            and `channels` for each level and called with a list of feature maps.
+        levels (Sequence[int], optional): Numbers of the outputs to fuse that way, all
+            when not given. The others get the mean, which has no parameters: what no
+            neck or head reads (the first output in RetinaNet) would not train, and
+            distributed training refuses that.
+        out_channels (Sequence[int], optional): Channels of each level; found with an
+            image of 64x64 when not given.
+        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: Fewer than two modalities; not one of `backbone` and `backbones`;
+            the backbones differ in number or channels of their outputs; no such level.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int] | None = None,
+        backbone: dict | None = None,
+        backbones: Mapping[str, dict] | None = None,
+        fuse: str | dict = 'add',
+        levels: Sequence[int] | None = None,
+        out_channels: Sequence[int] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.channels = dict(channels or {'rgb': 3, 'ir': 3})
+        if len(self.channels) < 2:
+            raise ValueError(f'needs two modalities or more, got {[*self.channels]}')
+        if (backbone is None) == (backbones is None):
+            raise ValueError('give either backbone (for all) or backbones')
+        cfgs = backbones or dict.fromkeys(self.channels, backbone)
+        if set(cfgs) != set(self.channels):
+            raise ValueError(
+                f'backbones of {[*cfgs]} for the modalities {[*self.channels]}'
+            )
+        self.streams = ModuleDict(
+            {name: MODELS.build(cfgs[name]) for name in self.channels}
+        )
+        for name, count in self.channels.items():
+            adapt_stem_(self.streams[name], count)
+        self.out_channels = tuple(out_channels or self._level_channels())
+        self.fusions = ModuleList(self._build_fusions(fuse, levels))
+
+    def _build_fusions(
+        self, fuse: str | dict, levels: Sequence[int] | None
+    ) -> list[nn.Module]:
+        """One module that fuses for each level."""
+        number = len(self.out_channels)
+        levels = range(number) if levels is None else levels
+        if not set(levels) <= set(range(number)):
+            raise ValueError(f'levels={levels}, but there are {number}, from 0')
+        cfg = dict(type=fuse) if isinstance(fuse, str) else dict(fuse)
+        cfg['type'] = FUSIONS.get(cfg['type'], cfg['type'])
+        return [
+            MODELS.build(
+                dict(
+                    cfg if k in levels else dict(type=AddFusion),
+                    modalities=len(self.channels),
+                    channels=channels,
+                )
+            )
+            for k, channels in enumerate(self.out_channels)
+        ]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map the stacked modalities (N, sum of channels, H, W) to feature maps.
+
+        Raises:
+            ValueError: Another number of channels.
+        """
+        if x.shape[1] != sum(self.channels.values()):
+            raise ValueError(
+                f'the input has {x.shape[1]} channels, but the streams read '
+                f'{self.channels}'
+            )
+        parts = x.split(list(self.channels.values()), 1)
+        feats = [
+            _tuple(stream(part))
+            for stream, part in zip(self.streams.values(), parts, strict=True)
+        ]
+        levels = zip(*feats, strict=True)
+        return tuple(f(m) for f, m in zip(self.fusions, levels, strict=True))
+
+    @torch.no_grad()
+    def _level_channels(self) -> tuple[int, ...]:
+        """Channels of the outputs, from those of a small image."""
+        found = {}
+        for name, stream in self.streams.items():
+            modes = [(module, module.training) for module in stream.modules()]
+            like = next(stream.parameters())
+            stream.eval()  # returns None in some hosts
+            feats = _tuple(stream(like.new_zeros(1, self.channels[name], 64, 64)))
+            for module, mode in modes:
+                module.training = mode
+            found[name] = tuple(feat.shape[1] for feat in feats)
+        if len(set(found.values())) > 1:
+            raise ValueError(
+                f'the streams must give maps of the same channels, got {found}'
+            )
+        return next(iter(found.values()))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Give the weights of a single backbone to every stream, then load."""
+        keys = [key for key in state_dict if key.startswith(prefix)]
+        if not any(key.startswith(f'{prefix}streams.') for key in keys):
+            alone = {
+                key.removeprefix(prefix): state_dict.pop(key)
+                for key in keys
+                if not key.startswith(f'{prefix}fusions.')
+            }
+            for name in self.streams:
+                for key, value in alone.items():
+                    state_dict[f'{prefix}streams.{name}.{key}'] = value
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _tuple(feats: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs of a backbone as a tuple of maps (N, C, H, W)."""
+    feats = (feats,) if isinstance(feats, Tensor) else tuple(feats)
+    if not all(isinstance(x, Tensor) and x.ndim == 4 for x in feats):
+        kinds = [tuple(x.shape) if isinstance(x, Tensor) else type(x) for x in feats]
+        raise ValueError(f'a stream gives {kinds}: only maps (N, C, H, W) can be fused')
+    return feats
