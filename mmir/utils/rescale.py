@@ -86,9 +86,11 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
             transform[key] = tuple(round(old * new / was) for old, new, was in pairs)
         elif kind == 'RandomAffine' and any(transform.get('border', ())):
             transform['border'] = (-scale[0] // 2, -scale[1] // 2)
-    # late fusion has a head in each of its detectors
-    for model in (cfg.model, *cfg.model.get('detectors', {}).values()):
-        head = model.get('bbox_head', {})
+    # late fusion has a head in each of its detectors, which may share one config
+    models = (cfg.model, *cfg.model.get('detectors', {}).values())
+    for head in {
+        id(m.get('bbox_head')): m.get('bbox_head', {}) for m in models
+    }.values():
         if 'obj_weight' in head:
             head.obj_weight *= (scale[0] * scale[1]) / (before[0] * before[1])
 

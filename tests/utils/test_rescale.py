@@ -76,3 +76,18 @@ def test_a_stock_schedule_is_stretched_too() -> None:
     set_schedule(cfg, epochs=10, batch_size=2)  # of 200
     switch = next(h for h in cfg.custom_hooks if h.type == 'PipelineSwitchHook')
     assert switch.switch_epoch == 9
+
+
+def test_the_heads_of_late_fusion_are_scaled_once() -> None:
+    cfg = Config.fromfile(CONFIGS.parent / 'fusion/yolo-tiny_flir_pair_late.py')
+    alone = Config.fromfile(CONFIGS.parent / 'fusion/yolo-tiny_flir_pair_ir.py')
+    for each in (cfg, alone):
+        set_image_scale(each, (320, 160))
+    weight = alone.model.bbox_head.obj_weight
+    assert weight == pytest.approx(1 / 8)
+    assert [d.bbox_head.obj_weight for d in cfg.model.detectors.values()] == [
+        weight
+    ] * 2
+    paired = cfg.train_dataloader.dataset.pipeline
+    assert paired[0].transforms.img_scale == (320, 160)
+    assert paired[-3].transforms[1].scale == (320, 160)
