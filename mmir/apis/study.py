@@ -31,7 +31,7 @@ def run_once(
     Returns:
         dict: `settings`, `seconds`, `trainable` and `parameters` (numbers of elements),
         `checkpoint`, the curves `loss` and `metric` (steps and values), and `final`,
-        all values of the last evaluation.
+        `metric` and all values of the last evaluation whose names have a slash.
 
     Raises:
         StageError: The training failed.
@@ -62,7 +62,7 @@ def run_once(
         checkpoint=str(latest_checkpoint(work_dir)),
         loss=curve(scalars, 'loss'),
         metric=curve(scalars, metric),
-        final={k: v for k, v in last.items() if '/' in k},
+        final={k: v for k, v in last.items() if '/' in k or k == metric},
     )
     write_json(result, done)
     return result
