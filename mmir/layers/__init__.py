@@ -28,7 +28,7 @@ from .freeze import FrozenBatchNorm, Stage, freeze_base_
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .low_rank import Delta
 from .merge_checkpoint import merge_checkpoint, merge_state_dict
-from .one_modality import one_modality
+from .single_modality import one_modality
 from .split import SPLITS
 from .stem import widen_stem_
 from .tensorfact import TensorFactConv

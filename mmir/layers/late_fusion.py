@@ -11,7 +11,7 @@ from torch import Tensor
 from mmir.structures import ABSENT
 from mmir.utils.checkpoint import load_checkpoint
 
-from .one_modality import adapt_stem_, layout_of
+from .single_modality import adapt_stem_, layout_of
 
 
 class LateFusion:

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
-from .one_modality import adapt_stem_
+from .single_modality import adapt_stem_
 
 FUSIONS = {
     'add': AddFusion,

@@ -15,7 +15,7 @@ from paired_host import (
     paired_config,
 )
 
-import mmir.layers.one_modality
+import mmir.layers.single_modality
 
 
 @pytest.fixture(params=[HOSTS['rtmdet'], SMALL_DEEPLAB, HOSTS['mobilenet_v3']])
@@ -57,4 +57,4 @@ def test_unknown_modality_and_foreign_preprocessor_are_refused(host):
     cfg.data_preprocessor = None
     with pytest.raises(ValueError, match='but paired samples need one such as'):
         built_by('one_modality', cfg, modality='rgb')
-    assert MODELS.get('mmir.one_modality') is mmir.layers.one_modality.one_modality
+    assert MODELS.get('mmir.one_modality') is mmir.layers.single_modality.one_modality
