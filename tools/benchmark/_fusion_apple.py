@@ -13,7 +13,7 @@ from mmir.apis.stages import ROOT
 from mmir.utils.rescale import set_schedule
 
 METRIC = 'mIoU'
-CROP, BATCH_SIZE, EPOCHS = 192, 4, 80
+CROP, BATCH_SIZE, EPOCHS = 128, 4, 40
 ROWS = {row: (row, False) for row in ('rgb', 'ir', 'early', 'concat', 'late')}
 LOAD = dict(rgb={}, ir=dict(channels=1, to_float32=True))
 CELSIUS = dict(
