@@ -39,6 +39,10 @@ KINDS = {
 """What can be wrong, in the order of the report."""
 
 
+_SKIPPED = ('missing', 'unreadable', 'format', 'sizes')
+"""What a loader with `on_error='skip'` passes over."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong.
@@ -146,7 +150,7 @@ def _check_leaf(
     skips = getattr(checker.loader, 'on_error', 'raise') == 'skip'
     for problem in found:
         # labels are not the loader's business, so it will not skip them
-        skipped = skips and problem.kind in ('missing', 'unreadable', 'format')
+        skipped = skips and problem.kind in _SKIPPED
         (report.skippable if skipped else report.problems).append(problem)
 
 

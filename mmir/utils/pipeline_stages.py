@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmir.structures import IMAGES, is_paired
 from mmir.utils.config import UserError
+from mmir.utils.datasets import inner_datasets, leaf_datasets
 
 SINGLE = 'image'
 """Name of the only image of a sample that is not paired."""
@@ -55,7 +56,7 @@ def pipelines(dataset: Any) -> Iterator[list]:
     Yields:
         list: The transforms, the very list the dataset uses.
     """
-    for inner in _inner(dataset):
+    for inner in inner_datasets(dataset):
         yield from pipelines(inner)
     pipeline = getattr(dataset, 'pipeline', None)
     if pipeline is not None:
@@ -134,7 +135,13 @@ class LoadedSamples:
     """
 
     def __init__(self, dataset: Any) -> None:
-        self.leaves = list(_leaves(dataset))
+        self.leaves = list(leaf_datasets(dataset))
+        for leaf in self.leaves:
+            if not hasattr(leaf, 'get_data_info'):
+                raise UserError(
+                    f'{type(leaf).__name__} is no dataset of mmengine: it has no '
+                    'get_data_info'
+                )
         self.metainfo = dict(self.leaves[0].metainfo)
         self._ends = np.cumsum([len(leaf) for leaf in self.leaves])
         self.transforms = list(
@@ -238,23 +245,3 @@ def transform_name(transform: Any) -> str:
     if names and isinstance(getattr(transform, 'modality', None), str):
         names = f'{transform.modality}: {names}'
     return f'{name}({names})' if names else name
-
-
-def _inner(dataset: Any) -> list:
-    """The datasets a wrapper holds."""
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    return [part for part in inner if part is not None]
-
-
-def _leaves(dataset: Any) -> Iterator[Any]:
-    """The datasets that read files, inside any wrappers."""
-    inner = _inner(dataset)
-    for part in inner:
-        yield from _leaves(part)
-    if not inner:
-        if not hasattr(dataset, 'get_data_info'):
-            raise UserError(
-                f'{type(dataset).__name__} is no dataset of mmengine: it has no '
-                'get_data_info'
-            )
-        yield dataset

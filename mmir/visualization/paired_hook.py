@@ -103,39 +103,17 @@ class PairedVisualizationHook(Hook):
         ]
         self._store(runner, 'train', f'{runner.iter:06d}', stacked(rows), runner.iter)
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Sequence[BaseDataElement] | None = None,
+        outputs: Sequence[BaseDataElement] | dict | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Draw the first sample of every `interval`-th batch.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Number of the batch.
-            data_batch (dict): Not used.
-            outputs (Sequence[BaseDataElement]): Data samples with predictions.
-        """
-        self._draw(runner, 'val', batch_idx, outputs)
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[BaseDataElement] | None = None,
-    ) -> None:
-        """Draw the first sample of every `interval`-th batch.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Number of the batch.
-            data_batch (dict): Not used.
-            outputs (Sequence[BaseDataElement]): Data samples with predictions.
-        """
-        self._draw(runner, 'test', batch_idx, outputs)
+        """Draw the first sample of every `interval`-th batch; mmengine calls it."""
+        if mode != 'train':
+            self._draw(runner, mode, batch_idx, outputs)
 
     def _draw(
         self,

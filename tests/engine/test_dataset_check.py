@@ -84,6 +84,20 @@ def test_every_kind_is_told_and_names_its_file(rows: list[dict]) -> None:
     assert lines[1] == '  1 files that do not exist:'
 
 
+def test_what_the_loader_skips_is_no_reason_to_stop(rows: list[dict]) -> None:
+    """The very samples that it skips are listed, labels that are wrong still stop."""
+    Path(rows[0]['img_paths']['ir']).unlink()
+    cv2.imwrite(rows[3]['img_paths']['ir'], np.zeros((16, 20, 3), np.uint8))
+    rows[1]['instances'][0]['bbox'] = [5.0, 5.0, 5.0, 9.0]
+    load = LoadPairedImages(on_error='skip')
+
+    report = check_dataset(Rows(rows, load), progress=False)
+
+    assert [problem.kind for problem in report.skippable] == ['missing', 'sizes']
+    assert [problem.kind for problem in report.problems] == ['label']
+    assert [load(dict(row)) is None for row in rows] == [True, False, False, True]
+
+
 def test_an_annotation_of_another_size_is_no_sound_image(rows: list[dict]) -> None:
     rows[0]['width'] = 41
     assert kinds(rows) == ['format']
