@@ -12,7 +12,8 @@ from mmengine.config import Config
 from mmir.apis.stages import ROOT
 from mmir.utils.rescale import set_schedule
 
-METRIC = 'mIoU'
+METRIC, DETAILS = 'mIoU', ('mAcc', 'aAcc')
+VALUE_RANGES = dict(rgb=(0, 255), ir=(20, 55))  # grey values, degrees Celsius
 CROP, BATCH_SIZE, EPOCHS = 128, 4, 40
 ROWS = {row: (row, False) for row in ('rgb', 'ir', 'early', 'concat', 'late')}
 LOAD = dict(rgb={}, ir=dict(channels=1, to_float32=True))

@@ -8,7 +8,15 @@ from mmir.apis.stages import ROOT
 from mmir.utils.rescale import set_image_scale, set_schedule
 
 METRIC = 'coco/bbox_mAP_50'
-SCALE, BATCH_SIZE, EPOCHS, RATE = (320, 320), 8, 25, 1e-3
+DETAILS = (
+    'coco/bbox_mAP',
+    'coco/bbox_mAP_75',
+    'coco/person_precision',
+    'coco/bicycle_precision',
+    'coco/car_precision',
+)
+VALUE_RANGES = None  # all images have 8 bits
+SCALE, BATCH_SIZE, EPOCHS, RATE = (320, 320), 8, 18, 1e-3
 DROP = dict(rgb=0.2, ir=0.2)
 
 # Row -> ending of its config, and whether modalities are dropped in its training.

@@ -1,0 +1,125 @@
+"""Tables, curves and JSON of the fusion study."""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmir.apis.study import collect, mean_std, table
+from mmir.utils.coco import write_json
+from mmir.visualization import save_curves
+
+SUBSETS = 'rgb', 'ir', 'rgb+ir'
+TESTS = 'modality_subsets', 'corruptions'
+
+Cells = dict[str, dict[str, list[float]]]
+"""Row -> column -> one value a seed."""
+
+
+def report(
+    out: Path,
+    metric: str,
+    details: Sequence[str],
+    order: Sequence[str],
+    strengths: Sequence[int],
+) -> None:
+    """Write what is there to `table.md`, `results.json` and `corruptions.png`.
+
+    Args:
+        out (Path): Folder of the study; the runs are in `runs/<row>_seed<seed>`.
+        metric (str): The one metric all tables show, such as `mIoU`.
+        details (Sequence[str]): Other metrics, shown with both cameras.
+        order (Sequence[str]): All rows, as the tables have them.
+        strengths (Sequence[int]): Strengths the corruptions were tested in.
+    """
+    runs, tests = collect(out / 'runs'), _tests(out / 'runs', order)
+    subsets, corruptions = (tests[name] for name in TESTS)
+    corrupted = _cells(corruptions, lambda m: _by_corruption(m, metric, strengths))
+    parts = {
+        'training': table(runs, ['row'], {metric: lambda run: run['final'][metric]}),
+        f'{metric} by the cameras there are': _markdown(
+            _cells(subsets, lambda m: {s: m.get(f'{s}/{metric}', 0.0) for s in SUBSETS})
+        ),
+        'with both cameras': _markdown(
+            _cells(
+                subsets,
+                lambda m: {d: m.get(f'{SUBSETS[-1]}/{d}', 0.0) for d in details},
+            )
+        ),
+        f'{metric}, mean over the strengths {strengths}': _markdown(corrupted),
+    }
+    text = '\n\n'.join(f'{title}\n\n{part}' for title, part in parts.items())
+    (out / 'table.md').write_text(text + '\n')
+    write_json(dict(training=runs, **tests), out / 'results.json')
+    by_strength = [
+        _cells(corruptions, lambda m, s=s: _by_corruption(m, metric, (s,)))
+        for s in strengths
+    ]
+    if plots := _plots(corrupted, by_strength, strengths):
+        save_curves(out / 'corruptions.png', plots, 'strength')
+    print(text, flush=True)
+
+
+def _tests(runs: Path, order: Sequence[str]) -> dict[str, dict[str, dict]]:
+    """Test -> name of the run -> its metrics, sorted by row."""
+    found: dict[str, dict[str, dict]] = {}
+    for name in TESTS:
+        files = sorted(
+            runs.glob(f'*/{name}.json'),
+            key=lambda file: (order.index(_row(file.parent.name)), file.parent.name),
+        )
+        found[name] = {f.parent.name: json.loads(f.read_text()) for f in files}
+    return found
+
+
+def _row(run: str) -> str:
+    """Row of a run."""
+    return run.rpartition('_seed')[0]
+
+
+def _cells(runs: dict[str, dict], values: Callable[[dict], dict[str, float]]) -> Cells:
+    """Values of all runs, those of one row together."""
+    rows: Cells = {}
+    for run, metrics in runs.items():
+        for column, value in values(metrics).items():
+            rows.setdefault(_row(run), {}).setdefault(column, []).append(value)
+    return rows
+
+
+def _by_corruption(
+    metrics: dict, metric: str, strengths: Sequence[int]
+) -> dict[str, float]:
+    """The metric on clean images and with each corruption, mean over strengths."""
+    kinds = dict.fromkeys(k.split('/')[0] for k in metrics if k.split('/')[1].isdigit())
+    values = {
+        kind: statistics.mean(
+            metrics.get(f'{kind}/{s}/{metric}', 0.0) for s in strengths
+        )
+        for kind in kinds
+    }
+    return {'clean': metrics.get(f'clean/{metric}', 0.0)} | values
+
+
+def _markdown(rows: Cells) -> str:
+    """Mean and spread over the seeds."""
+    columns = list(dict.fromkeys(title for row in rows.values() for title in row))
+    lines = ['| row | seeds | ' + ' | '.join(columns) + ' |']
+    lines.append('|' + '---|' * (len(columns) + 2))
+    for name, row in rows.items():
+        seeds = str(max(map(len, row.values())))
+        cells = [mean_std(row[c]) if c in row else '' for c in columns]
+        lines.append('| ' + ' | '.join([name, seeds, *cells]) + ' |')
+    return '\n'.join(lines)
+
+
+def _plots(
+    mean: Cells, by_strength: Sequence[Cells], strengths: Sequence[int]
+) -> dict[str, dict]:
+    """Corruption -> row -> strengths, 0 is clean, and means over the seeds."""
+    plots: dict[str, dict] = {}
+    for row, kinds in mean.items():
+        for kind in kinds.keys() - {'clean'}:
+            y = [statistics.mean(cells[row][kind]) for cells in by_strength]
+            y.insert(0, statistics.mean(kinds['clean']))
+            plots.setdefault(kind, {})[row] = ([0, *strengths], y)
+    return {kind: plots[kind] for kind in sorted(plots)}
