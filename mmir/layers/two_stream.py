@@ -154,6 +154,11 @@ class TwoStreamBackbone(BaseModule):
             for name in self.streams:
                 for key, value in alone.items():
                     state_dict[f'{prefix}streams.{name}.{key}'] = value
+            # they start as the mean: nothing is missing
+            for key, value in self.fusions.state_dict(
+                prefix=f'{prefix}fusions.'
+            ).items():
+                state_dict.setdefault(key, value)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

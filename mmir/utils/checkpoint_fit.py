@@ -18,7 +18,8 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
 
     Heads may be missing, foreign or of another size: another number of classes makes
     them so, and they are trained anew. Deltas may be missing: they start at zero. All
-    else must be there, in dense form or as factors, and nothing else may be.
+    else must be there, in dense form, as factors, or in another form that its layer
+    translates as it loads (a stem for colours, a single backbone), and nothing else.
 
     Args:
         model (nn.Module): The model, not wrapped; it is not changed.
@@ -30,16 +31,18 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
             shape, or hold NaN or infinite values.
     """
     broken = [k for k, v in state_dict.items() if not torch.isfinite(v).all()]
-    own = model.state_dict()
+    trial = copy.deepcopy(model)
+    own = trial.state_dict()
     # factors of another rank are left to their layer, which says more
     resized = [
         k
         for k, v in state_dict.items()
         if k in own and own[k].shape != v.shape and not k.endswith(('.A', '.B'))
+        if not _translated(trial, k, v)
     ]
     usable = {k: v for k, v in state_dict.items() if k not in {*broken, *resized}}
     try:
-        result = copy.deepcopy(model).load_state_dict(usable, strict=False)
+        result = trial.load_state_dict(usable, strict=False)
     except (ValueError, RuntimeError) as error:  # a layer refuses: rank, shape
         raise CheckpointMismatchError(f'{source}: {error}') from error
     seen = {*resized, *broken}
@@ -57,6 +60,16 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
             + '\nOnly heads may differ. Is this the checkpoint of the network in the '
             'config (size, rank, host)? --allow-partial loads what fits.'
         )
+
+
+def _translated(model: nn.Module, key: str, value: Tensor) -> bool:
+    """Whether the layer a tensor belongs to takes it in this shape."""
+    owner, _, name = key.rpartition('.')
+    try:
+        model.get_submodule(owner).load_state_dict({name: value}, strict=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _body(keys: Iterable[str]) -> list[str]:

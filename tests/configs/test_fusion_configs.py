@@ -15,6 +15,7 @@ from mmir.structures import drop_modalities
 from mmir.testing import shrink
 from mmir.testing.scenes import write_flir
 from mmir.testing.scenes.seg_layouts import write_msrs
+from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
 
 ROOT = Path(__file__).resolve().parents[2]
 FUSION = ROOT / 'configs/fusion'
@@ -150,3 +151,21 @@ def test_metafile_lists_every_config() -> None:
 def test_names_are_unique() -> None:
     names = [path.name for path in (ROOT / 'configs').rglob('*.py')]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize('paths', [DET, SEG], ids=['det', 'seg'])
+def test_training_may_start_from_the_rgb_model(paths: list[Path]) -> None:
+    models = {}
+    for path in paths:
+        cfg = Config.fromfile(path)
+        init_default_scope(cfg.default_scope)
+        models[path.stem.rpartition('_')[2]] = MODELS.build(cfg.model)
+    rgb = models.pop('rgb').state_dict()
+    late = models.pop('late')
+    assert len(models) >= 3
+    for model in models.values():
+        check_fits(model, rgb, 'rgb.pth')
+        result = model.load_state_dict(rgb, strict=False)
+        assert result == ([], [])
+    with pytest.raises(CheckpointMismatchError, match='are missing: members'):
+        check_fits(late, rgb, 'rgb.pth')  # it has `checkpoints` instead

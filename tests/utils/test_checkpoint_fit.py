@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mmir.layers import augment_, factorize_
+from mmir.layers.stem import widen_stem_
 from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
 
 
@@ -42,6 +43,18 @@ def test_dense_and_factorised_weights_fit_a_stage() -> None:
     factorize_(factorised, rank=2)
     assert fits(model, factorised.state_dict())
     assert fits(model, model.state_dict())
+
+
+def test_what_a_layer_translates_fits() -> None:
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
+
+    colours, wide = network().state_dict(), network()
+    widen_stem_(wide, (3, 1))
+    assert fits(wide, colours)
+    colours['0.weight'] = torch.ones(4, 2, 3, 3)  # neither 3 channels nor 4
+    with pytest.raises(CheckpointMismatchError, match=r'another shape.*0\.weight'):
+        fits(wide, colours)
 
 
 def test_heads_may_differ() -> None:
