@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint with the test loop of its config: test.py CONFIG CHECKPOINT."""
+"""Evaluate a checkpoint with the test loop of a config: test.py CONFIG [CHECKPOINT]."""
 
 import argparse
 import json
@@ -21,7 +21,12 @@ DATA = ('test_dataloader', 'test_evaluator')
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser('Evaluate a checkpoint.')
-    parser.add_argument('checkpoint', help='file or address of the weights')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='file or address of the weights; not needed where the config names those '
+        'of all its parts, as that of a late fusion',
+    )
     parser.add_argument(
         '--delta',
         action='append',
@@ -80,12 +85,25 @@ def drop_ema(cfg: Config) -> None:
     cfg.custom_hooks = [h for h in hooks if not h['type'].endswith('EMAHook')]
 
 
-def load(runner: Runner, checkpoint: str, deltas: list[str], merge: bool) -> nn.Module:
+def require_weights(cfg: Config) -> None:
+    """Refuse a test without a checkpoint of a model that would be random."""
+    parts = cfg.model.get('checkpoints') or {}
+    if not parts or not all(parts.values()):
+        raise UserError(
+            'name a checkpoint to test. It may be left out where model.checkpoints of '
+            f'the config names those of all parts (late fusion), here it is {parts}'
+        )
+
+
+def load(
+    runner: Runner, checkpoint: str | None, deltas: list[str], merge: bool
+) -> nn.Module:
     """Load the weights, then the deltas on top; refuse what does not fit."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
         # With a delta to come its keys may be missing; alone, a checkpoint is complete.
-        runner.load_checkpoint(checkpoint, strict=not deltas)
+        if checkpoint:
+            runner.load_checkpoint(checkpoint, strict=not deltas)
         if deltas or merge:
             from mmir.layers import load_delta, merge_
 
@@ -116,10 +134,12 @@ def write_metrics(metrics: dict, out: str, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict:
     args = parse_args(argv)
-    for file in (args.checkpoint, *args.delta):
+    for file in filter(None, (args.checkpoint, *args.delta)):
         what = '--delta' if file in args.delta else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
     cfg = cli.prepare(args, DATA)
+    if not args.checkpoint:
+        require_weights(cfg)
     cfg.load_from, cfg.resume = None, False
     drop_ema(cfg)
     if args.out:

@@ -52,9 +52,11 @@ data_root = '{root}'
 
 
 class ToyLine(BaseModel):
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: dict | None = None) -> None:
         super().__init__()
         self.line = nn.Linear(2, 1)
+        for file in (checkpoints or {}).values():
+            self.load_state_dict(torch.load(file))
 
     def forward(self, x, y, mode='tensor'):
         error = self.line(x).squeeze(1) - y
@@ -285,6 +287,20 @@ def test_checkpoint_that_does_not_fit_is_refused(config):
     )
     with pytest.raises(UserError, match=r'c does not fit the config(.|\n)*line.bias'):
         test.main([config(), 'c', '--work-dir', 'x'])
+
+
+def test_without_checkpoint_the_config_names_the_weights(config):
+    alone = config()
+    train.main([alone, '--work-dir', 'w'])
+    trained = torch.load('w/epoch_4.pth', weights_only=False)['state_dict']
+    torch.save(trained, 'part.pth')
+    parts = "model = dict(type='ToyLine', checkpoints=dict(line=None))\n"
+    Path('late.py').write_text(Path(alone).read_text() + parts)
+    option = ['--cfg-options', 'model.checkpoints.line=part.pth']
+    assert test.main(['late.py', *option]) == test.main([alone, 'w/epoch_4.pth'])
+    for path in (alone, 'late.py'):
+        with pytest.raises(UserError, match='name a checkpoint to test'):
+            test.main([path])
 
 
 def test_deltas_load_in_order_and_before_the_merge(config, monkeypatch):
