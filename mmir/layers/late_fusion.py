@@ -57,7 +57,8 @@ class LateFusion:
                 f'of {[*members]}'
             )
         built = {}
-        for name, cfg in members.items():
+        for name in (name for name in layout if name in members):
+            cfg = members[name]
             alone = {k: v for k, v in cfg.items() if k != 'data_preprocessor'}
             built[name] = MODELS.build(alone)
             adapt_stem_(built[name], layout[name])

@@ -73,7 +73,7 @@ def widen_stem_(
 
     Args:
         model: A model of any host, or a backbone, not wrapped.
-        channels: How many channels each modality has, in order.
+        channels: How many channels each modality has, in the order they are packed.
         init: What a kernel for 3 colours becomes, see :func:`widened`.
         stem: Name of the layer or layers, see :func:`find_stem`.
 

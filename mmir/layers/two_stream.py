@@ -8,6 +8,8 @@ from mmengine.model import BaseModule, ModuleDict, ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmir.structures import modality_order
+
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .single_modality import adapt_stem_
 
@@ -32,7 +34,7 @@ class TwoStreamBackbone(BaseModule):
 
     Args:
         channels (Mapping[str, int], optional): Name -> number of channels of each
-            modality in the order of the input. Default: 3 for `rgb` and for `ir`. A
+            modality. Default: 3 for `rgb` and for `ir`. A
             stem for colours is made to read another number, as in
             :func:`mmir.layers.stem.widen_stem_`.
         backbone (dict, optional): Config of the backbone of every stream.
@@ -64,7 +66,8 @@ class TwoStreamBackbone(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.channels = dict(channels or {'rgb': 3, 'ir': 3})
+        given = channels or {'rgb': 3, 'ir': 3}
+        self.channels = {name: given[name] for name in modality_order(given)}
         if len(self.channels) < 2:
             raise ValueError(f'needs two modalities or more, got {[*self.channels]}')
         if (backbone is None) == (backbones is None):

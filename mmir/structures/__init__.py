@@ -9,6 +9,7 @@ from .paired import (
     PairError,
     drop_modalities,
     is_paired,
+    modality_order,
     require_one_size,
     split_modalities,
 )
@@ -24,6 +25,7 @@ __all__ = [
     'PairError',
     'drop_modalities',
     'is_paired',
+    'modality_order',
     'require_one_size',
     'split_modalities',
 ]

@@ -2,7 +2,7 @@
 
 In a pipeline a paired sample is the results dictionary of the hosts with
 
-- `modalities`: names in channel order, such as `('rgb', 'ir')`;
+- `modalities`: names in channel order, `rgb` first, the others by name;
 - `imgs`: name -> image (H, W, C), the same H and W for all, once they are registered;
 - `img_paths`: name -> file the image came from;
 - `absent`: names of the modalities that are missing; their images are zeros;
@@ -14,7 +14,7 @@ Packed, `inputs` is one tensor with the modalities stacked along the channels, a
 metadata hold `modalities`, `channels` (how many each has) and `absent`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -65,6 +65,22 @@ def require_one_size(results: Mapping) -> tuple[int, int]:
             'register them with mmir.RegisterModality'
         )
     return next(iter(sizes.values()))
+
+
+def modality_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The order of modalities in the channels: `rgb` first, the others by name.
+
+    It must not be that of a dict in a config: mmengine sorts the keys when it writes
+    the config of a run, and who tests with that file would give a model that was
+    trained on the original one its channels in another order.
+
+    Args:
+        names (Iterable[str]): Names of modalities, in any order.
+
+    Returns:
+        tuple[str, ...]: The names.
+    """
+    return tuple(sorted(names, key=lambda name: (name != 'rgb', name)))
 
 
 def split_modalities(

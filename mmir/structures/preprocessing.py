@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .paired import ABSENT, CHANNELS, MODALITIES, PairError
+from .paired import ABSENT, CHANNELS, MODALITIES, PairError, modality_order
 
 
 class ModalityNormalizer:
@@ -20,8 +20,7 @@ class ModalityNormalizer:
     Args:
         modalities (Mapping[str, Mapping]): Name -> `mean` and `std` (a number a channel
             or one for all, in grey values; neither: not normalised), `channels` (3
-            unless `mean` has another length) and `bgr_to_rgb` (False), in the order in
-            which they are packed.
+            unless `mean` has another length) and `bgr_to_rgb` (False).
         absent_value (float): What the channels of a modality that is absent hold after
             the normalisation. 0 is the mean image.
         **kwargs: Arguments of the host's preprocessor other than its normalisation.
@@ -42,9 +41,9 @@ class ModalityNormalizer:
         if twice:
             raise ValueError(f'give {sorted(twice)} for each modality in modalities')
         super().__init__(**kwargs)
-        self.modalities = tuple(modalities)
+        self.modalities = modality_order(modalities)
         self.absent_value = absent_value
-        rows = [_read(name, dict(row)) for name, row in modalities.items()]
+        rows = [_read(name, dict(modalities[name])) for name in self.modalities]
         self.channels = tuple(len(mean) for mean, _, _ in rows)
         starts = [sum(self.channels[:k]) for k in range(len(rows))]
         order = [

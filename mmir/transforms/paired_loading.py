@@ -15,6 +15,7 @@ from mmir.structures import (
     MODALITIES,
     PATHS,
     PairError,
+    modality_order,
     require_one_size,
 )
 from mmir.utils.pairing import PairRule
@@ -42,13 +43,13 @@ class LoadPairedImages(BaseTransform):
     Removed keys: img.
 
     Args:
-        modalities (Mapping[str, Mapping]): Name -> how to load it, in the order of the
-            channels: `channels`, `bit_depth`, `to_float32`, `planes` as in
-            :class:`LoadThermalImage`, and the rule `folder`, `stem`, `suffix` of
-            :class:`mmir.utils.pairing.PairRule`. Default: `rgb` and `ir` in 3 channels
-            of 8 bits.
+        modalities (Mapping[str, Mapping]): Name -> how to load it: `channels`,
+            `bit_depth`, `to_float32`, `planes` as in :class:`LoadThermalImage`, and
+            the rule `folder`, `stem`, `suffix` of :class:`mmir.utils.pairing.PairRule`.
+            The order in the channels is that of :func:`mmir.structures.modality_order`.
+            Default: `rgb` and `ir` in 3 channels of 8 bits.
         reference (str): Modality the labels and `img_path` belong to. Default: the
-            first.
+            first, `rgb` if there is one.
         sizes (str): What to do with images of other sizes than the reference's:
             'equal' refuses them; 'resize' scales them (cameras that show the same view
             in other resolutions); 'any' leaves them to a transform that registers them.
@@ -86,7 +87,7 @@ class LoadPairedImages(BaseTransform):
         rows = {'rgb': {}, 'ir': {}} if modalities is None else dict(modalities)
         if not rows:
             raise ValueError('LoadPairedImages: modalities needs at least one modality')
-        self.modalities = tuple(rows)
+        self.modalities = modality_order(rows)
         self.reference = self.modalities[0] if reference is None else reference
         if self.reference not in rows:
             raise ValueError(

@@ -169,3 +169,26 @@ def test_training_may_start_from_the_rgb_model(paths: list[Path]) -> None:
         assert result == ([], [])
     with pytest.raises(CheckpointMismatchError, match='are missing: members'):
         check_fits(late, rgb, 'rgb.pth')  # it has `checkpoints` instead
+
+
+@pytest.mark.parametrize('path', [*DET, *SEG], ids=lambda p: p.stem)
+def test_the_config_a_run_writes_is_the_same_model(
+    path: Path, street: Path, msrs: Path, tmp_path: Path
+) -> None:
+    ours = (small_det if path in DET else small_seg)(
+        path, street if path in DET else msrs
+    )
+    ours.dump(tmp_path / 'config.py')  # mmengine sorts the keys of all dicts
+    written = Config.fromfile(tmp_path / 'config.py')
+    init_default_scope(ours.default_scope)
+    outputs, state = [], None
+    for cfg in (ours, written):
+        model = MODELS.build(cfg.model).eval()
+        state = state or model.state_dict()
+        model.load_state_dict(state)
+        batch = pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]])
+        data = model.data_preprocessor(batch)
+        assert data['data_samples'][0].modalities == ('rgb', 'ir')
+        with torch.no_grad():
+            outputs.append(model(data['inputs'], data['data_samples'], mode='tensor'))
+    torch.testing.assert_close(*outputs, rtol=0, atol=0)

@@ -154,11 +154,11 @@ def test_options_of_the_backbones_are_theirs(mmdet):
 
 
 def test_three_modalities_and_a_module_of_ones_own(mmdet):
-    channels = dict(rgb=3, nir=1, ir=1)
+    channels = dict(nir=1, ir=1, rgb=3)
     fuse = dict(type='mmir.AddFusion', mean=False)
     model = TwoStreamBackbone(channels, backbone=YOLO, fuse=fuse).double().eval()
     image = torch.randn(1, 5, 64, 64).double()
-    parts = dict(rgb=image[:, :3], nir=image[:, 3:4], ir=image[:, 4:])
+    parts = dict(rgb=image[:, :3], ir=image[:, 3:4], nir=image[:, 4:])
     alone = [model.streams[name](part) for name, part in parts.items()]
     for level, feats in zip(model(image), zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(level, sum(feats))

@@ -1,6 +1,7 @@
 """The paired sample: sizes, splitting, taking modalities away."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -12,11 +13,18 @@ from mmir.structures import (
     PairError,
     drop_modalities,
     is_paired,
+    modality_order,
     require_one_size,
     split_modalities,
 )
 
 META = dict(modalities=('rgb', 'ir', 'nir'), channels=(3, 1, 2), absent=())
+
+
+@pytest.mark.parametrize('names', itertools.permutations(('rgb', 'ir', 'nir')))
+def test_the_order_follows_from_the_names(names: tuple[str, ...]) -> None:
+    assert modality_order(names) == ('rgb', 'ir', 'nir')
+    assert modality_order(dict(thermal=1, colour=3)) == ('colour', 'thermal')
 
 
 def batch(size: int = 2) -> dict:

@@ -56,11 +56,13 @@ def test_numbers_for_all_channels_or_each(row, mean, std, channels):
     assert pre.channel_std.flatten().tolist() == std
 
 
-def test_order_of_modalities_is_kept_and_only_one_is_swapped():
-    rows = dict(ir=dict(channels=1), rgb=dict(bgr_to_rgb=True), nir={})
+def test_order_is_not_that_of_the_config_and_only_one_is_swapped():
+    rows = dict(nir={}, ir=dict(channels=1), rgb=dict(bgr_to_rgb=True))
     img = torch.arange(7.0).view(7, 1, 1).expand(7, 2, 2)
-    out = Bare(modalities=rows)(dict(inputs=[img]))['inputs'][0]
-    assert out[:, 0, 0].tolist() == [0, 3, 2, 1, 4, 5, 6]
+    pre = Bare(modalities=rows)
+    assert (pre.modalities, pre.channels) == (('rgb', 'ir', 'nir'), (3, 1, 3))
+    out = pre(dict(inputs=[img]))['inputs'][0]
+    assert out[:, 0, 0].tolist() == [2, 1, 0, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize('value', [0.0, -2.5])
