@@ -15,6 +15,7 @@ DETAILS = (
     'coco/bicycle_precision',
     'coco/car_precision',
 )
+STRENGTHS = 1, 3, 5
 VALUE_RANGES = None  # all images have 8 bits
 SCALE, BATCH_SIZE, EPOCHS, RATE = (320, 320), 8, 18, 1e-3
 DROP = dict(rgb=0.2, ir=0.2)

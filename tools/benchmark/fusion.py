@@ -26,11 +26,6 @@ from mmir.utils.checkpoint import refuse_unsafe_checkpoints
 from mmir.utils.coco import write_json
 
 STUDIES = {'street': _fusion_street, 'apple': _fusion_apple}
-STRENGTHS = 1, 3, 5
-LOOPS = (
-    dict(type='mmir.MissingModalityTestLoop'),
-    dict(type='mmir.CorruptionTestLoop', strengths=STRENGTHS),
-)
 
 
 def run_row(
@@ -58,9 +53,13 @@ def run_row(
     else:
         settings = dict(row=row, seed=seed)
         cfg.load_from = run_once(cfg, folder, settings, metric)['checkpoint']
-    for name, loop in zip(TESTS, LOOPS, strict=True):
-        if name == 'corruptions':
-            loop = dict(loop, value_ranges=STUDIES[study].VALUE_RANGES)
+    corruptions = dict(
+        type='mmir.CorruptionTestLoop',
+        strengths=STUDIES[study].STRENGTHS,
+        value_ranges=STUDIES[study].VALUE_RANGES,
+    )
+    loops = dict(type='mmir.MissingModalityTestLoop'), corruptions
+    for name, loop in zip(TESTS, loops, strict=True):
         robustness_test(cfg, dict(loop, metrics=[metric]), folder / f'{name}.json')
 
 
@@ -73,7 +72,8 @@ def robustness_test(cfg: Config, loop: dict, out: Path) -> None:
     cfg.experiment_name = f'{out.parent.name}_{out.stem}'
     # the averaged weights are in the checkpoint
     cfg.custom_hooks = [h for h in cfg.get('custom_hooks', []) if 'EMA' not in h.type]
-    write_json(Runner.from_cfg(cfg).test(), out)
+    metrics = Runner.from_cfg(cfg).test()
+    write_json({name: float(value) for name, value in metrics.items()}, out)
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     refuse_unsafe_checkpoints()
     for seed, row in itertools.product(args.seeds, args.rows or study.ROWS):
         run_row(args.study, row, seed, args.data, args.start, out)
-        report(out, study.METRIC, study.DETAILS, [*study.ROWS], STRENGTHS)
+        report(out, study.METRIC, study.DETAILS, [*study.ROWS], study.STRENGTHS)
 
 
 if __name__ == '__main__':
