@@ -15,7 +15,7 @@ from mmir.utils.rescale import set_schedule
 METRIC, DETAILS = 'mIoU', ('mAcc', 'aAcc')
 STRENGTHS = (3,)
 VALUE_RANGES = dict(rgb=(0, 255), ir=(20, 55))  # grey values, degrees Celsius
-CROP, BATCH_SIZE, EPOCHS = 128, 4, 40
+CROP, BATCH_SIZE, EPOCHS = 128, 4, 20
 ROWS = {row: (row, False) for row in ('rgb', 'ir', 'early', 'concat', 'late')}
 LOAD = dict(rgb={}, ir=dict(channels=1, to_float32=True))
 CELSIUS = dict(
