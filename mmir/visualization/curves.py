@@ -10,7 +10,9 @@ Curve = tuple[Sequence[float], Sequence[float]]
 def save_curves(
     path: str | Path, plots: Mapping[str, Mapping[str, Curve]], xlabel: str
 ) -> Path:
-    """Draw one plot beside the other, each with several lines.
+    """Draw plots in rows of four, each with several lines.
+
+    One legend serves all plots where they have the same lines.
 
     Args:
         path (str | Path): File to write, PNG.
@@ -23,15 +25,24 @@ def save_curves(
     # late: `import mmir` would take longer with it
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * len(plots), 3.8), layout='constrained')
-    axes = figure.subplots(1, len(plots), squeeze=False)[0]
-    for ax, (title, lines) in zip(axes, plots.items(), strict=True):
+    columns = min(len(plots), 4)
+    rows = -(-len(plots) // columns)
+    figure = Figure(figsize=(5.5 * columns, 3.8 * rows), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    shared = len(plots) > 1 and len({tuple(lines) for lines in plots.values()}) == 1
+    for ax, (title, lines) in zip(axes, plots.items(), strict=False):
         for name, (x, y) in lines.items():
             ax.plot(x, y, marker='.' if len(x) < 50 else None, label=name)
         ax.set_title(title)
         ax.set_xlabel(xlabel)
         ax.grid(alpha=0.3)
-        ax.legend()
+        if not shared:
+            ax.legend()
+    for ax in axes[len(plots) :]:
+        ax.remove()
+    if shared:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc='outside right upper')
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

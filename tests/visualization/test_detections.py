@@ -52,3 +52,14 @@ def test_curves_of_several_plots(tmp_path: Path) -> None:
     image = cv2.imread(str(path))
     assert image.shape[1] > 2 * image.shape[0]
     assert (image < 128).any()
+
+
+def test_many_plots_stand_in_rows_of_four_with_one_legend(tmp_path: Path) -> None:
+    def size(number: int) -> tuple[int, int]:
+        line = {'ours': ([0, 1], [0.5, 1.0])}
+        plots = {f'plot {k}': line for k in range(number)}
+        image = cv2.imread(str(save_curves(tmp_path / 'x.png', plots, 'epoch')))
+        return image.shape[:2]
+
+    (one, four), (two, seven) = size(4), size(7)
+    assert (two, seven) == (2 * one, four)
