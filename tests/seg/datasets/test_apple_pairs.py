@@ -58,14 +58,15 @@ def test_all_crops_with_three_cameras(apple):
         assert label.mean() == pytest.approx(row['leaf_fraction'], abs=1e-4)
         if not row['radiometric']:
             absent += 1
-            assert data.absent == ('nir', 'ir')
+            assert set(data.absent) == {'nir', 'ir'}
             assert not inputs[3:].any()
             continue
         assert data.absent == ()
-        celsius = inputs[4] / 100 - 273.15
+        assert data.modalities == ('rgb', 'ir', 'nir')
+        celsius = inputs[3] / 100 - 273.15
         span = [celsius.min(), celsius.max()]
         np.testing.assert_allclose(span, row['celsius'], atol=0.01)
-        assert inputs[3].max() > 255  # counts of 16 bits, as they are
+        assert inputs[4].max() > 255  # counts of 16 bits, as they are
     assert absent == 2
 
 
