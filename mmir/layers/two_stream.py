@@ -34,8 +34,8 @@ class TwoStreamBackbone(BaseModule):
 
     Args:
         channels (Mapping[str, int], optional): Name -> number of channels of each
-            modality. Default: 3 for `rgb` and for `ir`. A
-            stem for colours is made to read another number, as in
+            modality. Default: 3 for `rgb` and for `ir`. A stem for colours is made to
+            read another number, as in
             :func:`mmir.layers.stem.widen_stem_`.
         backbone (dict, optional): Config of the backbone of every stream.
         backbones (Mapping[str, dict], optional): Instead, one for each modality.

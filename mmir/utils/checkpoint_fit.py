@@ -67,7 +67,7 @@ def _translated(model: nn.Module, key: str, value: Tensor) -> bool:
     owner, _, name = key.rpartition('.')
     try:
         model.get_submodule(owner).load_state_dict({name: value}, strict=False)
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # factors refuse by ValueError
         return False
     return True
 
