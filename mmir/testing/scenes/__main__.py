@@ -3,6 +3,7 @@
 import argparse
 
 from .disk import write_drones, write_flir
+from .street import FAR
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -21,6 +22,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'))
     parser.add_argument(
+        '--far', type=float, default=FAR, help='largest distance of objects in m'
+    )
+    parser.add_argument(
+        '--light', choices=('day', 'night'), help='only one of the two (streets)'
+    )
+    parser.add_argument(
         '--drones', choices=('rgb', 'ir'), help='flying targets instead of streets'
     )
     args = parser.parse_args(arguments)
@@ -32,7 +39,10 @@ def main(arguments: list[str] | None = None) -> None:
             )
         else:
             size = size or (640, 512)
-            out = write_flir(args.out, args.train, args.val, args.seed, size)
+            night = args.light and args.light == 'night'
+            out = write_flir(
+                args.out, args.train, args.val, args.seed, size, night, far=args.far
+            )
     except OSError as error:
         parser.exit(1, f'{error}\n')
     print(f'{out}: {args.train} + {args.val} synthetic scenes')

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from .drones import DRONE_SIZES, TARGETS, render_flight
 from .parts import Modality
 from .scene import Scene, SceneObject, render_scene
+from .street import FAR
 
 MARKER = 'synthetic_scenes.json'
 VERSION = 1  # raise it when the same seed gives other pictures
@@ -40,6 +41,7 @@ def write_flir(
     night: bool | None = None,
     sixteen_bit: bool = True,
     progress: bool = True,
+    far: float = FAR,
 ) -> Path:
     """Write street scenes in the layout of FLIR ADAS v1.3.
 
@@ -58,6 +60,7 @@ def write_flir(
         night: Only night (True), only day (False), or both (None).
         sixteen_bit: Write the raw counts as well.
         progress: Show a progress bar.
+        far: Largest distance in m of labelled objects, see `render_scene`.
 
     Returns:
         The folder.
@@ -67,7 +70,7 @@ def write_flir(
     """
     marks = {
         'layout': 'flir', 'train': train, 'val': val, 'seed': seed, 'size': size,
-        'night': night, 'sixteen_bit': sixteen_bit,
+        'night': night, 'sixteen_bit': sixteen_bit, 'far': far,
     }  # fmt: skip
 
     def render_into(folder: Path) -> None:
@@ -77,7 +80,8 @@ def write_flir(
         ) as bar:
             for part, (split, count) in enumerate((('train', train), ('val', val))):
                 scenes = (
-                    render_scene((seed, part, k), size, night) for k in range(count)
+                    render_scene((seed, part, k), size, night, far=far)
+                    for k in range(count)
                 )
                 first = 1 + part * train
                 _flir_split(folder / split, _ticking(scenes, bar), first, sixteen_bit)

@@ -30,7 +30,7 @@ from .sensors import (
     visible_camera,
     visible_light,
 )
-from .street import CODE, STUFF, Street, build_street
+from .street import CODE, FAR, STUFF, Street, build_street
 from .weather import Weather
 
 CLASSES = ('person', 'bicycle', 'car')
@@ -121,6 +121,7 @@ class Cast:
         items: What is drawn.
         labels: (class, identity) of each, by code - `FIRST_OBJECT`.
         lamps: Their lights.
+        far: Largest distance in m at which an object is put.
     """
 
     street: Street
@@ -129,6 +130,11 @@ class Cast:
     items: list[Item]
     labels: list[tuple[str, int]]
     lamps: list[Lamp]
+    far: float
+
+    def distance(self, rng: np.random.Generator, near: float, far: float) -> float:
+        """Distance in m: evenly distributed logarithm, so that small things abound."""
+        return float(np.exp(rng.uniform(np.log(near), np.log(min(far, self.far)))))
 
     def add(self, label: str, parts: list[Part], z: float, identity: int = -1) -> None:
         """Put an object on the street."""
@@ -144,15 +150,10 @@ class Cast:
         self.items.append(Item(990.0, CODE['road'], [part]))
 
 
-def _somewhere(rng: np.random.Generator, near: float, far: float) -> float:
-    """Distance in m: evenly distributed logarithm, so that small things abound."""
-    return float(np.exp(rng.uniform(np.log(near), np.log(far))))
-
-
 def _cars(rng: np.random.Generator, cast: Cast) -> None:
     taken: list[tuple[float, float]] = []
     for _ in range(rng.poisson(3.0)):
-        z = _somewhere(rng, 9, 85)
+        z = cast.distance(rng, 9, 85)
         side = rng.choice([-1, 1])
         parked = rng.random() < 0.5
         if parked:
@@ -177,7 +178,7 @@ def _cars(rng: np.random.Generator, cast: Cast) -> None:
 def _people(rng: np.random.Generator, cast: Cast) -> None:
     half, walk = cast.street.half, cast.street.walk
     for _ in range(rng.poisson(3.2)):
-        z = _somewhere(rng, 8, 80)
+        z = cast.distance(rng, 8, 80)
         crossing = rng.random() < 0.25
         x = rng.choice([-1, 1]) * (half + rng.uniform(0.2, walk))
         if crossing:
@@ -195,7 +196,7 @@ def _people(rng: np.random.Generator, cast: Cast) -> None:
 def _bicycles(rng: np.random.Generator, cast: Cast) -> None:
     half, walk = cast.street.half, cast.street.walk
     for _ in range(rng.poisson(0.9)):  # riders
-        x, z = rng.uniform(-half, half), _somewhere(rng, 8, 60)
+        x, z = rng.uniform(-half, half), cast.distance(rng, 8, 60)
         yaw = rng.choice([0, np.pi, np.pi / 2, -np.pi / 2]) + rng.normal(0, 0.35)
         identity = int(rng.integers(IDENTITIES))
         cast.shade(x, z, 0.6)
@@ -204,7 +205,7 @@ def _bicycles(rng: np.random.Generator, cast: Cast) -> None:
         cast.add('person', body, z - 0.05, identity)
     for _ in range(rng.poisson(0.7)):  # parked, alone or in a row
         x = rng.choice([-1, 1]) * (half + rng.uniform(0.3, walk))
-        z, yaw = _somewhere(rng, 7, 50), rng.uniform(-np.pi, np.pi)
+        z, yaw = cast.distance(rng, 7, 50), rng.uniform(-np.pi, np.pi)
         for _ in range(rng.integers(1, 4)):
             turn = yaw + rng.normal(0, 0.15)
             cast.add('bicycle', bicycle(rng, cast.weather, (x, z), turn, False), z)
@@ -214,7 +215,7 @@ def _bicycles(rng: np.random.Generator, cast: Cast) -> None:
 def _dogs(rng: np.random.Generator, cast: Cast) -> None:
     for _ in range(rng.poisson(0.4)):
         x = rng.choice([-1, 1]) * (cast.street.half + rng.uniform(0, 2))
-        z = _somewhere(rng, 7, 35)
+        z = cast.distance(rng, 7, 35)
         cast.add('dog', dog(rng, cast.weather, (x, z)), z)
 
 
@@ -301,6 +302,7 @@ def render_scene(
     size: tuple[int, int] = (640, 512),
     night: bool | None = None,
     baseline: float = 0.12,
+    far: float = FAR,
 ) -> Scene:
     """Render one scene; the same bytes for the same arguments.
 
@@ -309,6 +311,8 @@ def render_scene(
         size: Width and height of both pictures in px.
         night: Day or night; drawn as well when None. Heat does not depend on it.
         baseline: Distance in m of the thermal camera to the right of the visible one.
+        far: Largest distance in m of labelled objects, above 9. Nearer ones are
+            larger, so the scenes are easier.
 
     Returns:
         Both pictures and all labels.
@@ -319,7 +323,7 @@ def render_scene(
     weather = Weather.draw(world, night)
     cameras = _cameras(world, size, baseline)
     street = build_street(street_seed, weather)
-    cast = Cast(street, weather, cameras['rgb'].height, [], [], list(street.lamps))
+    cast = Cast(street, weather, cameras['rgb'].height, [], [], list(street.lamps), far)
     for populate in (_cars, _people, _bicycles, _dogs):
         populate(world, cast)
     items = street.items + cast.items
