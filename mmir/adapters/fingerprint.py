@@ -5,8 +5,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from .split import get_split
-from .tensorfact import TensorFactConv
+from .layer import AdapterLayer
 from .walk import names_of
 
 Fingerprint = dict[str, list]
@@ -26,70 +25,66 @@ def _sketch(tensor: Tensor) -> list[float]:
 def fingerprint(model: nn.Module, changed: Collection[str]) -> Fingerprint:
     """Describe every tensor of a model that a stage does not change.
 
-    Factors are described by their product, since the same kernel has many. Deltas
-    that are switched off do not count.
+    Adapter layers say themselves what their base is recognized by; factors, for
+    example, by their product, since the same kernel has many. Adapters that are
+    switched off do not count.
 
     Args:
         model: Model, not wrapped.
         changed: Keys of the state dict to leave out.
 
     Returns:
-        By key (or layer and `.kernel`): shape, rank (0 if not factorised), norm and
-        sketch. Plain types only.
+        Shape, note (see `AdapterLayer.base_tensors`), norm and sketch by key. Plain
+        types only.
     """
-    state = dict(model.state_dict())
-    result: Fingerprint = {}
-    for key in changed:
-        state.pop(key, None)
-    for layer, names in names_of(model, TensorFactConv):
-        factors = [state.pop(f'{name}.{k}', None) for name in names for k in 'AB']
-        off = [key for key, delta in layer.deltas.items() if not delta.enabled]
-        for key in [f'{n}.deltas.{d}.{k}' for n in names for d in off for k in 'AB']:
-            state.pop(key, None)
-        if None not in factors:
-            a, b = (f.detach().cpu().double() for f in factors[:2])
-            kernel = get_split(layer.split).fold([(a, b)])
-            result[f'{names[0]}.kernel'] = [
-                list(kernel.shape),
-                layer.rank,
-                *_sketch(kernel),
-            ]
-    for key, tensor in state.items():
-        if isinstance(tensor, Tensor):
-            result[key] = [list(tensor.shape), 0, *_sketch(tensor)]
-    return result
+    state, notes = dict(model.state_dict()), {}
+    for layer, names in names_of(model, AdapterLayer):
+        own = set(layer.state_dict())
+        for name in names:
+            for key in own:
+                state.pop(f'{name}.{key}'.lstrip('.'), None)
+        for key, (tensor, note) in layer.base_tensors().items():
+            made_of = layer.derived.get(key, ())
+            if not any(f'{names[0]}.{k}'.lstrip('.') in changed for k in made_of):
+                state[f'{names[0]}.{key}'.lstrip('.')] = tensor
+                notes[f'{names[0]}.{key}'.lstrip('.')] = note
+    return {
+        key: [list(tensor.shape), notes.get(key, ''), *_sketch(tensor)]
+        for key, tensor in state.items()
+        if isinstance(tensor, Tensor) and key not in changed
+    }
 
 
 def check_same_base(
     expected: Fingerprint, model: nn.Module, changed: Collection[str]
 ) -> None:
-    """Compare a model with the base a delta was trained on.
+    """Compare a model with the base an adapter was trained on.
 
     Args:
         expected: Fingerprint of that base.
-        model: Model the delta shall be loaded into.
-        changed: Keys of the state dict which the delta brings.
+        model: Model the adapter shall be loaded into.
+        changed: Keys of the state dict which the adapter brings.
 
     Raises:
         ValueError: If they differ, naming what.
     """
     found = fingerprint(model, changed)
     problems = [f'{key} is missing in the model' for key in expected.keys() - found]
-    problems += [f'{key} is unknown to the delta' for key in found.keys() - expected]
+    problems += [f'{key} is unknown to the adapter' for key in found.keys() - expected]
     for key in (k for k in expected if k in found):
-        (shape, rank, norm, product), (shape2, rank2, norm2, product2) = (
+        (shape, note, norm, product), (shape2, note2, norm2, product2) = (
             expected[key],
             found[key],
         )
         if shape != shape2:
             problems.append(f'{key} has shape {shape2}, not {shape}')
-        elif rank != rank2:
-            problems.append(f'{key} has rank {rank2}, not {rank}')
+        elif note != note2:
+            problems.append(f'{key} has {note2 or "no factors"}, not {note}')
         elif not max(abs(norm - norm2), abs(product - product2)) <= _TOLERANCE * norm:
             problems.append(f'{key} has other values')
     if problems:
         more = f' and {len(problems) - 5} more' if len(problems) > 5 else ''
         raise ValueError(
-            'the delta was trained on another model: '
+            'the adapter was trained on another model: '
             f'{"; ".join(sorted(problems)[:5])}{more}'
         )

@@ -1,12 +1,14 @@
 """Whether a checkpoint fits a model, before a training starts from it."""
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from mmir.layers.walk import is_head
+from .layer import AdapterLayer
+from .walk import is_head, names_of
 
 
 class CheckpointMismatchError(RuntimeError):
@@ -17,9 +19,10 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
     """Check that a training can start from the weights of a checkpoint.
 
     Heads may be missing, foreign or of another size: another number of classes makes
-    them so, and they are trained anew. Deltas may be missing: they start at zero. All
-    else must be there, in dense form, as factors, or in another form that its layer
-    translates as it loads (a stem for colours, a single backbone), and nothing else.
+    them so, and they are trained anew. Adapters may be missing: they start without
+    effect. All else must be there, in plain form, as factors, or in another form that
+    its layer translates as it loads (a stem for colors, a single backbone), and nothing
+    else. Names and shapes are compared, without weights: nothing is decomposed.
 
     Args:
         model (nn.Module): The model, not wrapped; it is not changed.
@@ -31,16 +34,19 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
             shape, or hold NaN or infinite values.
     """
     broken = [k for k, v in state_dict.items() if not torch.isfinite(v).all()]
-    trial = copy.deepcopy(model)
+    trial, shapes = _skeleton(model), {k: v.to('meta') for k, v in state_dict.items()}
     own = trial.state_dict()
+    adapters, factors = _containers(trial), _factors(trial)
     # factors of another rank are left to their layer, which says more
     resized = [
         k
-        for k, v in state_dict.items()
-        if k in own and own[k].shape != v.shape and not k.endswith(('.A', '.B'))
-        if not _translated(trial, k, v)
+        for k, v in shapes.items()
+        if k in own and own[k].shape != v.shape
+        if not (k in factors or k.startswith(adapters) or _translated(trial, k, v))
     ]
-    usable = {k: v for k, v in state_dict.items() if k not in {*broken, *resized}}
+    usable = {k: v for k, v in shapes.items() if k not in {*broken, *resized}}
+    if metadata := getattr(state_dict, '_metadata', None):
+        usable = _with_metadata(usable, metadata)
     try:
         result = trial.load_state_dict(usable, strict=False)
     except (ValueError, RuntimeError) as error:  # a layer refuses: rank, shape
@@ -50,7 +56,7 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
     faults = {
         'hold NaN or infinite values': broken,
         'have another shape in the model': _body(resized),
-        'are missing': _body(k for k in missing if '.deltas.' not in k),
+        'are missing': _body(k for k in missing if not k.startswith(adapters)),
         'are foreign to the model': _body(result.unexpected_keys),
     }
     lines = [f'  {len(k)} {what}: {_few(k)}' for what, k in faults.items() if k]
@@ -60,6 +66,44 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
             + '\nOnly heads may differ. Is this the checkpoint of the network in the '
             'config (size, rank, host)? --allow-partial loads what fits.'
         )
+
+
+def _skeleton(model: nn.Module) -> nn.Module:
+    """A copy of a model on the meta device: everything but the numbers."""
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        empty = torch.empty_like(parameter, device='meta')
+        memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device='meta')
+    return copy.deepcopy(model, memo)
+
+
+def _factors(model: nn.Module) -> set[str]:
+    """Keys of the parameters that something derived is made of."""
+    return {
+        f'{name}.{key}'.lstrip('.')
+        for layer, names in names_of(model, AdapterLayer)
+        for name in names
+        for parts in layer.derived.values()
+        for key in parts
+    }
+
+
+def _containers(model: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the keys of all adapters."""
+    return tuple(
+        f'{name}.{layer.container}.'.lstrip('.')
+        for layer, names in names_of(model, AdapterLayer)
+        for name in names
+    )
+
+
+def _with_metadata(state: dict[str, Tensor], metadata: dict) -> dict[str, Tensor]:
+    """The state dict with what the file tells of its layers, as torch keeps it."""
+    result = OrderedDict(state)
+    result._metadata = metadata
+    return result
 
 
 def _translated(model: nn.Module, key: str, value: Tensor) -> bool:

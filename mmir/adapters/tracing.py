@@ -34,18 +34,21 @@ def exports_to_onnx() -> bool:
     return torch.onnx.is_in_onnx_export()
 
 
-def refuse_onnx(layer: nn.Module) -> None:
+def refuse_onnx(layer: nn.Module, otherwise: str = '') -> None:
     """Raise while an export to ONNX is going on.
 
-    The graph would hold the product of the factors, or their expansion, as operations
-    to be run for every image.
+    The graph would hold the product of the factors as operations to be run for every
+    image.
+
+    Args:
+        layer: The layer that runs.
+        otherwise: What can be done beside merging, for the message.
 
     Raises:
-        RuntimeError: Naming the two functions that make a model exportable.
+        RuntimeError: Naming what makes the model exportable.
     """
     if exports_to_onnx():
         raise RuntimeError(
             f'a {type(layer).__name__} cannot be exported to ONNX: call '
-            'mmir.layers.merge_(model) for dense convolutions, or '
-            'mmir.layers.to_factored_modules_(model) to keep the factors, first'
+            f'mmir.adapters.merge_(model) for plain convolutions{otherwise} first'
         )

@@ -5,7 +5,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .split import KernelShape
+KernelShape = tuple[int, int, int, int]
+"""Shape of a kernel: output channels, inputs of a group, height, width."""
 
 _NAMES = (
     'in_channels',

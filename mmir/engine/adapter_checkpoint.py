@@ -1,4 +1,4 @@
-"""Write the delta of an adaptation stage beside its checkpoints."""
+"""Write the adapter of a stage beside its checkpoints."""
 
 from pathlib import Path
 
@@ -7,15 +7,14 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmir.layers import save_delta
-from mmir.layers.freeze import in_stage
+from mmir.adapters import in_stage, save_adapter
 
 
 @HOOKS.register_module()
-class DeltaCheckpointHook(Hook):
-    """Write `<work_dir>/delta.pth` whenever a checkpoint is written.
+class AdapterCheckpointHook(Hook):
+    """Write `<work_dir>/adapter.pth` whenever a checkpoint is written.
 
-    The file holds what the stage changed and nothing else (`mmir.layers.save_delta`);
+    The file holds what the stage changed and nothing else (`save_adapter`);
     with an `EMAHook` of higher priority, the averaged weights. Models that are in no
     stage are left alone, so that configs of all stages may share this hook.
 
@@ -25,11 +24,11 @@ class DeltaCheckpointHook(Hook):
 
     priority = 'VERY_LOW'
 
-    def __init__(self, filename: str = 'delta.pth') -> None:
+    def __init__(self, filename: str = 'adapter.pth') -> None:
         self.filename = filename
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the delta of the weights about to be saved (rank 0 calls this).
+        """Write the adapter of the weights about to be saved (rank 0 calls this).
 
         Args:
             runner (Runner): The runner.
@@ -38,5 +37,5 @@ class DeltaCheckpointHook(Hook):
         if not in_stage(runner.model):
             return
         path = Path(runner.work_dir) / self.filename
-        size = save_delta(runner.model, path, checkpoint['state_dict'])
-        print_log(f'{path}: delta of {size / 2**20:.2f} MiB', logger='current')
+        size = save_adapter(runner.model, path, checkpoint['state_dict'])
+        print_log(f'{path}: adapter of {size / 2**20:.2f} MiB', logger='current')

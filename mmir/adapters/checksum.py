@@ -1,0 +1,57 @@
+"""Checksums of an adapter file: every tensor, and what stands beside them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Adapter = dict[str, Any]
+
+
+def checksum(tensor: Tensor) -> str:
+    """SHA-256 of dtype, shape and bytes of a tensor."""
+    data = tensor.detach().cpu().contiguous()
+    sha = hashlib.sha256(f'{data.dtype} {tuple(data.shape)}'.encode())
+    sha.update(data.flatten().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def seal(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Adapter:
+    """Put metadata and tensors together with their checksums.
+
+    Args:
+        meta: Plain types only.
+        tensors: Tensors on the CPU by key.
+
+    Returns:
+        What an adapter file holds: `meta`, with `checksums` of the tensors and a
+        `digest` of all metadata, and `state_dict`.
+    """
+    meta = {**meta, 'checksums': {k: checksum(t) for k, t in tensors.items()}}
+    return {'meta': {**meta, 'digest': _digest(meta)}, 'state_dict': dict(tensors)}
+
+
+def check_seal(adapter: Adapter) -> None:
+    """Compare an adapter with its checksums.
+
+    Raises:
+        ValueError: It was changed or damaged, naming the first tensor that was.
+    """
+    meta = dict(adapter['meta'])
+    if meta.pop('digest', None) != _digest(meta):
+        raise ValueError('the metadata of the adapter are damaged: copy the file again')
+    sums, tensors = meta['checksums'], adapter['state_dict']
+    for key in sorted(sums.keys() | tensors.keys()):
+        if key not in tensors or sums.get(key) != checksum(tensors[key]):
+            raise ValueError(
+                f'{key} of the adapter is damaged, its checksum differs: copy the '
+                'file again'
+            )
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of plain metadata."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

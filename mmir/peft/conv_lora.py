@@ -1,0 +1,209 @@
+"""ConvLoRA: low-rank updates of frozen convolutions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.fx import Proxy
+
+from mmir.adapters import (
+    AdapterLayer,
+    Method,
+    NameFilter,
+    converted,
+    names_of,
+    replace_,
+    take_over,
+)
+from mmir.adapters.geometry import ConvGeometry
+from mmir.adapters.kernel_cache import KernelCache
+from mmir.adapters.low_rank import HALF, LowRank, describe_cuts
+from mmir.adapters.tracing import as_leaf, refuse_onnx
+
+# Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
+PLAIN = (nn.Conv2d, MMCVConv2d)
+
+
+class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
+    """A frozen 2D convolution with named low-rank updates.
+
+    y = conv(x, W + sum of A B) + bias, where A is (T, r) and B (r, S, D2, D1): a
+    convolution to r channels, then a 1x1 one (LoRA, arXiv 2106.09685, for
+    convolutions). At the start A is zero and the rows of B have a squared norm of 1 on
+    average. Made by `from_base`; `weight` and `bias` keep their keys.
+
+    It is no `nn.Conv2d` on purpose: folding of batch norms by a host would scale the
+    weight and not the updates.
+    """
+
+    adapter_parameters = ('A', 'B')
+    no_decay = ('B',)
+
+    @classmethod
+    def from_base(cls, module: nn.Module) -> 'LoRAConv2d':
+        """Make the layer of a plain convolution; weight and bias are shared."""
+        if type(module) not in PLAIN:
+            raise ValueError(f'{type(module).__name__} is no plain nn.Conv2d')
+        layer = take_over(cls, module)
+        layer.original = type(module)
+        layer.adapters = nn.ModuleDict().train(module.training)
+        return layer
+
+    def release(self) -> nn.Conv2d:
+        """Make the convolution again, without updates; weight and bias are shared."""
+        conv = take_over(self.original, self)
+        for name in ('original', '_cache'):
+            conv.__dict__.pop(name, None)
+        del conv._modules['adapters']
+        return conv
+
+    @property
+    def full_rank(self) -> int:
+        """Largest useful rank of an update: the smaller side of T x (S D2 D1)."""
+        return min(len(self.weight), self.weight[0].numel())
+
+    def add_adapter(self, name: str, rank: int = 12) -> None:
+        """Add an update of rank `rank`, at most `full_rank`; see `AdapterLayer`."""
+        self.check_name(name)
+        if not isinstance(rank, int) or rank < 1:
+            raise ValueError(f'rank {rank!r} is no positive integer')
+        rank, rows = min(rank, self.full_rank), self.weight[0]
+        b = torch.empty_like(self.weight[:1]).repeat(rank, 1, 1, 1)
+        nn.init.normal_(b, std=rows.numel() ** -0.5)
+        update = LowRank(self.weight.new_zeros(len(self.weight), rank), b)
+        self.adapters[name] = update.train(self.training)
+
+    def adapter_options(self, name: str) -> dict[str, Any]:
+        """See `AdapterLayer`."""
+        return {'rank': self.adapters[name].rank}
+
+    def kernel_parts(self) -> list[Tensor]:
+        """The weight, and the factors of the updates that are on."""
+        return [self.weight, *(t for u in self.active() for t in (u.A, u.B))]
+
+    def kernel(self) -> Tensor:
+        """Build the effective kernel.
+
+        Returns:
+            Shape (T, S, D2, D1); the weight itself if no update is on.
+        """
+        pairs = [(update.A, update.B) for update in self.active()]
+        device = self.weight.device.type
+        if device != 'meta' and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return updated(self.weight, pairs)
+        return updated(self.weight, pairs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` (N, in_channels, H, W) or (in_channels, H, W)."""
+        if isinstance(x, Proxy):
+            return as_leaf(self, x)
+        if self.active():
+            refuse_onnx(self)
+        return self._conv_forward(x, self.effective_kernel(), self.bias)
+
+    def merge(self) -> nn.Conv2d:
+        """See `AdapterLayer`; the kernel is the one that `forward` uses."""
+        kernel = self.kernel().detach()
+        tensors = [kernel] if self.bias is None else [kernel, self.bias]
+        if not all(t.isfinite().all() for t in tensors):
+            raise ValueError('NaN or infinite weights, refusing to merge')
+        conv = self.release()
+        trains = any(t.requires_grad for t in self.kernel_parts())
+        conv.weight = nn.Parameter(kernel.clone(), requires_grad=trains)
+        return conv
+
+    @classmethod
+    def merge_state(
+        cls,
+        state: Mapping[str, Tensor],
+        told: Mapping[str, Mapping[str, Any]],
+        **options: Any,
+    ) -> dict[str, Tensor]:
+        """Add the updates to the weights; see `AdapterLayer`."""
+        merged, pairs = dict(state), {}
+        for key in state:
+            layer, found, rest = key.rpartition('.adapters.')
+            if not found:
+                layer, found, rest = ('', key.startswith('adapters.'), key[9:])
+            weight = f'{layer}.weight'.lstrip('.')
+            if found and rest.endswith('.A') and f'{key[:-1]}B' in state:
+                if state.get(weight, torch.empty(0)).ndim == 4:
+                    factors = merged.pop(key), merged.pop(f'{key[:-1]}B')
+                    pairs.setdefault(weight, []).append(factors)
+        for weight, updates in pairs.items():
+            merged[weight] = updated(state[weight], updates).detach()
+        return merged
+
+
+def updated(weight: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """A kernel (T, S, D2, D1) plus the products of pairs A (T, r) and B (r, S, D2, D1).
+
+    In half precision the sum is taken in float32. Without pairs it is `weight` itself.
+    """
+    if not pairs:
+        return weight
+    matrix = weight.flatten(1)
+    if weight.dtype in HALF:
+        matrix, pairs = matrix.float(), [(a.float(), b.float()) for a, b in pairs]
+    for a, b in pairs:
+        matrix = torch.addmm(matrix, a, b.flatten(1))
+    return matrix.view(weight.shape).to(weight.dtype)
+
+
+@MODELS.register_module()
+class ConvLoRA(Method):
+    """Low-rank updates of every plain convolution, 1x1 ones included.
+
+    Args:
+        rank: Rank of the updates, cut to that of the kernel where it is lower.
+        include: Regular expressions searched in the names of layers; None for all.
+        exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
+
+    Raises:
+        ValueError: `rank` is no positive integer.
+    """
+
+    def __init__(
+        self,
+        rank: int = 12,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(rank, int) or rank < 1:
+            raise ValueError(f'ConvLoRA: rank {rank!r} is no positive integer')
+        self.rank, self.names = rank, NameFilter(include, exclude)
+
+    def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
+        """Put updates on the convolutions of a model; see `Method`."""
+        chosen = {
+            conv: names[0]
+            for conv, names in names_of(model, (*PLAIN, LoRAConv2d))
+            if type(conv) in (*PLAIN, LoRAConv2d) and self.names.reason(names) is None
+        }
+        if not chosen:
+            raise ValueError(
+                'ConvLoRA: no plain nn.Conv2d to adapt; check include and exclude'
+            )
+
+        def widened(module: nn.Module) -> nn.Module | None:
+            """The layer with the new update, None for what stays."""
+            if module not in chosen:
+                return None
+            base = module if isinstance(module, LoRAConv2d) else None
+            layer = LoRAConv2d.from_base(module) if base is None else base
+            layer.add_adapter(name, rank=self.rank)
+            return None if base is layer else layer
+
+        layers = converted(model, widened)
+        replace_(model, layers)
+        ranks = {
+            names[0]: layer.adapters[name].rank
+            for layer, names in names_of(model, LoRAConv2d)
+            if name in layer.adapters
+        }
+        return describe_cuts(self.rank, ranks)
