@@ -1,11 +1,5 @@
 """Layers, and the surgery that puts them into models of any host."""
 
-from .at_rest import (
-    AtRestReport,
-    dense_state_dict,
-    factor_checkpoint,
-    factor_state_dict,
-)
 from .builder import factorized
 from .complementarity import Complementarity, complementarity_loss
 from .complementarity_hook import attach_complementarity_, detach_complementarity_
@@ -37,7 +31,6 @@ from .two_stream import TwoStreamBackbone
 __all__ = [
     'SPLITS',
     'AddFusion',
-    'AtRestReport',
     'Complementarity',
     'CompressionPlan',
     'ConcatFusion',
@@ -56,11 +49,8 @@ __all__ = [
     'complementarity_loss',
     'compression_plan',
     'delta_state_dict',
-    'dense_state_dict',
     'detach_complementarity_',
     'early_fused',
-    'factor_checkpoint',
-    'factor_state_dict',
     'factorize_',
     'factorized',
     'fold_bn_',

@@ -9,9 +9,6 @@ from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic
 
 from .split import Split, get_split
 
-SPLIT_KEY = 'factor_split'
-"""Entry of `meta` with the split of the factors of a file."""
-
 
 def merge_state_dict(
     state_dict: dict[str, Tensor], split: str | None = None
@@ -100,8 +97,6 @@ def merge_checkpoint(
     """
     checkpoint = load_checkpoint(source, trust=trust)
     state = checkpoint.get('state_dict', checkpoint)
-    meta = dict(checkpoint.get('meta', {}))
-    split = split or meta.pop(SPLIT_KEY, None)
     try:
         merged = merge_state_dict(state, split)
     except ValueError as error:
@@ -109,5 +104,6 @@ def merge_checkpoint(
     count = len(merged.keys() - state.keys())
     if not count:
         raise ValueError(f'{source} holds no factors A and B: nothing to merge')
+    meta = checkpoint.get('meta', {})
     save_checkpoint_atomic(dict(meta=meta, state_dict=merged), target)
     return count
