@@ -17,7 +17,6 @@ from .delta import (
 from .early_fusion import early_fused
 from .exportable import to_factored_modules_
 from .factorize import FactorizeReport, augment_, factorize_, merge_
-from .fold import FoldReport, fold_bn_, fold_repconv_factors
 from .freeze import FrozenBatchNorm, Stage, freeze_base_
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .low_rank import Delta
@@ -37,7 +36,6 @@ __all__ = [
     'CrossAttentionFusion',
     'Delta',
     'FactorizeReport',
-    'FoldReport',
     'FrozenBatchNorm',
     'LoadedDelta',
     'Stage',
@@ -53,8 +51,6 @@ __all__ = [
     'early_fused',
     'factorize_',
     'factorized',
-    'fold_bn_',
-    'fold_repconv_factors',
     'freeze_base_',
     'load_delta',
     'load_delta_state_dict',
