@@ -1,11 +1,5 @@
 """Layers, and the surgery that puts them into models of any host."""
 
-from .at_rest import (
-    AtRestReport,
-    dense_state_dict,
-    factor_checkpoint,
-    factor_state_dict,
-)
 from .builder import factorized
 from .complementarity import Complementarity, complementarity_loss
 from .complementarity_hook import attach_complementarity_, detach_complementarity_
@@ -23,7 +17,6 @@ from .delta import (
 from .early_fusion import early_fused
 from .exportable import to_factored_modules_
 from .factorize import FactorizeReport, augment_, factorize_, merge_
-from .fold import FoldReport, fold_bn_, fold_repconv_factors
 from .freeze import FrozenBatchNorm, Stage, freeze_base_
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .low_rank import Delta
@@ -37,14 +30,12 @@ from .two_stream import TwoStreamBackbone
 __all__ = [
     'SPLITS',
     'AddFusion',
-    'AtRestReport',
     'Complementarity',
     'CompressionPlan',
     'ConcatFusion',
     'CrossAttentionFusion',
     'Delta',
     'FactorizeReport',
-    'FoldReport',
     'FrozenBatchNorm',
     'LoadedDelta',
     'Stage',
@@ -56,15 +47,10 @@ __all__ = [
     'complementarity_loss',
     'compression_plan',
     'delta_state_dict',
-    'dense_state_dict',
     'detach_complementarity_',
     'early_fused',
-    'factor_checkpoint',
-    'factor_state_dict',
     'factorize_',
     'factorized',
-    'fold_bn_',
-    'fold_repconv_factors',
     'freeze_base_',
     'load_delta',
     'load_delta_state_dict',

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FORMS = ('cos2', 'hinge', 'paper', 'weight')
+FORMS = ('cos2', 'paper', 'weight')
 """What `Complementarity.type` may be; `weight` reads factors, the others features."""
+_EPS = 1e-4
+"""Deltas smaller than this part of the base count as none: it bounds the gradient."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,6 @@ class Complementarity:
 
     - `'cos2'`: mean over images of cos^2(u, v), in [0, 1]. Least where the delta is
       orthogonal to the base; does not depend on the scale of K.
-    - `'hinge'`: mean over images of max(0, margin - ||u - v||_p / ||u||_p), in
-      [0, margin]. Stops once the difference is large enough.
     - `'paper'`: -(mean |u - v|^p)^(1/p), as published. It has no minimum of its own
       and turns v against u, so it ends, with its gradient, at
       -max_ratio * mean |u|.
@@ -33,26 +33,16 @@ class Complementarity:
 
     Attributes:
         type: One of `FORMS`.
-        p: 1 or 2, the norm of `hinge` and `paper`.
-        margin: Of `hinge`. With v = 0 the difference is 1, so that margins up to 1
-            leave a new delta alone and only keep it from copying the base.
+        p: 1 or 2, the norm of `paper`.
         max_ratio: Of `paper`: its largest size, in units of mean |u|.
-        normalise: Of `paper`: `'rgb_sg'` divides by mean |u|, so that the weight of
-            the loss means the same in every layer; None as published. The other
-            forms are relative already.
-        eps: Of the cosines: a delta smaller than this part of the base counts as
-            none, which bounds the gradient near v = 0.
 
     Raises:
-        ValueError: For an unknown form or normalisation, or a number out of range.
+        ValueError: For an unknown form, or a number out of range.
     """
 
     type: str = 'cos2'
     p: int = 2
-    margin: float = 1.0
     max_ratio: float = 10.0
-    normalise: str | None = None
-    eps: float = 1e-4
 
     def __post_init__(self) -> None:
         """Check all options."""
@@ -63,17 +53,9 @@ class Complementarity:
             )
         if self.p not in (1, 2):
             raise ValueError(f'p must be 1 or 2, not {self.p!r}')
-        for name in ('margin', 'max_ratio', 'eps'):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(f'{name} must be positive and finite, not {value!r}')
-        if self.normalise not in (None, 'rgb_sg'):
+        if not 0 < self.max_ratio < math.inf:
             raise ValueError(
-                f"normalise must be None or 'rgb_sg', not {self.normalise!r}"
-            )
-        if self.normalise is not None and self.type != 'paper':
-            raise ValueError(
-                f"normalise is of the form 'paper': {self.type!r} is relative already"
+                f'max_ratio must be positive and finite, not {self.max_ratio!r}'
             )
 
     def of_features(self, u: Tensor, v: Tensor) -> Tensor:
@@ -103,12 +85,8 @@ class Complementarity:
             return self._paper(u, v)
         images = 1 if u.dim() == 3 else len(u)
         u, v = u.reshape(images, -1), v.reshape(images, -1)
-        if self.type == 'hinge':
-            gap = torch.linalg.vector_norm(u - v, self.p, dim=1)
-            size = torch.linalg.vector_norm(u, self.p, dim=1)
-            return (self.margin - gap / (size + _tiny(size))).relu().mean()
         dot, uu, vv = (u * v).sum(1), u.square().sum(1), v.square().sum(1)
-        return self._squared_cosine(dot, uu, vv).mean()
+        return _squared_cosine(dot, uu, vv).mean()
 
     def of_factors(
         self, base: tuple[Tensor, Tensor], deltas: Sequence[tuple[Tensor, Tensor]]
@@ -141,19 +119,12 @@ class Complementarity:
             dot, uu = _inner(a, b, da, db), _inner(a, b, a, b)
             # Rounding must not push the square of a norm below zero.
             vv = _inner(da, db, da, db).clamp(min=0)
-            return self._squared_cosine(dot, uu, vv)
+            return _squared_cosine(dot, uu, vv)
 
     def _paper(self, u: Tensor, v: Tensor) -> Tensor:
         """The published form, with an end; a norm, unlike a root, is smooth at 0."""
         gap = torch.linalg.vector_norm(u - v, self.p) / u.numel() ** (1 / self.p)
-        size = u.abs().mean()
-        gap = gap.clamp(max=self.max_ratio * size)
-        return -(gap if self.normalise is None else gap / (size + _tiny(size)))
-
-    def _squared_cosine(self, dot: Tensor, uu: Tensor, vv: Tensor) -> Tensor:
-        """cos^2 from <u, v>, <u, u> and <v, v>; no factor overflows nor is 0 / 0."""
-        tiny = _tiny(uu)
-        return dot / (uu + tiny) * (dot / (vv + self.eps**2 * uu + tiny))
+        return -gap.clamp(max=self.max_ratio * u.abs().mean())
 
 
 def complementarity_loss(
@@ -165,9 +136,8 @@ def complementarity_loss(
         u: Output of the base, without bias, shape (N, T, H', W') or (T, H', W'); no
             gradient flows through it.
         v: Output of the deltas, without bias, same shape.
-        type: `'cos2'`, `'hinge'` or `'paper'`, see `Complementarity`.
-        **options: Further fields of `Complementarity`: `p`, `margin`, `max_ratio`,
-            `normalise`, `eps`.
+        type: `'cos2'` or `'paper'`, see `Complementarity`.
+        **options: Further fields of `Complementarity`: `p`, `max_ratio`.
 
     Returns:
         Scalar, at least float32.
@@ -184,9 +154,10 @@ def _precise(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _tiny(tensor: Tensor) -> float:
-    """Smallest normal number, which keeps quotients of zeros finite."""
-    return torch.finfo(tensor.dtype).tiny
+def _squared_cosine(dot: Tensor, uu: Tensor, vv: Tensor) -> Tensor:
+    """cos^2 from <u, v>, <u, u> and <v, v>; no factor overflows nor is 0 / 0."""
+    tiny = torch.finfo(uu.dtype).tiny
+    return dot / (uu + tiny) * (dot / (vv + _EPS**2 * uu + tiny))
 
 
 def _matrices(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

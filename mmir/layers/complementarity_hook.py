@@ -23,8 +23,6 @@ from .complementarity import Complementarity
 from .tensorfact import TensorFactConv
 from .walk import NameFilter, names_of, unwrap
 
-SCALES = ('auto', 'none', 'batch')
-
 
 class ComplementarityLoss:
     """What `attach_complementarity_` hangs on a model: two hooks and a short memory.
@@ -38,36 +36,21 @@ class ComplementarityLoss:
         form: How complementarity is measured.
         weight: See `attach_complementarity_`, as the others.
         layers: See there.
-        every_n: See there.
-        detach_input: See there.
-        scale: See there.
 
     Raises:
         TypeError: If `layers` is a string.
-        ValueError: For a wrong value.
+        ValueError: For a wrong weight.
     """
 
     def __init__(
-        self,
-        form: Complementarity,
-        weight: float,
-        layers: Sequence[str] | None,
-        every_n: int,
-        detach_input: bool,
-        scale: str,
+        self, form: Complementarity, weight: float, layers: Sequence[str] | None
     ) -> None:
         if not 0 <= weight < float('inf'):
             raise ValueError(f'weight must be finite and not negative, not {weight!r}')
-        if not isinstance(every_n, int) or every_n < 1:
-            raise ValueError(f'every_n must be a positive integer, not {every_n!r}')
-        if scale not in SCALES:
-            raise ValueError(f'unknown scale {scale!r}, available: {", ".join(SCALES)}')
-        self.form, self.weight, self.every_n = form, weight, every_n
-        self.detach_input, self.scale = detach_input, scale
+        self.form, self.weight = form, weight
         self.layers = NameFilter(layers, exclude=())
         self._handles: list[RemovableHandle] = []
-        self._passes = 0
-        self._watched: list[TensorFactConv] = []
+        # The layers that are observed, and what each call of them gave.
         self._seen: dict[TensorFactConv, list[Tensor]] = {}
 
     def attach(self, model: nn.Module) -> None:
@@ -93,7 +76,7 @@ class ComplementarityLoss:
         known = [n for _, names in names_of(model, TensorFactConv) for n in names]
         for pattern in self.layers.include or ():
             if not any(re.search(pattern, name) for name in known):
-                raise ValueError(f'layers {pattern!r} is found in no factorised layer')
+                raise ValueError(f'layers {pattern!r} is found in no factorized layer')
         if not self.learning_layers(model):
             among = ' among the selected ones' if self.layers.include else ''
             raise ValueError(
@@ -125,12 +108,9 @@ class ComplementarityLoss:
         if not _computes_losses(model, args, kwargs):
             return
         self._stop()  # what an interrupted pass may have left
-        self._passes += 1
-        if (self._passes - 1) % self.every_n:
-            return
-        self._watched = self.learning_layers(model)
+        self._seen = {layer: [] for layer in self.learning_layers(model)}
         if self.form.type != 'weight':
-            for layer in self._watched:
+            for layer in self._seen:
                 layer.observer = self._observe
 
     def _observe(self, layer: TensorFactConv, x: Tensor, u: Tensor, v: Tensor) -> None:
@@ -142,9 +122,9 @@ class ComplementarityLoss:
                 'deltas (with_cp=False), choose others by layers=[...], or use '
                 "type='weight', which reads no features"
             )
-        if self.detach_input and x.requires_grad:
+        if x.requires_grad:  # only this layer's deltas are to learn from its loss
             v = layer.by_factors(x.detach(), layer.factors()[1:])
-        self._seen.setdefault(layer, []).append(self.form.of_features(u, v))
+        self._seen[layer].append(self.form.of_features(u, v))
 
     def _after(
         self, model: nn.Module, args: tuple, kwargs: dict[str, Any], losses: Any
@@ -152,15 +132,15 @@ class ComplementarityLoss:
         """Stop observing, whatever happened, and add `loss_comp` to the losses."""
         if not _computes_losses(model, args, kwargs):
             return None
-        watched, seen = self._stop()
+        seen = self._stop()
         if losses is None:  # the pass raised an error
             return None
         if self.form.type == 'weight':
-            pairs = [layer.factors() for layer in watched]
+            pairs = [layer.factors() for layer in seen]
             values = [self.form.of_factors(base, deltas) for base, *deltas in pairs]
         else:
             # A layer that is used several times counts once.
-            values = [torch.stack(calls).mean() for calls in seen.values()]
+            values = [torch.stack(calls).mean() for calls in seen.values() if calls]
         if not values:
             return None
         if not isinstance(losses, Mapping):
@@ -168,37 +148,18 @@ class ComplementarityLoss:
                 f'{type(model).__name__} returned {type(losses).__name__} in mode '
                 "'loss', a dict of losses is needed to add loss_comp"
             )
-        factor = self.weight * self._factor(model, args, kwargs)
+        factor = self.weight * _images_summed(model, args, kwargs)
         return {**losses, 'loss_comp': torch.stack(values).mean() * factor}
 
-    def _stop(
-        self,
-    ) -> tuple[list[TensorFactConv], dict[TensorFactConv, list[Tensor]]]:
+    def _stop(self) -> dict[TensorFactConv, list[Tensor]]:
         """Stop observing; return the layers that were, and what they gave."""
-        watched, seen = self._watched, self._seen
-        self._watched, self._seen = [], {}
-        for layer in watched:
+        seen, self._seen = self._seen, {}
+        for layer in seen:
             layer.observer = None
-        return watched, seen
-
-    def _factor(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> int:
-        """1, or the size of the batch over all ranks where losses are sums over it."""
-        declared = any(
-            getattr(module, 'losses_sum_over_batch', False)
-            for module in model.modules()
-        )
-        if self.scale == 'none' or (self.scale == 'auto' and not declared):
-            return 1
-        inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
-        if not isinstance(inputs, (Tensor, list, tuple)):
-            raise TypeError(
-                "scale='batch' counts the images of a tensor or list, not of "
-                f"{type(inputs).__name__}: give scale='none'"
-            )
-        return len(inputs) * get_world_size()
+        return seen
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_watched': [], '_seen': {}}
+        return {**self.__dict__, '_seen': {}}
 
 
 def attach_complementarity_(
@@ -207,14 +168,14 @@ def attach_complementarity_(
     type: str = 'cos2',
     *,
     layers: Sequence[str] | None = None,
-    every_n: int = 1,
-    detach_input: bool = True,
-    scale: str = 'auto',
     **form: Any,
 ) -> ComplementarityLoss | None:
     """Add `loss_comp` to the losses a model returns in training, in place.
 
-    It is the mean over all layers with deltas that train, times `weight`. The model
+    It is the mean over all layers with deltas that train, times `weight`, and times
+    the size of the batch over all ranks where a module of the model declares
+    `losses_sum_over_batch`, as heads do whose losses are sums over all images. The
+    gradient reaches the deltas of each layer only, none of the layers before. The model
     needs the interface of mmengine, `model(inputs, data_samples, mode='loss')`
     returning a dict; its code, state dict and parameters stay as they are, and copies
     carry the loss along. Call it after `augment_`, before or after the model is
@@ -224,19 +185,10 @@ def attach_complementarity_(
     Args:
         model: Model with deltas, see `augment_`.
         weight: omega_c; 0 registers nothing at all.
-        type: `'cos2'`, `'hinge'`, `'paper'` or `'weight'`, see `Complementarity`.
+        type: `'cos2'`, `'paper'` or `'weight'`, see `Complementarity`.
         layers: Regular expressions searched in the names of the layers to regularise;
             None for all.
-        every_n: Compute the loss in every n-th training pass only, from the first
-            on; its average influence falls to weight / n.
-        detach_input: Whether the gradient reaches the deltas of the layer only, at
-            the cost of one more convolution with them; else also the layers before.
-        scale: `'batch'` multiplies by the size of the batch and the number of ranks,
-            as models do whose losses are sums over all images; `'none'` leaves the
-            mean; `'auto'` decides by `losses_sum_over_batch`, a true attribute of
-            the head or any other module of such models.
-        **form: Further fields of `Complementarity`: `p`, `margin`, `max_ratio`,
-            `normalise`, `eps`.
+        **form: Further fields of `Complementarity`: `p`, `max_ratio`.
 
     Returns:
         What was attached; None for weight 0.
@@ -246,9 +198,7 @@ def attach_complementarity_(
         ValueError: For a wrong value, if an expression finds no layer, no layer has
             an active delta that trains, or a loss is attached already.
     """
-    loss = ComplementarityLoss(
-        Complementarity(type, **form), weight, layers, every_n, detach_input, scale
-    )
+    loss = ComplementarityLoss(Complementarity(type, **form), weight, layers)
     if weight == 0:
         return None
     model = unwrap(model)
@@ -284,3 +234,13 @@ def _computes_losses(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> b
     """Whether a call of the model computes losses to learn from."""
     mode = kwargs.get('mode', args[2] if len(args) > 2 else None)
     return mode == 'loss' and model.training and torch.is_grad_enabled()
+
+
+def _images_summed(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> int:
+    """Images, over all ranks, that the losses of a model are sums over; 1 for means."""
+    if not any(getattr(m, 'losses_sum_over_batch', False) for m in model.modules()):
+        return 1
+    inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
+    if isinstance(inputs, Mapping):  # one batch for each modality
+        inputs = next(iter(inputs.values()))
+    return len(inputs) * get_world_size()

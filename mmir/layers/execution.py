@@ -11,7 +11,7 @@ from .geometry import ConvGeometry
 from .split import get_split
 from .tracing import as_leaf, refuse_onnx
 
-MODES = ('auto', 'reconstruct', 'two_conv', 'mix_first', 'branch')
+MODES = ('auto', 'reconstruct', 'two_conv', 'branch')
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -22,8 +22,6 @@ class ConvByFactors(ConvGeometry):
 
     - `reconstruct`: build the kernel by a small matrix product, one convolution;
     - `two_conv`: convolve with B, then with A;
-    - `mix_first`: mix the channels, then convolve with the atoms; an ablation for
-      split `ts_dd`;
     - `branch`: the base by `reconstruct` and the deltas by `two_conv`, then the sum;
     - `auto`: `reconstruct`, but `two_conv` where it is faster: on CPUs at low ranks.
 
@@ -61,14 +59,9 @@ class ConvByFactors(ConvGeometry):
 
     @mode.setter
     def mode(self, mode: str) -> None:
-        """Set how the output is computed; refuse an unknown or unfit mode."""
+        """Set how the output is computed; refuse an unknown mode."""
         if mode not in MODES:
             raise ValueError(f'unknown mode {mode!r}, available: {", ".join(MODES)}')
-        if mode == 'mix_first' and not hasattr(get_split(self.split), mode):
-            raise ValueError(
-                f"mode 'mix_first' needs the shared atoms of split 'ts_dd', not "
-                f"{self.split!r}: take 'two_conv'"
-            )
         self._mode = mode
 
     @property
@@ -129,8 +122,6 @@ class ConvByFactors(ConvGeometry):
             return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
         if mode == 'two_conv' or (mode == 'auto' and self._prefers_two(x)):
             return self.by_factors(x, self.factors(), self.bias)
-        if mode == 'mix_first':
-            return self.by_factors(x, self.factors(), self.bias, mode)
         return self._conv_forward(x, self._effective_kernel(), self.bias)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,13 +144,12 @@ class ConvByFactors(ConvGeometry):
         x: Tensor,
         pairs: list[tuple[Tensor, Tensor]],
         bias: Tensor | None = None,
-        how: str = 'two_conv',
     ) -> Tensor:
         """Convolve with the sum of products of factors without building it."""
         a = torch.cat([a for a, _ in pairs], dim=-1)
         b = torch.cat([b for _, b in pairs])
         x, geometry = self.pad(x)
-        return getattr(get_split(self.split), how)(x, a, b, bias, **geometry)
+        return get_split(self.split).two_conv(x, a, b, bias, **geometry)
 
     def _prefers_two(self, x: Tensor) -> bool:
         """The rule of mode `auto`.

@@ -159,18 +159,6 @@ class TsDd(Split):
         mix = a.flatten(1)[..., None, None]
         return [(self.cols, atoms, channels), (self.rows, mix, channels // a.shape[1])]
 
-    def mix_first(
-        self, x: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, **geometry: Any
-    ) -> Tensor:
-        """Mix the channels first, T*r of them, and convolve with the atoms afterwards.
-
-        Arguments and result as in `two_conv`; slower than it for r > 1.
-        """
-        mix = a.movedim(-1, 1).flatten(0, 1)[..., None, None]
-        x = F.conv2d(x, mix, groups=x.shape[-3] // a.shape[1])
-        atoms = b.expand(len(a), *b.shape)
-        return F.conv2d(x, atoms, bias, groups=len(a), **geometry)
-
     def _copies(self, shape: KernelShape, groups: int) -> int:
         return groups * shape[1]
 

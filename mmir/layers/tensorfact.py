@@ -67,7 +67,7 @@ class TensorFactConv(ConvByFactors):
 
     Raises:
         ValueError: For a geometry `nn.Conv2d` refuses, a rank the kernel cannot
-            have, an unknown `split`, `mode` or `sigma`, or a mode the split lacks.
+            have, or an unknown `split`, `mode` or `sigma`.
     """
 
     def __init__(

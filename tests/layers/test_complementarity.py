@@ -82,18 +82,6 @@ def test_the_bias_is_in_neither_branch(geometry):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize('p', [1, 2])
-def test_hinge_by_image(p):
-    u, v = pair()
-    expected = []
-    for one, other in zip(u, v, strict=True):
-        gap, size = (one - other).norm(p), one.norm(p)
-        expected.append(max(0.0, 2.0 - (gap / size).item()))
-    value = complementarity_loss(u, v, 'hinge', p=p, margin=2.0)
-    assert value.item() == pytest.approx(sum(expected) / 3, rel=1e-12)
-    assert 0 < value < 2
-
-
 def test_cos2_by_image():
     u, v = pair()
     expected = sum(cosine(*both) ** 2 for both in zip(u, v, strict=True)) / 3
@@ -134,17 +122,16 @@ def test_weight_is_the_cosine_of_the_kernels_for_every_split(split, ranks):
     base=st.floats(-12, 12),
     delta=st.floats(-12, 12),
     like=st.sampled_from([0.0, 0.5, 1.0]),
-    margin=st.floats(0.1, 3),
     p=st.sampled_from([1, 2]),
 )
-def test_bounds(seed, base, delta, like, margin, p):
+def test_bounds(seed, base, delta, like, p):
     torch.manual_seed(seed)
     u, v = torch.randn(2, 2, 3, 4, 4)
     u = u * 10**base
     v = ((1 - like) * v * 10**delta + like * u).requires_grad_()
-    options = {'hinge': dict(margin=margin, p=p), 'paper': dict(p=p)}
-    high = {'cos2': 1, 'hinge': margin, 'paper': 0}
-    low = {'cos2': 0, 'hinge': 0, 'paper': -10 * u.abs().mean()}
+    options = {'paper': dict(p=p)}
+    high = {'cos2': 1, 'paper': 0}
+    low = {'cos2': 0, 'paper': -10 * u.abs().mean()}
     for form in FEATURE_FORMS:
         loss = complementarity_loss(u, v, form, **options.get(form, {}))
         assert low[form] * (1 + 1e-5) <= loss <= high[form] * (1 + 1e-5)
@@ -153,7 +140,7 @@ def test_bounds(seed, base, delta, like, margin, p):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize('form', [*FEATURE_FORMS, 'normalised'])
+@pytest.mark.parametrize('form', FEATURE_FORMS)
 @pytest.mark.parametrize('case', ['v=0', 'u=v', 'u=0', 'both=0', 'huge'])
 def test_finite_where_norms_vanish(case, form, dtype):
     u, v = (t.detach() for t in pair(dtype=dtype))
@@ -165,13 +152,12 @@ def test_finite_where_norms_vanish(case, form, dtype):
         'huge': (u * 1e4, v * 1e4),
     }[case]
     v = v.clone().requires_grad_()
-    options = {'normalised': dict(type='paper', normalise='rgb_sg')}
-    loss = complementarity_loss(u, v, **options.get(form, dict(type=form)))
+    loss = complementarity_loss(u, v, form)
     assert loss.dtype == torch.float32
     assert loss.isfinite()
     loss.backward()
     assert v.grad.isfinite().all()
-    if case == 'v=0' and form in ('cos2', 'hinge'):
+    if case == 'v=0' and form == 'cos2':
         assert loss == 0
         assert not v.grad.any()
 
@@ -207,19 +193,6 @@ def test_cosines_do_not_depend_on_the_scale_of_the_base(scale):
     torch.testing.assert_close(scaled, weight, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize('form', ['cos2', 'hinge', 'normalised'])
-def test_relative_forms_do_not_depend_on_the_scale_of_the_layer(form):
-    """A batch norm after the layer undoes the scale of K + dK; so must the loss."""
-    options = {
-        'normalised': dict(type='paper', normalise='rgb_sg'),
-        'hinge': dict(type='hinge', margin=2.0),
-    }.get(form, dict(type=form))
-    u, v = pair()
-    once = complementarity_loss(u, v, **options)
-    torch.testing.assert_close(complementarity_loss(7 * u, 7 * v, **options), once)
-    assert once != 0
-
-
 def test_only_the_delta_receives_a_gradient():
     layer = random_layer()
     x = torch.randn(2, 4, 9, 8, dtype=torch.float64)
@@ -229,8 +202,7 @@ def test_only_the_delta_receives_a_gradient():
             pairs = [(d.A, d.B) for d in layer.deltas.values()]
             Complementarity(form).of_factors((layer.A, layer.B), pairs).backward()
         else:
-            options = dict(margin=9.0) if form == 'hinge' else {}
-            complementarity_loss(*features(layer, x), form, **options).backward()
+            complementarity_loss(*features(layer, x), form).backward()
         assert layer.A.grad is None
         assert layer.B.grad is None
         assert layer.bias.grad is None
@@ -246,8 +218,6 @@ def test_paper_ends_with_its_gradient():
     assert loss.item() == pytest.approx(-4 * u.abs().mean().item())
     loss.backward()
     assert not v.grad.any()
-    relative = complementarity_loss(u, v, 'paper', max_ratio=4, normalise='rgb_sg')
-    assert relative.item() == pytest.approx(-4)
 
 
 @pytest.mark.parametrize('form', FEATURE_FORMS)
@@ -322,13 +292,10 @@ def test_the_cosines_make_the_delta_orthogonal(form):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(type='l2'), "unknown complementarity loss 'l2', available: cos2, hinge"),
+        (dict(type='l2'), "unknown complementarity loss 'l2', available: cos2, paper"),
         (dict(p=3), 'p must be 1 or 2, not 3'),
-        (dict(margin=0), 'margin must be positive and finite, not 0'),
         (dict(max_ratio=float('inf')), 'max_ratio must be positive and finite'),
-        (dict(eps=-1e-3), 'eps must be positive'),
-        (dict(type='paper', normalise='l1'), "None or 'rgb_sg', not 'l1'"),
-        (dict(normalise='rgb_sg'), "'cos2' is relative already"),
+        (dict(max_ratio=0), 'max_ratio must be positive and finite, not 0'),
         (dict(type='weight'), 'see of_factors'),
     ],
 )

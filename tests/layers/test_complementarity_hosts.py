@@ -244,14 +244,11 @@ def test_scale_follows_the_losses_of_the_head(monkeypatch):
     images = list(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
     found = {}
     for number in (1, 3):
-        for scale in ('auto', 'none'):
-            twin = copy.deepcopy(model).train()
-            attach_complementarity_(twin, scale=scale)
-            data = dict(inputs=images * number, data_samples=samples[:1] * number)
-            losses = losses_of(twin, lambda data=data: copy.deepcopy(data))
-            found[number, scale] = {k: v.item() for k, v in losses.items()}
+        twin = copy.deepcopy(model).train()
+        attach_complementarity_(twin)
+        data = dict(inputs=images * number, data_samples=samples[:1] * number)
+        losses = losses_of(twin, lambda data=data: copy.deepcopy(data))
+        found[number] = {k: v.item() for k, v in losses.items()}
     # The same image three times: every loss of the model is three times as large.
-    for key, value in found[1, 'auto'].items():
-        assert found[3, 'auto'][key] == pytest.approx(3 * value, rel=2e-3), key
-    once = found[1, 'none']['loss_comp']
-    assert found[3, 'none']['loss_comp'] == pytest.approx(once, rel=2e-3)
+    for key, value in found[1].items():
+        assert found[3][key] == pytest.approx(3 * value, rel=2e-3), key

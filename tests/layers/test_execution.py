@@ -118,21 +118,8 @@ def test_mode_is_checked_whenever_it_is_set():
     layer = widened('td_sd')
     with pytest.raises(ValueError, match="unknown mode 'fast'"):
         layer.mode = 'fast'
-    with pytest.raises(ValueError, match=r"'ts_dd', not 'td_sd': take 'two_conv'"):
-        layer.mode = 'mix_first'
     assert layer.mode == 'auto'
     assert 'mode=auto' in repr(layer)
-
-
-@pytest.mark.parametrize('groups', [1, 2, 4])
-@pytest.mark.parametrize('padding_mode', ['zeros', 'circular'])
-def test_mix_first_equals_the_others(groups, padding_mode):
-    layer = widened(groups=groups, padding_mode=padding_mode, stride=(2, 1))
-    x = image()
-    layer.mode = 'reconstruct'
-    expected = layer(x)
-    layer.mode = 'mix_first'
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
 
 
 def macs_of_two_conv(split, groups, rank, stride):

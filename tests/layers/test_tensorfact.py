@@ -16,11 +16,6 @@ MODES = ('reconstruct', 'two_conv', 'branch')
 LIMITS = ((torch.float32, 2e-6, 5e-6), (torch.float64, 1e-13, 1e-12))
 
 
-def modes_of(split):
-    """All modes but the automatic choice between them."""
-    return (*MODES, 'mix_first') if split == 'ts_dd' else MODES
-
-
 def relative(value, reference):
     return ((value - reference).abs().max() / reference.abs().max()).item()
 
@@ -55,11 +50,11 @@ def test_full_rank_equals_dense_and_modes_agree(geometry, split, seed):
         conv = nn.Conv2d(8, 16, **geometry, dtype=dtype)
         x = torch.randn(2, 8, 15, 17, dtype=dtype)
         layer = TensorFactConv.from_conv(conv, 'full', split=split)
-        for layer.mode in modes_of(split):
+        for layer.mode in MODES:
             limit = exact if layer.mode == 'reconstruct' else close
             assert relative(layer(x), conv(x)) <= limit
         layer, outputs = widened(conv, 1, delta=1, split=split), []
-        for layer.mode in modes_of(split):
+        for layer.mode in MODES:
             outputs.append(layer(x))
             assert relative(outputs[-1], outputs[0]) <= close
         assert torch.equal(layer.merge()(x), outputs[0])
@@ -72,7 +67,7 @@ def test_gradients_agree_between_modes(split, groups):
     rank = 3 if groups == 1 or split == 'ts_dd' else 1
     layer, grads = widened(conv, rank, split=split, delta=1), []
     x = torch.randn(2, 4, 9, 8, dtype=torch.float64, requires_grad=True)
-    for layer.mode in modes_of(split):
+    for layer.mode in MODES:
         loss = layer(x).square().sum()
         grads.append(torch.autograd.grad(loss, [x, *layer.parameters()]))
         for first, second in zip(grads[0], grads[-1], strict=True):
@@ -378,11 +373,7 @@ def test_compiles_without_graph_break():
         ({'rank': 16}, 'exceeds the full rank 9'),
         ({'rank': 0}, 'from 1 to 9'),
         ({'split': 'cp'}, 'available: ts_dd, td_sd, t_sdd, tdd_s'),
-        ({'mode': 'fast'}, 'available: auto, reconstruct, two_conv, mix_first, branch'),
-        (
-            {'mode': 'mix_first', 'split': 'td_sd'},
-            "needs the shared atoms .*'two_conv'",
-        ),
+        ({'mode': 'fast'}, 'available: auto, reconstruct, two_conv, branch'),
         ({'rank': {'energy': 0.9}}, 'read from weights'),
         ({'sigma': 'C'}, 'unknown sigma'),
         ({'groups': 3}, 'in_channels must be divisible by groups'),

@@ -18,7 +18,7 @@ import _timing  # noqa: E402
 import _variants  # noqa: E402
 import tensorfact  # noqa: E402
 
-MODES = ('auto', 'reconstruct', 'two_conv', 'mix_first', 'branch')
+MODES = ('auto', 'reconstruct', 'two_conv', 'branch')
 
 
 class Machine:

@@ -7,13 +7,13 @@ from torch import nn
 
 from mmir.det.yolov7.head_module import YOLOv7HeadModule
 from mmir.det.yolov7.layers import RepConv
-from mmir.layers import TensorFactConv, merge_
-from mmir.layers.fold import bn_affine, fold_bn_, fold_repconv_factors
+from mmir.layers import merge_
+from mmir.layers.fold import bn_affine, fold_bn_
 from mmir.layers.walk import replace_
 
 
 @torch.no_grad()
-def deploy_(model: nn.Module, factored: bool = False) -> None:
+def deploy_(model: nn.Module) -> None:
     """Fold everything linear of a YOLOv7 into its convolutions, in place.
 
     In this order: factors and deltas are merged, a `RepConv` becomes one 3x3
@@ -24,14 +24,11 @@ def deploy_(model: nn.Module, factored: bool = False) -> None:
 
     Args:
         model (nn.Module): YOLOv7, or a part of it, in evaluation mode.
-        factored (bool): Keep the factors, with their deltas beside them except in a
-            `RepConv`, whose factors take the enabled ones up.
 
     Raises:
         ValueError: For NaN or infinite weights, naming the layer.
     """
-    if not factored:
-        merge_(model)
+    merge_(model)
     new: dict[nn.Module, nn.Module] = {}
     for module in model.modules():
         if isinstance(module, RepConv):
@@ -51,10 +48,6 @@ def deploy_(model: nn.Module, factored: bool = False) -> None:
 def _fold_branches(rep: RepConv) -> nn.Module | None:
     """One 3x3 convolution for the sum of the branches, None if a norm is in the way."""
     dense, point, identity = rep.rbr_dense, rep.rbr_1x1, rep.rbr_identity
-    if isinstance(dense.conv, TensorFactConv):
-        return fold_repconv_factors(
-            dense.conv, dense.norm, point.conv, point.norm, identity
-        )
     fold_bn_(rep)
     if not all(isinstance(unit.norm, nn.Identity) for unit in (dense, point)):
         return None

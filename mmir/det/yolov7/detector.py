@@ -21,17 +21,12 @@ class YOLOv7(SingleStageDetector):
 
     deployed = False
 
-    def to_deploy(self, factored: bool = False) -> 'YOLOv7':
+    def to_deploy(self) -> 'YOLOv7':
         """Fold the network into plain convolutions, in place, for prediction.
 
         See `mmir.det.yolov7.deploy.deploy_`. The predictions stay; the state dict
         becomes that of the plain network, which loads into a model after `to_deploy`.
-        A second call changes nothing, except that it merges factors kept before.
-
-        Args:
-            factored (bool): Keep the factors of `TensorFactConv` layers: fewer
-                parameters, and the batch norms and implicit layers are gone all the
-                same.
+        A second call changes nothing.
 
         Returns:
             YOLOv7: The detector itself.
@@ -45,7 +40,7 @@ class YOLOv7(SingleStageDetector):
                 'to_deploy folds batch norms with their running statistics and ends '
                 'training: call eval() first'
             )
-        deploy_(self, factored)
+        deploy_(self)
         self.deployed = True
         return self
 
