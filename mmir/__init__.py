@@ -31,6 +31,8 @@ MODULE2PACKAGE.setdefault('mmir', 'mmir')
 
 HOST_FREE = (
     'compat',
+    'adapters',
+    'peft',
     'layers',
     'transforms',
     'engine',

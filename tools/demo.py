@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmir.adapters import merge_checkpoint
 from mmir.apis.det_preview import detection_panels
 from mmir.apis.stages import (
     ROOT,
@@ -20,7 +21,6 @@ from mmir.apis.stages import (
     read_scalars,
     train_stage,
 )
-from mmir.layers import merge_checkpoint
 from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'

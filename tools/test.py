@@ -28,16 +28,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'of all its parts, as that of a late fusion',
     )
     parser.add_argument(
-        '--delta',
+        '--adapter',
         action='append',
         default=[],
         metavar='FILE',
-        help='a delta to load on top of the checkpoint; may be repeated',
+        help='an adapter to load on top of the checkpoint; may be repeated',
     )
     parser.add_argument(
         '--merge',
         action='store_true',
-        help='merge factors and deltas into plain convolutions before the test',
+        help='merge factors and adapters into plain convolutions before the test',
     )
     parser.add_argument(
         '--out', help='write the metrics to FILE.json, or the predictions to FILE.pkl'
@@ -79,7 +79,8 @@ def set_show_dir(cfg: Config, folder: str) -> None:
 def drop_ema(cfg: Config) -> None:
     """Remove the moving average: a checkpoint's `state_dict` already holds it.
 
-    The hook would make a copy of the model before a delta is loaded, and put it back.
+    The hook would make a copy of the model before an adapter is loaded, and put it
+    back.
     """
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if not h['type'].endswith('EMAHook')]
@@ -96,19 +97,19 @@ def require_weights(cfg: Config) -> None:
 
 
 def load(
-    runner: Runner, checkpoint: str | None, deltas: list[str], merge: bool
+    runner: Runner, checkpoint: str | None, adapters: list[str], merge: bool
 ) -> nn.Module:
-    """Load the weights, then the deltas on top; refuse what does not fit."""
+    """Load the weights, then the adapters on top; refuse what does not fit."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
-        # With a delta to come its keys may be missing; alone, a checkpoint is complete.
+        # With an adapter to come its keys may be missing; alone, all must be there.
         if checkpoint:
-            runner.load_checkpoint(checkpoint, strict=not deltas)
-        if deltas or merge:
-            from mmir.layers import load_delta, merge_
+            runner.load_checkpoint(checkpoint, strict=not adapters)
+        if adapters or merge:
+            from mmir.adapters import load_adapter, merge_
 
-            for delta in deltas:
-                load_delta(model, delta)
+            for adapter in adapters:
+                load_adapter(model, adapter)
             if merge:
                 merge_(model)
     except (RuntimeError, ValueError, KeyError) as error:
@@ -120,7 +121,7 @@ def write_metrics(metrics: dict, out: str, args: argparse.Namespace) -> None:
     record = {
         'config': args.config,
         'checkpoint': args.checkpoint,
-        'deltas': args.delta,
+        'adapters': args.adapter,
         'merged': args.merge,
         'demo': args.demo,
         'metrics': {key: float(value) for key, value in metrics.items()},
@@ -134,8 +135,8 @@ def write_metrics(metrics: dict, out: str, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict:
     args = parse_args(argv)
-    for file in filter(None, (args.checkpoint, *args.delta)):
-        what = '--delta' if file in args.delta else 'checkpoint'
+    for file in filter(None, (args.checkpoint, *args.adapter)):
+        what = '--adapter' if file in args.adapter else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
     cfg = cli.prepare(args, DATA)
     if not args.checkpoint:
@@ -147,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     if args.show_dir:
         set_show_dir(cfg, args.show_dir)
     runner = cli.build_runner(cfg)
-    load(runner, args.checkpoint, args.delta, args.merge)
+    load(runner, args.checkpoint, args.adapter, args.merge)
     metrics = runner.test()
     if args.out and args.out.endswith('.json') and is_main_process():
         write_metrics(metrics, args.out, args)

@@ -1,5 +1,5 @@
-# TensorFact on a stock detector: the host's RTMDet-tiny, trained on COCO, learns FLIR's
-# thermal camera from 62 labelled images.
+# A stock detector: the host's RTMDet-tiny, trained on COCO, learns FLIR's thermal
+# camera from 62 labelled images.
 _base_ = [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
 ]
@@ -16,12 +16,9 @@ base_lr = 1e-3
 custom_imports = dict(imports=['mmir'], allow_failed_imports=False)
 norm_cfg = dict(type='BN')  # SyncBN needs GPUs
 model = dict(
-    type='mmir.factorized',
+    type='mmir.Adapted',
     target='mmdet.RTMDet',
-    # Most of this network is 1x1 and depthwise convolutions: a split that reaches 1x1.
-    factorize=dict(
-        rank='full', split='t_sdd', skip_growing=False, delta=dict(name='ir', rank=4)
-    ),
+    adapt=dict(type='ConvLoRA', rank=4),
     backbone=dict(norm_cfg=norm_cfg, init_cfg=None),
     neck=dict(norm_cfg=norm_cfg),
     bbox_head=dict(num_classes=len(classes), norm_cfg=norm_cfg),
@@ -89,7 +86,7 @@ param_scheduler = [
 ]
 custom_hooks = [
     dict(type='mmir.SubsetRecordHook'),
-    dict(type='mmir.DeltaCheckpointHook'),
+    dict(type='mmir.AdapterCheckpointHook'),
     dict(type='mmir.ScheduleEMAHook', update_buffers=True, priority=49),
     dict(
         type='PipelineSwitchHook',

@@ -1,6 +1,7 @@
 # The RGB detector of the demo: YOLOv7-tiny from scratch on synthetic street scenes by
 # day, objects within 30 m. Render them first:
-#   python -m mmir.testing.scenes data/scenes --train 2400 --val 150 --far 30 --light day
+#   python -m mmir.testing.scenes data/scenes --train 2400 --val 150 \
+#       --far 30 --light day
 _base_ = './yolo-tiny_rgb.py'
 
 # ========================== values one often changes ==========================

@@ -1,5 +1,5 @@
-# RGB stage: a factorised YOLOv7-L on the classes of FLIR, from COCO (FLIR's RGB frames
-# carry no labels).
+# RGB stage: a YOLOv7-L on the classes of FLIR, from COCO (FLIR's RGB frames carry no
+# labels).
 _base_ = [
     '../_base_/models/yolov7_l.py',
     '../_base_/datasets/coco_ir.py',
@@ -14,20 +14,12 @@ train_img = 'train2017/'
 val_ann = 'annotations/instances_val2017.json'
 val_img = 'val2017/'
 classes = ('person', 'bicycle', 'car')
-load_from = None  # a dense RGB checkpoint: it is factorised as it loads
+load_from = None  # such as released COCO weights
 base_lr = 1e-5  # paper: fine-tunes a pretrained detector; from scratch take 1e-3
-
-# =========================== values one may change ============================
-rank = dict(alpha=1.0)
 
 # ========================= values that rarely change ==========================
 img_scale = (640, 640)
-model = dict(
-    type='mmir.factorized',
-    target='mmir.YOLOv7',
-    factorize=dict(rank=rank, mode='auto', exclude=['bbox_head']),
-    bbox_head=dict(head_module=dict(num_classes=len(classes))),
-)
+model = dict(bbox_head=dict(head_module=dict(num_classes=len(classes))))
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
     dict(

@@ -17,7 +17,7 @@ _STAGE = ('name', 'trainable', 'norm')
 
 
 @MODELS.register_module('Adapted')
-def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Module:  # noqa: N802
+def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Module:
     """Build a model of any host and adapt it, in place.
 
     The config of the model stays as it is beside `target` and `adapt`, so it merges

@@ -13,6 +13,7 @@ from mmir.utils.checkpoint import save_checkpoint_atomic
 
 from .checksum import Adapter, check_seal, seal
 from .fingerprint import check_same_base, fingerprint
+from .freeze import adapter_keys
 from .layer import KINDS, AdapterLayer
 from .record import LoadedAdapter, record_of, stage_of
 from .switch import exchange
@@ -61,7 +62,10 @@ def adapter_state(model: nn.Module, values: dict[str, Tensor] | None = None) -> 
         tensors[key] = copies[place]
     _check_finite(tensors)
     layers = {
-        key: {'kind': type(layer).__name__, 'options': layer.adapter_options(stage.name)}
+        key: {
+            'kind': type(layer).__name__,
+            'options': layer.adapter_options(stage.name),
+        }
         for key, layer in adapter_layers(model).items()
         if stage.name in dict(layer.named_adapters())
     }
@@ -121,9 +125,9 @@ def load_adapter_state(model: nn.Module, adapter: Adapter) -> None:
 
     The output becomes that of the trained model, bit for bit. The former tensors of
     whatever trained beside the adapters (head, norms) are kept on the model, out of its
-    state dict, so that `switch_adapter_` and `unload_adapter` can restore them. Adapters
-    the model does not have yet are added, frozen; a plain layer becomes the adapter
-    layer the file names where that can be.
+    state dict, so that `switch_adapter_` and `unload_adapter` can restore them. What
+    adapters the model does not have yet are added, frozen; a plain layer becomes the
+    adapter layer the file names where that can be.
 
     Args:
         model: The base model; may be wrapped.
@@ -146,18 +150,10 @@ def load_adapter_state(model: nn.Module, adapter: Adapter) -> None:
     layers = adapter_layers(model)
     for key in meta['layers']:
         layers[key].enable_adapter(name)
+    own = adapter_keys(model, name)
     former = exchange(model, tensors)
-    others = {
-        key: value
-        for key, value in former.items()
-        if not any(_is_adapter(key, place, layers[place], name) for place in meta['layers'])
-    }
+    others = {key: value for key, value in former.items() if key not in own}
     loaded[name] = LoadedAdapter(list(meta['layers']), list(replaced), others)
-
-
-def _is_adapter(key: str, place: str, layer: AdapterLayer, name: str) -> bool:
-    """Whether a key is one of the adapter `name` of the layer at `place`."""
-    return key.startswith(f'{place}.{layer.container}.{name}.'.lstrip('.'))
 
 
 def _parts(adapter: Adapter) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -178,8 +174,8 @@ def _parts(adapter: Adapter) -> tuple[dict[str, Any], dict[str, Tensor]]:
     unknown = {row['kind'] for row in meta['layers'].values()} - set(KINDS)
     if unknown:
         raise ValueError(
-            f'adapter layers {sorted(unknown)} of method {meta["method"]!r} are unknown '
-            'here: import the package that defines them first'
+            f'adapter layers {sorted(unknown)} of {meta["method"]!r} are unknown here: '
+            'import the package that defines them first'
         )
     return meta, tensors
 

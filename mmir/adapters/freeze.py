@@ -103,7 +103,9 @@ def freeze_(
         TypeError: If `trainable` is a string.
     """
     if norm not in NORM_POLICIES:
-        raise ValueError(f'unknown norm {norm!r}, available: {", ".join(NORM_POLICIES)}')
+        raise ValueError(
+            f'unknown norm {norm!r}, available: {", ".join(NORM_POLICIES)}'
+        )
     if isinstance(trainable, str):
         raise TypeError(f'give a list of expressions, not {trainable!r}')
     parameters = list(model.named_parameters(remove_duplicate=False))

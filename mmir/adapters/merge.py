@@ -13,6 +13,7 @@ from .layer import KINDS, AdapterLayer
 from .record import forget
 from .walk import converted, replace_
 
+
 def merge_(model: nn.Module) -> nn.Module:
     """Turn an adapted model into the plain one it computes, in place.
 

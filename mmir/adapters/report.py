@@ -9,6 +9,8 @@ from .layer import AdapterLayer
 from .record import in_stage, stage_of
 from .walk import is_head, unwrap
 
+PARTS = ('adapters', 'heads', 'norms', 'rest')
+
 
 @dataclass(frozen=True)
 class TrainableReport:
@@ -80,6 +82,10 @@ def trainable_report(
         stage.name if stage else '',
         stage.method if stage else '',
         sum(parameter.numel() for parameter in model.parameters()),
-        {part: counts[part] for part in ('adapters', 'heads', 'norms', 'rest') if counts[part]},
+        {
+            part: counts[part]
+            for part in ('adapters', 'heads', 'norms', 'rest')
+            if counts[part]
+        },
         dict(notes or {}),
     )

@@ -123,10 +123,10 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rate = self.paramwise_cfg['layer_decay_rate']
         if rate == 1.0:
             return lambda name: 1.0
-        for owner, prefix in ((model, ''), (getattr(model, 'backbone', None), 'backbone.')):
-            if hasattr(owner, 'get_layer_depth'):
-                break
-        else:
+        owner, prefix = model, ''
+        if not hasattr(model, 'get_layer_depth'):
+            owner, prefix = getattr(model, 'backbone', None), 'backbone.'
+        if not hasattr(owner, 'get_layer_depth'):
             raise ValueError(
                 f'layer_decay_rate={rate}: neither {type(model).__name__} nor its '
                 'backbone has get_layer_depth, so the layers have no order'

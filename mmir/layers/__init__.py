@@ -1,26 +1,21 @@
 """Layers, and the surgery that puts them into models of any host."""
 
-from .builder import factorized
+from mmir.adapters import (
+    FrozenBatchNorm,
+    merge_,
+    merge_checkpoint,
+    merge_state_dict,
+)
+
 from .complementarity import Complementarity, complementarity_loss
 from .complementarity_hook import attach_complementarity_, detach_complementarity_
 from .compression import CompressionPlan, compression_plan
 from .conv_cost import Stopwatch
-from .delta import (
-    LoadedDelta,
-    delta_state_dict,
-    load_delta,
-    load_delta_state_dict,
-    save_delta,
-    switch_delta_,
-    unload_delta,
-)
 from .early_fusion import early_fused
 from .exportable import to_factored_modules_
-from .factorize import FactorizeReport, augment_, factorize_, merge_
-from .freeze import FrozenBatchNorm, Stage, freeze_base_
+from .factorize import FactorizeReport, augment_, factorize_
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
-from .low_rank import Delta
-from .merge_checkpoint import merge_checkpoint, merge_state_dict
+from .method import TensorFact
 from .single_modality import one_modality
 from .split import SPLITS
 from .stem import widen_stem_
@@ -34,33 +29,23 @@ __all__ = [
     'CompressionPlan',
     'ConcatFusion',
     'CrossAttentionFusion',
-    'Delta',
     'FactorizeReport',
     'FrozenBatchNorm',
-    'LoadedDelta',
-    'Stage',
     'Stopwatch',
+    'TensorFact',
     'TensorFactConv',
     'TwoStreamBackbone',
     'attach_complementarity_',
     'augment_',
     'complementarity_loss',
     'compression_plan',
-    'delta_state_dict',
     'detach_complementarity_',
     'early_fused',
     'factorize_',
-    'factorized',
-    'freeze_base_',
-    'load_delta',
-    'load_delta_state_dict',
     'merge_',
     'merge_checkpoint',
     'merge_state_dict',
     'one_modality',
-    'save_delta',
-    'switch_delta_',
     'to_factored_modules_',
-    'unload_delta',
     'widen_stem_',
 ]

@@ -19,9 +19,12 @@ from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from mmir.adapters import NameFilter, names_of, record_of, unwrap
+
 from .complementarity import Complementarity
 from .tensorfact import TensorFactConv
-from .walk import NameFilter, names_of, unwrap
+
+_KEY = 'complementarity'
 
 
 class ComplementarityLoss:
@@ -82,7 +85,7 @@ class ComplementarityLoss:
             raise ValueError(
                 'the complementarity loss needs a layer with a delta that is switched '
                 f'on and trains, and the model has none{among}: call augment_ first, '
-                'or give delta=dict(...) to mmir.factorized'
+                'or give delta=dict(...) to TensorFact'
             )
 
     def detach(self) -> None:
@@ -203,7 +206,7 @@ def attach_complementarity_(
         return None
     model = unwrap(model)
     loss.attach(model)
-    model._mmir_complementarity = loss
+    record_of(model).extras[_KEY] = loss
     return loss
 
 
@@ -222,12 +225,12 @@ def detach_complementarity_(model: nn.Module) -> None:
     if loss is None:
         raise ValueError('no complementarity loss is attached to the model')
     loss.detach()
-    del model._mmir_complementarity
+    del record_of(model).extras[_KEY]
 
 
 def _attached(model: nn.Module) -> ComplementarityLoss | None:
-    """The loss a model carries, as a plain attribute beside its modules."""
-    return model.__dict__.get('_mmir_complementarity')
+    """The loss a model carries in its record."""
+    return record_of(model).extras.get(_KEY)
 
 
 def _computes_losses(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:

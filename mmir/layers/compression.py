@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from mmir.adapters import count_parameters
+
 from .compression_choice import Menus, Option, choose
 from .conv_cost import Calls, Cost, Forward, Stopwatch, record_calls
 from .factorize import FactorizeReport, factorize_
 from .rank import describe_kernel
 from .split import KernelShape
 from .tensorfact import TensorFactConv
-from .walk import count_parameters
 
 UNITS = ('params', 'macs', 'latency')
 """What a plan can save."""

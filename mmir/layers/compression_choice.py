@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmir.adapters import count_parameters, names_of
+
 from .conv_cost import Calls, Cost, Stopwatch, like, macs_of
 from .rank import factor_count, full_rank
 from .rank_search import spectrum
 from .split import Split, get_split
-from .walk import count_parameters, names_of
 
 
 @dataclass(frozen=True)

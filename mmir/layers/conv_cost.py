@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .geometry import geometry_of
+from mmir.adapters.geometry import geometry_of
+
 from .tensorfact import TensorFactConv
 
 Forward = Callable[[nn.Module, Tensor], Any]

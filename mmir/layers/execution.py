@@ -1,21 +1,22 @@
 """How a factorised convolution computes its output, and what it keeps for that."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from .geometry import ConvGeometry
+from mmir.adapters.geometry import ConvGeometry
+from mmir.adapters.kernel_cache import KernelCache
+from mmir.adapters.low_rank import HALF
+from mmir.adapters.tracing import as_leaf, refuse_onnx
+
 from .split import get_split
-from .tracing import as_leaf, refuse_onnx
 
 MODES = ('auto', 'reconstruct', 'two_conv', 'branch')
-_HALF = (torch.float16, torch.bfloat16)
 
 
-class ConvByFactors(ConvGeometry):
+class ConvByFactors(KernelCache, ConvGeometry):
     """Convolution with the kernel fold(A B) + sum of fold(dA dB).
 
     The modes give the same output up to rounding:
@@ -47,9 +48,8 @@ class ConvByFactors(ConvGeometry):
     reconstruct_fp32: bool
     observer: Callable[['ConvByFactors', Tensor, Tensor, Tensor], None] | None = None
 
-    # Kept beside the parameters and in no copy: the kernel for evaluation, and the
-    # dense kernel the factors were made of.
-    _cache: tuple[tuple[Any, ...], Tensor] | None = None
+    # Kept beside the parameters and in no copy: the dense kernel they were made of.
+    uncopied = ('_cache', '_dense', 'observer')
     _dense: tuple[Tensor, tuple[int, ...]] | None = None
 
     @property
@@ -72,7 +72,7 @@ class ConvByFactors(ConvGeometry):
     @property
     def weight(self) -> Tensor:
         """The effective kernel, shape (T, S, D2, D1); read only."""
-        return self._effective_kernel()
+        return self.effective_kernel()
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:
         """Pairs (A, B) of the base and of every delta that is switched on."""
@@ -93,7 +93,7 @@ class ConvByFactors(ConvGeometry):
         if not self.reconstruct_fp32:
             return fold(pairs)
         dtype = self.A.dtype
-        if dtype in _HALF:
+        if dtype in HALF:
             pairs = [(a.float(), b.float()) for a, b in pairs]
         device = self.A.device.type
         if device != 'meta' and torch.is_autocast_enabled(device):
@@ -112,7 +112,7 @@ class ConvByFactors(ConvGeometry):
         """
         if isinstance(x, Proxy):
             return as_leaf(self, x)
-        refuse_onnx(self)
+        refuse_onnx(self, ', or to_factored_modules_(model) to keep the factors,')
         mode, observed = self.mode, self.training and self.observer is not None
         if observed or mode == 'branch':
             u, v = self.branches(x)
@@ -122,7 +122,7 @@ class ConvByFactors(ConvGeometry):
             return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
         if mode == 'two_conv' or (mode == 'auto' and self._prefers_two(x)):
             return self.by_factors(x, self.factors(), self.bias)
-        return self._conv_forward(x, self._effective_kernel(), self.bias)
+        return self._conv_forward(x, self.effective_kernel(), self.bias)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the base and what the deltas add to the output, without the bias.
@@ -172,26 +172,9 @@ class ConvByFactors(ConvGeometry):
             shape, self.groups, rank, self.stride
         )
 
-    def _effective_kernel(self) -> Tensor:
-        """The kernel, kept between calls in evaluation while no factor changes."""
-        tensors = [t for pair in self.factors() for t in pair]
-        learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        if (
-            self.training
-            or learns
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-            or any(t.is_inference() for t in tensors)
-        ):
-            return self.kernel()
-        # A kernel made in inference mode cannot be used outside of it.
-        key = (
-            torch.is_inference_mode_enabled(),
-            *((t.data_ptr(), t._version, t.dtype, t.device) for t in tensors),
-        )
-        if self._cache is None or self._cache[0] != key:
-            self._cache = key, self.kernel()
-        return self._cache[1]
+    def kernel_parts(self) -> list[Tensor]:
+        """The factors of the base and of every delta that is switched on."""
+        return [t for pair in self.factors() for t in pair]
 
     def remember(self, kernel: Tensor) -> None:
         """Keep the dense kernel the factors were just made of, see `dense_kernel`."""
@@ -216,17 +199,5 @@ class ConvByFactors(ConvGeometry):
 
     def forget(self) -> None:
         """Drop what is kept beside the parameters."""
-        self._cache = self._dense = None
-
-    def train(self, mode: bool = True) -> 'ConvByFactors':
-        """Set the training flag and forget what was kept beside the parameters."""
-        self.forget()
-        return super().train(mode)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> 'ConvByFactors':
-        self.forget()
-        return super()._apply(*args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = ('_cache', '_dense', 'observer')
-        return {key: value for key, value in self.__dict__.items() if key not in kept}
+        super().forget()
+        self._dense = None

@@ -5,9 +5,10 @@ from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.utils import skip_init
 
+from mmir.adapters import converted, replace_
+
 from .split import along, get_split
 from .tensorfact import TensorFactConv
-from .walk import converted, replace_
 
 
 def to_factored_modules_(model: nn.Module) -> nn.Module:

@@ -8,20 +8,19 @@ from typing import Any
 from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import Tensor, nn
 
-from .freeze import FrozenBatchNorm, forget_stage
-from .kernels import Checkpoint, dense_kernels
-from .rank import DeltaRank, Rank, factor_count, full_rank
-from .rank_search import search_ranks
-from .split import Split, get_split
-from .tensorfact import TensorFactConv
-from .walk import (
+from mmir.adapters import (
     NameFilter,
-    converted,
     count_parameters,
     names_of,
     refuse_wrapped,
     replace_,
 )
+
+from .kernels import Checkpoint, dense_kernels
+from .rank import DeltaRank, Rank, factor_count, full_rank
+from .rank_search import search_ranks
+from .split import Split, get_split
+from .tensorfact import TensorFactConv
 
 # Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
 _PLAIN = (nn.Conv2d, MMCVConv2d)
@@ -75,8 +74,9 @@ def factorize_(
 
     Args:
         model: Any model; its weights are factorised as they are.
-        rank: Rule of `TensorFactConv` for each layer, or one that reads the weights:
-            `dict(energy=e)` or `dict(budget=P)`, see `search_ranks`.
+        rank: Rule of `TensorFactConv` for each layer, cut to the full rank of its
+            kernel, or one that reads the weights: `dict(energy=e)` or
+            `dict(budget=P)`, see `search_ranks`.
         split: See `TensorFactConv`.
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
@@ -100,6 +100,8 @@ def factorize_(
     )
     kernels = _kernels(convs, checkpoint)
     ranks, new = search_ranks(rank, kernels, cut, skip_growing), {}
+    limits = {name: full_rank(tuple(k.shape), cut) for name, k in kernels.items()}
+    ranks = {name: min(rank, limits[name]) for name, rank in ranks.items()}
     for name, kernel in kernels.items():
         size = factor_count(ranks[name], tuple(kernel.shape), cut)
         if skip_growing and size >= kernel.numel():
@@ -206,12 +208,13 @@ def augment_(
     """Add the delta `name` to every factorised convolution of a model, in place.
 
     Layers whose kernel has full rank 1 (under `ts_dd` 1x1) are left as they are.
-    Deltas are trainable; `freeze_base_` freezes the rest.
+    Deltas are trainable; `adapt_` freezes the rest.
 
     Args:
         model: Model with `TensorFactConv` layers.
         name: Name of the delta, such as `ir`.
-        rank: An integer (0 adds nothing) or `dict(ratio=...)` of the layer's rank.
+        rank: An integer (0 adds nothing), cut to the full rank of the kernel, or
+            `dict(ratio=...)` of the layer's rank.
         init: See `TensorFactConv.augment`.
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found.
@@ -245,7 +248,7 @@ def augment_(
         kernels = dense_kernels(checkpoint, shapes)
     for key, layer in layers.items():
         try:
-            layer.augment(name, rank, init, kernels.get(key))
+            layer.augment(name, _at_most(rank, layer), init, kernels.get(key))
         except ValueError as error:
             for done in ranks:
                 del layers[done].deltas[name]
@@ -255,30 +258,8 @@ def augment_(
     return ranks
 
 
-def merge_(model: nn.Module) -> nn.Module:
-    """Turn a factorised model into the plain one it computes, in place.
-
-    `TensorFactConv` becomes `nn.Conv2d` and `FrozenBatchNorm` the batch norm it was,
-    so the state dict has the keys of the model that was never factorised.
-
-    Args:
-        model: Any model; without such layers nothing changes.
-
-    Returns:
-        The model, or the new convolution if the model is a `TensorFactConv` itself.
-
-    Raises:
-        ValueError: For NaN or infinite weights, naming the layer. The model is
-            unchanged then.
-    """
-    new = converted(model, _plain)
-    replace_(model, new)
-    forget_stage(model)
-    return new.get(model, model)
-
-
-def _plain(module: nn.Module) -> nn.Module | None:
-    """The host's own kind of layer for one of ours, None for any other module."""
-    if isinstance(module, TensorFactConv):
-        return module.merge()
-    return module.thaw() if isinstance(module, FrozenBatchNorm) else None
+def _at_most(rank: DeltaRank, layer: TensorFactConv) -> DeltaRank:
+    """An integer rank, cut to the full rank of the kernel; other rules as they are."""
+    if not isinstance(rank, int):
+        return rank
+    return min(rank, full_rank(layer.kernel_shape, get_split(layer.split)))

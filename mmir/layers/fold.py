@@ -8,8 +8,8 @@ from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .freeze import FrozenBatchNorm, forget_stage
-from .walk import replace_
+from mmir.adapters import FrozenBatchNorm, replace_
+from mmir.adapters.record import forget
 
 Norm = _BatchNorm | FrozenBatchNorm
 _CONVS = (nn.Conv2d, MMCVConv2d)
@@ -52,7 +52,7 @@ def fold_bn_(model: nn.Module) -> dict[str, str]:
         fold_bn_pair_(block.conv, block.norm)
     replace_(model, {block.norm: nn.Identity() for block in blocks})
     if blocks:
-        forget_stage(model)
+        forget(model)
     return kept
 
 

@@ -44,12 +44,12 @@ def load_factors(
         if key.startswith(prefix) and isinstance(value, Tensor)
     }
     for key, value in tensors.items():
-        if not value.isfinite().all():
+        if not (value.is_meta or value.isfinite().all()):
             raise ValueError(f'{where}: {key} holds NaN or infinite values')
     if 'weight' in tensors and not {'A', 'B'} & tensors.keys():
         del state_dict[f'{prefix}weight']
         if tensors['weight'].shape == layer.kernel_shape:
-            factors = layer.decompose(tensors['weight'])
+            factors = _factors_of(layer, tensors['weight'])
             state_dict[f'{prefix}A'], state_dict[f'{prefix}B'] = factors
         else:
             error_msgs.append(
@@ -61,6 +61,14 @@ def load_factors(
     names = {key.split('.')[1] for key in tensors if key.startswith('deltas.')}
     for name in sorted(names):
         _prepare_delta(layer, name, tensors, where)
+
+
+def _factors_of(layer: 'TensorFactConv', kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of a dense kernel; of one without numbers, their shapes."""
+    if not kernel.is_meta:
+        return layer.decompose(kernel)
+    shapes = get_split(layer.split).factor_shapes(layer.kernel_shape, layer.rank)
+    return tuple(kernel.new_empty(shape) for shape in shapes)
 
 
 def _check_split(

@@ -1,39 +1,13 @@
 """Named low-rank additions to the kernel of one layer, and how they start."""
 
-import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from mmir.adapters.low_rank import LowRank
+
 from .svd import truncated_factors
-
-
-class Delta(nn.Module):
-    """A low-rank addition dK = fold(dA dB) to a kernel.
-
-    Args:
-        a: Initial factor dA, shaped as A of the layer with dr in place of r.
-        b: Initial factor dB, likewise; `(dr, D2, D1)` under `ts_dd`.
-
-    Attributes:
-        enabled: Whether the layer adds this delta; not part of the state dict.
-    """
-
-    def __init__(self, a: Tensor, b: Tensor) -> None:
-        super().__init__()
-        self.A = nn.Parameter(a)
-        self.B = nn.Parameter(b)
-        self.enabled = True
-
-    @property
-    def rank(self) -> int:
-        """Inner dimension dr."""
-        return self.B.shape[0]
-
-    def extra_repr(self) -> str:
-        """Rank, and whether the delta is switched off."""
-        return f'rank={self.rank}' + ('' if self.enabled else ', off')
 
 
 def _zero_a(a: Tensor, b: Tensor, *_: Tensor | None) -> None:
@@ -94,7 +68,7 @@ def new_delta(
     shapes: tuple[tuple[int, ...], tuple[int, ...]],
     base: Tensor,
     kernel: Tensor | None,
-) -> Delta:
+) -> LowRank:
     """Make a delta with dA dB = 0.
 
     Args:
@@ -115,25 +89,15 @@ def new_delta(
     """
     a, b = (base.new_empty(shape) for shape in shapes)
     DELTA_INITS[init](a, b, base.detach().flatten(1), kernel)
-    return Delta(a, b)
+    return LowRank(a, b)
 
 
-def check_delta(name: str, init: str, taken: nn.ModuleDict) -> None:
-    """Check the name and the initialisation of a delta to be added.
-
-    Args:
-        name: Becomes a part of keys of the state dict.
-        init: Key of `DELTA_INITS`.
-        taken: Deltas the layer has.
+def check_init(init: str) -> None:
+    """Check the initialization of a delta to be added.
 
     Raises:
-        ValueError: If `name` is taken or no identifier, or `init` is unknown.
+        ValueError: `init` is no key of `DELTA_INITS`.
     """
-    word = isinstance(name, str) and re.fullmatch(r'[A-Za-z_]\w*', name)
-    if not word or hasattr(nn.ModuleDict, name):
-        raise ValueError(f'{name!r} cannot name a delta, use a word such as "ir"')
-    if name in taken:
-        raise ValueError(f'there is a delta {name!r} already, give another name')
     if init not in DELTA_INITS:
         raise ValueError(
             f'unknown delta init {init!r}, available: {", ".join(DELTA_INITS)}'

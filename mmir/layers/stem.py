@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .walk import refuse_wrapped
+from mmir.adapters import refuse_wrapped
 
 StemInit = Literal['average', 'copy', 'zero']
 

@@ -1,5 +1,6 @@
 """TensorFactConv: a 2D convolution whose kernel is a product of two factors."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from mmir.adapters import AdapterLayer
+from mmir.adapters.geometry import geometry_of
+
 from .execution import ConvByFactors
-from .geometry import geometry_of
 from .loading import load_factors
-from .low_rank import check_delta, new_delta
+from .low_rank import check_init, new_delta
+from .merge_state import merge_factors
 from .rank import (
     DeltaRank,
     Rank,
@@ -27,7 +31,7 @@ from .svd import check_sigma, truncated_factors
 
 
 @MODELS.register_module()
-class TensorFactConv(ConvByFactors):
+class TensorFactConv(ConvByFactors, AdapterLayer):
     """Drop-in `nn.Conv2d` with a low-rank kernel and named low-rank deltas.
 
     y = conv(x, fold(A B) + sum of fold(dA dB)) + bias, after TensorFact
@@ -69,6 +73,11 @@ class TensorFactConv(ConvByFactors):
         ValueError: For a geometry `nn.Conv2d` refuses, a rank the kernel cannot
             have, or an unknown `split`, `mode` or `sigma`.
     """
+
+    container = 'deltas'
+    adapter_parameters = ('A', 'B')
+    no_decay = ('B',)  # atoms and their likes keep a norm of about 1
+    derived = {'kernel': ('A', 'B')}
 
     def __init__(
         self,
@@ -237,7 +246,8 @@ class TensorFactConv(ConvByFactors):
             ValueError: If the name is taken or no identifier, or for a wrong rank or
                 `init`, or one that needs a kernel or a lower rank.
         """
-        check_delta(name, init, self.deltas)
+        self.check_name(name)
+        check_init(init)
         split, matrix = get_split(self.split), None
         rank = resolve_delta_rank(rank, self.rank, self.kernel_shape, split)
         kernel = self.dense_kernel() if kernel is None else self._checked(kernel)
@@ -249,15 +259,31 @@ class TensorFactConv(ConvByFactors):
             self.deltas[name] = delta.train(self.training)
         return self
 
-    def enable_delta(self, name: str, on: bool = True) -> None:
-        """Switch a delta on or off; off restores the former output bit for bit.
+    def add_adapter(self, name: str, **options: Any) -> None:
+        """Add a delta: `augment`, for what handles any method; see `AdapterLayer`."""
+        self.augment(name, **options)
 
-        Raises:
-            KeyError: If there is no such delta.
-        """
-        if name not in self.deltas:
-            raise KeyError(f'no delta {name!r}, there are {list(self.deltas)}')
-        self.deltas[name].enabled = on
+    def adapter_options(self, name: str) -> dict[str, Any]:
+        """See `AdapterLayer`."""
+        return {'rank': self.deltas[name].rank}
+
+    def base_tensors(self) -> dict[str, tuple[Tensor, str]]:
+        """See `AdapterLayer`: factors by their product, since a kernel has many."""
+        tensors = super().base_tensors()
+        del tensors['A'], tensors['B']
+        a, b = (f.detach().cpu().double() for f in (self.A, self.B))
+        kernel = get_split(self.split).fold([(a, b)])
+        return {'kernel': (kernel, f'rank {self.rank}'), **tensors}
+
+    @classmethod
+    def merge_state(
+        cls,
+        state: Mapping[str, Tensor],
+        told: Mapping[str, Mapping[str, Any]],
+        **options: Any,
+    ) -> dict[str, Tensor]:
+        """See `AdapterLayer`; `split` holds for layers which the file does not tell."""
+        return merge_factors(state, told, options.get('split'))
 
     def merge(self) -> nn.Conv2d:
         """Return the plain convolution this layer computes; the layer stays.

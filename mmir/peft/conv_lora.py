@@ -126,14 +126,11 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
         """Add the updates to the weights; see `AdapterLayer`."""
         merged, pairs = dict(state), {}
         for key in state:
-            layer, found, rest = key.rpartition('.adapters.')
-            if not found:
-                layer, found, rest = ('', key.startswith('adapters.'), key[9:])
-            weight = f'{layer}.weight'.lstrip('.')
-            if found and rest.endswith('.A') and f'{key[:-1]}B' in state:
-                if state.get(weight, torch.empty(0)).ndim == 4:
-                    factors = merged.pop(key), merged.pop(f'{key[:-1]}B')
-                    pairs.setdefault(weight, []).append(factors)
+            layer, found, _ = f'.{key}'.rpartition('.adapters.')
+            weight, b = f'{layer}.weight'.lstrip('.'), f'{key[:-1]}B'
+            is_a = found and key.endswith('.A') and b in state
+            if is_a and weight in state and state[weight].ndim == 4:
+                pairs.setdefault(weight, []).append((merged.pop(key), merged.pop(b)))
         for weight, updates in pairs.items():
             merged[weight] = updated(state[weight], updates).detach()
         return merged

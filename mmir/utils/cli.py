@@ -203,7 +203,7 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
     Raises:
         UserError: Naming the tensors that are missing, foreign, misshapen or NaN.
     """
-    from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
+    from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 
     if '://' in path:
         return

@@ -10,7 +10,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmir.layers import TensorFactConv, augment_, delta_state_dict, factorize_
+from mmir.adapters import adapter_state
+from mmir.layers import TensorFactConv, augment_, factorize_
 
 
 class ToyDetector(BaseModel):
@@ -88,7 +89,7 @@ def test_second_stage_trains_delta_and_head():
     model.init_weights()
     model.train()
     assert not model.backbone.bn.training
-    delta = delta_state_dict(model)
+    delta = adapter_state(model)
     assert sorted(delta['state_dict']) == sorted(names)
 
 
@@ -134,7 +135,7 @@ def test_training_step_changes_only_the_stage():
     changed = {
         k for k, v in model.state_dict().items() if not torch.equal(v, before[k])
     }
-    assert changed <= set(delta_state_dict(model)['state_dict'])
+    assert changed <= set(adapter_state(model)['state_dict'])
     assert 'backbone.conv.deltas.ir.A' in changed
 
 

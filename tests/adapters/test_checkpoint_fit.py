@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 from mmir.layers import augment_, factorize_
 from mmir.layers.stem import widen_stem_
-from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
 
 
 class Detector(nn.Module):

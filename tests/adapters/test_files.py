@@ -8,18 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from mmir.layers import (
-    augment_,
-    delta_state_dict,
-    factorize_,
-    freeze_base_,
-    load_delta,
-    load_delta_state_dict,
+from mmir.adapters import (
+    adapter_state,
+    freeze_,
+    load_adapter,
+    load_adapter_state,
     merge_,
-    save_delta,
-    switch_delta_,
-    unload_delta,
+    save_adapter,
+    switch_adapter_,
+    unload_adapter,
 )
+from mmir.layers import augment_, factorize_
 
 
 class Net(nn.Module):
@@ -50,7 +49,7 @@ def adapted(model, name='ir', bn='all', seed=1, **options):
     model = copy.deepcopy(model)
     torch.manual_seed(seed)
     augment_(model, name, 1)
-    freeze_base_(model, name, bn=bn, **options)
+    freeze_(model, name, norm=bn, **options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
     model.train()
     for _ in range(3):
@@ -68,30 +67,30 @@ def test_file_round_trip_is_exact_and_reversible(tmp_path, bn):
     model = base()
     trained, before = adapted(model, bn=bn), model(X)
     path = tmp_path / 'deltas' / 'ir.pth'
-    size = save_delta(trained, path)
+    size = save_adapter(trained, path)
     assert os.listdir(path.parent) == ['ir.pth']
     assert path.stat().st_size == size
-    load_delta(model, path)
+    load_adapter(model, path)
     assert torch.equal(model(X), trained(X))
     assert not torch.equal(model(X), before)
     for _ in range(2):
-        switch_delta_(model, 'ir', False)
+        switch_adapter_(model, 'ir', False)
         assert torch.equal(model(X), before)
-        switch_delta_(model, 'ir', True)
-        switch_delta_(model, 'ir', True)
+        switch_adapter_(model, 'ir', True)
+        switch_adapter_(model, 'ir', True)
         assert torch.equal(model(X), trained(X))
     keys = list(base().state_dict())
-    unload_delta(model, 'ir')
+    unload_adapter(model, 'ir')
     assert torch.equal(model(X), before)
     assert list(model.state_dict()) == keys
-    load_delta(model, path)
+    load_adapter(model, path)
     assert torch.equal(model(X), trained(X))
 
 
 def test_holds_what_changed_and_nothing_else():
     model = base()
     trained = adapted(model)
-    delta = delta_state_dict(trained)
+    delta = adapter_state(trained)
     old, new = model.state_dict(), trained.state_dict()
     changed = {k for k in new if k not in old or not torch.equal(old[k], new[k])}
     assert set(delta['state_dict']) == changed
@@ -106,31 +105,31 @@ def test_holds_what_changed_and_nothing_else():
 
 
 def test_shared_modules_stand_in_the_file_once():
-    delta = delta_state_dict(adapted(base()))['state_dict']
+    delta = adapter_state(adapted(base()))['state_dict']
     assert delta['bbox_head.weight'] is delta['shared_head.weight']
 
 
 def test_loads_into_a_model_built_for_the_stage():
     trained = adapted(base())
-    delta, model = delta_state_dict(trained), base()
+    delta, model = adapter_state(trained), base()
     augment_(model, 'ir', 1)
-    freeze_base_(model)
-    load_delta_state_dict(model, delta)
+    freeze_(model, 'ir')
+    load_adapter_state(model, delta)
     assert torch.equal(model.eval()(X), trained(X))
     assert model.backbone[0].deltas['ir'].A.requires_grad
-    again = delta_state_dict(model)
+    again = adapter_state(model)
     assert again['meta'] == delta['meta']
 
 
 def test_delta_after_a_checkpoint_and_a_copy():
     trained, model = adapted(base()), base()
     augment_(model, 'ir', 1)
-    freeze_base_(model)
+    freeze_(model, 'ir')
     model.load_state_dict(trained.state_dict())
     average = copy.deepcopy(model).requires_grad_(False)
     for source in (model, average):
         fresh = base()
-        load_delta_state_dict(fresh, delta_state_dict(source))
+        load_adapter_state(fresh, adapter_state(source))
         assert torch.equal(fresh(X), trained(X))
     assert all(
         not p.requires_grad for n, p in fresh.named_parameters() if 'deltas' in n
@@ -140,11 +139,11 @@ def test_delta_after_a_checkpoint_and_a_copy():
 def test_loaded_delta_is_no_state_and_survives_copies():
     model, keys = base(), list(base().state_dict())
     before = model(X)
-    load_delta_state_dict(model, delta_state_dict(adapted(model)))
+    load_adapter_state(model, adapter_state(adapted(model)))
     extra = set(model.state_dict()) - set(keys)
     assert all('.deltas.ir.' in key for key in extra)
     copied = copy.deepcopy(model)
-    switch_delta_(copied, 'ir', False)
+    switch_adapter_(copied, 'ir', False)
     assert torch.equal(copied(X), before)
     assert not torch.equal(model(X), before)
 
@@ -153,18 +152,18 @@ def test_two_deltas_of_one_base():
     model = base()
     before = model(X)
     first, second = adapted(model), adapted(model, 'nir', seed=5)
-    load_delta_state_dict(model, delta_state_dict(first))
-    switch_delta_(model, 'ir', False)
-    load_delta_state_dict(model, delta_state_dict(second))
+    load_adapter_state(model, adapter_state(first))
+    switch_adapter_(model, 'ir', False)
+    load_adapter_state(model, adapter_state(second))
     assert torch.equal(model(X), second(X))
-    switch_delta_(model, 'nir', False)
+    switch_adapter_(model, 'nir', False)
     assert torch.equal(model(X), before)
-    switch_delta_(model, 'ir', True)
+    switch_adapter_(model, 'ir', True)
     assert torch.equal(model(X), first(X))
-    switch_delta_(model, 'nir', True)
+    switch_adapter_(model, 'nir', True)
     with pytest.raises(ValueError, match="switch 'nir' off first"):
-        switch_delta_(model, 'ir', False)
-    unload_delta(model, 'nir')
+        switch_adapter_(model, 'ir', False)
+    unload_adapter(model, 'nir')
     assert torch.equal(model(X), first(X))
 
 
@@ -172,11 +171,11 @@ def test_delta_on_top_of_a_delta():
     model = base()
     first = adapted(model, bn='frozen')
     second = adapted(first, 'nir', bn='frozen', seed=5)
-    deltas = delta_state_dict(first), delta_state_dict(second)
+    deltas = adapter_state(first), adapter_state(second)
     with pytest.raises(ValueError, match=r'another model: .*deltas\.ir\.A is missing'):
-        load_delta_state_dict(model, deltas[1])
+        load_adapter_state(model, deltas[1])
     for delta in deltas:
-        load_delta_state_dict(model, delta)
+        load_adapter_state(model, delta)
     assert torch.equal(model(X), second(X))
 
 
@@ -204,31 +203,31 @@ def perturb(model):
     ],
 )
 def test_delta_of_another_model_is_refused(other, message):
-    delta, model = delta_state_dict(adapted(base())), other().eval()
+    delta, model = adapter_state(adapted(base())), other().eval()
     state = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=message):
-        load_delta_state_dict(model, delta)
+        load_adapter_state(model, delta)
     assert list(model.state_dict()) == list(state)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
 
 def test_rounding_of_the_factors_is_no_other_model():
-    delta, model = delta_state_dict(adapted(base())), base()
+    delta, model = adapter_state(adapted(base())), base()
     with torch.no_grad():
         model.backbone[0].A.mul_(-2)
         model.backbone[0].B.mul_(-0.5 * (1 + 1e-7))
-    load_delta_state_dict(model, delta)
+    load_adapter_state(model, delta)
     assert 'ir' in model.backbone[0].deltas
 
 
 def test_damaged_or_foreign_deltas():
-    good = delta_state_dict(adapted(base()))
+    good = adapter_state(adapted(base()))
     bad = copy.deepcopy(good)
     bad['state_dict']['backbone.0.deltas.ir.A'][0] = float('nan')
     cases = [
         (bad, r'backbone\.0\.deltas\.ir\.A of the delta holds NaN'),
-        (base().state_dict(), "not the result of delta_state_dict: no 'meta'"),
-        ([1], 'not the result of delta_state_dict'),
+        (base().state_dict(), "not the result of adapter_state: no 'meta'"),
+        ([1], 'not the result of adapter_state'),
         ({**good, 'meta': {**good['meta'], 'format': 'x'}}, "unknown format 'x'"),
         (
             {**good, 'meta': {**good['meta'], 'ranks': {'backbone.0': 2}}},
@@ -238,22 +237,22 @@ def test_damaged_or_foreign_deltas():
     for delta, message in cases:
         model = base()
         with pytest.raises(ValueError, match=message):
-            load_delta_state_dict(model, delta)
+            load_adapter_state(model, delta)
         assert not model.backbone[0].deltas
     model = base()
-    load_delta_state_dict(model, good)
+    load_adapter_state(model, good)
     with pytest.raises(ValueError, match="'ir' is loaded already"):
-        load_delta_state_dict(model, good)
+        load_adapter_state(model, good)
 
 
 def test_nothing_half_written(tmp_path):
     path, trained = tmp_path / 'ir.pth', adapted(base())
-    save_delta(trained, path)
+    save_adapter(trained, path)
     content = path.read_bytes()
     with torch.no_grad():
         trained.bbox_head.bias[0] = float('nan')
     with pytest.raises(ValueError, match=r'bbox_head\.bias of the delta holds NaN'):
-        save_delta(trained, path)
+        save_adapter(trained, path)
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ['ir.pth']
 
@@ -268,7 +267,7 @@ def test_failed_writing_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, 'save', full_disk)
     with pytest.raises(OSError, match='No space left'):
-        save_delta(trained, path)
+        save_adapter(trained, path)
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['ir.pth']
 
@@ -284,32 +283,32 @@ def test_unsafe_and_broken_files_are_named(tmp_path, monkeypatch):
     torch.save({'meta': Evil()}, buffer)
     for name, content in [('evil.pth', buffer.getvalue()), ('text.pth', b'no zip')]:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=rf'{name} is no file of save_delta'):
-            load_delta(base(), tmp_path / name)
+        with pytest.raises(ValueError, match=rf'{name} is no file of save_adapter'):
+            load_adapter(base(), tmp_path / name)
     assert not (tmp_path / 'executed').exists()
     torch.save(base().state_dict(), tmp_path / 'base.pth')
     with pytest.raises(ValueError, match=r'base\.pth: not the result of'):
-        load_delta(base(), tmp_path / 'base.pth')
+        load_adapter(base(), tmp_path / 'base.pth')
     with pytest.raises(FileNotFoundError):
-        load_delta(base(), tmp_path / 'missing.pth')
+        load_adapter(base(), tmp_path / 'missing.pth')
 
 
 def test_without_a_stage_or_a_loaded_delta():
     model = base()
-    with pytest.raises(ValueError, match='call augment_ and freeze_base_ before'):
-        delta_state_dict(model)
+    with pytest.raises(ValueError, match='call augment_ and freeze_ before'):
+        adapter_state(model)
     with pytest.raises(ValueError, match="'ir' was not loaded by"):
-        switch_delta_(adapted(model), 'ir', False)
+        switch_adapter_(adapted(model), 'ir', False)
 
 
 def test_merging_ends_the_stage_and_forgets_loaded_deltas():
     model = base()
-    load_delta_state_dict(model, delta_state_dict(adapted(model)))
+    load_adapter_state(model, adapter_state(adapted(model)))
     for layer in (model.backbone[0], model.backbone[2]):
         layer.mode = 'reconstruct'
     expected = model(X)
     assert torch.equal(merge_(model)(X), expected)
     with pytest.raises(ValueError, match="'ir' was not loaded by"):
-        switch_delta_(model, 'ir', False)
+        switch_adapter_(model, 'ir', False)
     with pytest.raises(ValueError, match='in no stage of adaptation'):
-        delta_state_dict(model)
+        adapter_state(model)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmir.layers import FrozenBatchNorm, augment_, factorize_, freeze_base_
+from mmir.adapters import FrozenBatchNorm, freeze_
+from mmir.layers import augment_, factorize_
 
 
 def toy(delta=1):
@@ -64,7 +65,7 @@ STATS = {
 def test_exactly_the_declared_tensors_change(bn, extra):
     model = toy()
     keys = list(model.state_dict())
-    stage = freeze_base_(model, bn=bn)
+    stage = freeze_(model, 'ir', norm=bn)
     expected = HEAD | DELTA | extra
     assert stage.name == 'ir'
     assert set(stage.changed) == expected
@@ -81,12 +82,12 @@ def test_exactly_the_declared_tensors_change(bn, extra):
 )
 def test_policy_survives_copies_and_modes(clone):
     model = toy()
-    freeze_base_(model, bn='frozen')
+    freeze_(model, 'ir', norm='frozen')
     model = clone(model.eval().train())
     assert isinstance(model['backbone'][1], FrozenBatchNorm)
     assert not model['backbone'][1].training
     assert model['bbox_head'][1].training
-    assert model._mmir_stage.name == 'ir'
+    assert model._mmir.stage.name == 'ir'
     assert not changes(model) - HEAD - DELTA
 
 
@@ -110,17 +111,17 @@ def test_frozen_batch_norm_equals_evaluation_and_thaws():
 
 def test_frozen_statistics_outlive_conversion_to_sync_bn():
     model = toy()
-    freeze_base_(model, bn='frozen')
+    freeze_(model, 'ir', norm='frozen')
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert isinstance(converted['backbone'][1], FrozenBatchNorm)
     assert isinstance(converted['bbox_head'][1], nn.SyncBatchNorm)
-    assert 'bbox_head.1.running_mean' in model._mmir_stage.changed
+    assert 'bbox_head.1.running_mean' in model._mmir.stage.changed
 
 
 def test_policy_can_be_changed_again():
     model = toy()
-    freeze_base_(model, bn='frozen')
-    stage = freeze_base_(model, bn='stats', trainable=['bbox_head'])
+    freeze_(model, 'ir', norm='frozen')
+    stage = freeze_(model, 'ir', norm='stats', trainable=['bbox_head'])
     assert type(model['backbone'][1]) is nn.BatchNorm2d
     assert set(stage.changed) == HEAD | DELTA | STATS
 
@@ -128,7 +129,7 @@ def test_policy_can_be_changed_again():
 def test_named_parts_and_older_deltas():
     model = toy()
     augment_(model, 'nir', 2)
-    stage = freeze_base_(model, 'nir', trainable=[r'backbone\.2\.'], bn='frozen')
+    stage = freeze_(model, 'nir', trainable=[r'backbone\.2\.'], norm='frozen')
     expected = {'backbone.2.weight', 'backbone.2.bias'}
     expected |= {f'backbone.0.deltas.nir.{k}' for k in 'AB'}
     assert set(stage.changed) == expected
@@ -137,13 +138,13 @@ def test_named_parts_and_older_deltas():
 
 def test_head_only_when_the_delta_has_rank_zero():
     model = toy(delta=0)
-    assert set(freeze_base_(model, 'ir', bn='frozen').changed) == HEAD
+    assert set(freeze_(model, 'ir', norm='frozen').changed) == HEAD
 
 
 def test_batch_norm_without_statistics():
     model = toy()
     model['backbone'][1] = nn.BatchNorm2d(8, track_running_stats=False)
-    assert set(freeze_base_(model, bn='frozen').changed) == HEAD | DELTA
+    assert set(freeze_(model, 'ir', norm='frozen').changed) == HEAD | DELTA
     assert type(model['backbone'][1]) is nn.BatchNorm2d
 
 
@@ -158,16 +159,16 @@ def test_batch_norm_without_statistics():
 )
 def test_wrong_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        freeze_base_(toy(), **arguments)
+        freeze_(toy(), 'ir', **arguments)
 
 
 def test_ambiguous_or_empty_stages():
     model = toy()
     augment_(model, 'nir', 1)
     with pytest.raises(ValueError, match='say whose stage it is'):
-        freeze_base_(model)
+        freeze_(model, 'ir')
     with pytest.raises(ValueError, match="nothing is left to train in stage 'ir'"):
-        freeze_base_(toy(delta=0), 'ir', trainable=[], bn='frozen')
+        freeze_(toy(delta=0), 'ir', trainable=[], norm='frozen')
 
 
 def test_stages_a_host_freezes_in_train_do_not_freeze_deltas() -> None:
@@ -176,7 +177,7 @@ def test_stages_a_host_freezes_in_train_do_not_freeze_deltas() -> None:
     model = nn.Sequential(ResNet(18, frozen_stages=1, out_indices=(3,)))
     factorize_(model, 2)
     augment_(model, 'ir')
-    freeze_base_(model, 'ir', bn='affine')
+    freeze_(model, 'ir', norm='affine')
     model.train()
     layer = model[0].layer1[0].conv1
     assert layer.deltas['ir'].A.requires_grad

@@ -11,11 +11,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
 
+from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 from mmir.structures import drop_modalities
 from mmir.testing import shrink
 from mmir.testing.scenes import write_flir
 from mmir.testing.scenes.seg_layouts import write_msrs
-from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
 
 ROOT = Path(__file__).resolve().parents[2]
 FUSION = ROOT / 'configs/fusion'

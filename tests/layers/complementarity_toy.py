@@ -10,7 +10,8 @@ from mmengine.model import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmir.layers import TensorFactConv, augment_, factorize_, freeze_base_
+from mmir.adapters import freeze_
+from mmir.layers import TensorFactConv, augment_, factorize_
 from mmir.layers.complementarity import Complementarity, complementarity_loss
 from mmir.layers.complementarity_hook import (
     attach_complementarity_,
@@ -79,7 +80,7 @@ def toy(kind=Toy, **kwargs) -> Toy:
     model = kind(**kwargs)
     factorize_(model, 3)
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir')
+    freeze_(model, 'ir')
     for layer in (model.first, model.second):
         nn.init.normal_(layer.deltas.ir.A, std=0.3)
     return model.train()

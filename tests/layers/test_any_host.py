@@ -10,8 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmir.layers import TensorFactConv, merge_
-from mmir.layers.walk import is_head
+from mmir.adapters import merge_
+from mmir.adapters.walk import is_head
+from mmir.layers import TensorFactConv
 
 FACTORISED = {
     'rtmdet': 20,
@@ -93,7 +94,7 @@ def test_a_stage_changes_deltas_and_heads_only_and_merges(host):
     assert losses['loss'].isfinite()
     after = model.state_dict()
     changed = {k for k in before if not torch.equal(before[k], after[k])}
-    assert changed <= set(model._mmir_stage.changed)
+    assert changed <= set(model._mmir.stage.changed)
     assert {k for k in before if k.endswith('deltas.ir.A')} <= changed
     assert any(is_head(key) for key in changed)
     assert all(is_head(key) or '.deltas.ir.' in key for key in changed)

@@ -65,7 +65,7 @@ def test_kept_kernel_breaks_no_graph_and_is_not_compiled_in():
     for change in (
         lambda: model[1].A.mul_(2),
         lambda: model[1].deltas['ir'].B.zero_(),
-        lambda: model[1].enable_delta('ir', False),
+        lambda: model[1].enable_adapter('ir', False),
         lambda: model.load_state_dict(net().state_dict()),
     ):
         change()

@@ -193,12 +193,12 @@ def test_inactive_layers_do_not_count(x):
     model.first.deltas.ir.requires_grad_(True)
     model.first.eval()
     torch.testing.assert_close(loss_of(model, x), second, rtol=1e-5, atol=0)
-    model.train().first.enable_delta('ir', False)
+    model.train().first.enable_adapter('ir', False)
     alone = loss_of(model, x)
-    plain.first.enable_delta('ir', False)
+    plain.first.enable_adapter('ir', False)
     second = term(plain.second, inputs_of(plain, x)['second'], 'cos2')
     torch.testing.assert_close(alone, second, rtol=1e-5, atol=0)
-    model.second.enable_delta('ir', False)
+    model.second.enable_adapter('ir', False)
     assert list(model(x, mode='loss')) == ['loss_task']
 
 
@@ -251,7 +251,7 @@ def test_wrong_arguments():
         (ValueError, dict(layers=['first']), 'none among the selected ones'),
     ):
         model = toy()
-        model.first.enable_delta('ir', False)
+        model.first.enable_adapter('ir', False)
         with pytest.raises(error, match=message):
             attach_complementarity_(model, **options)
         assert not has_hooks(model)

@@ -9,7 +9,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from mmir.layers import TensorFactConv, augment_, factorize_, freeze_base_
+from mmir.adapters import freeze_
+from mmir.layers import TensorFactConv, augment_, factorize_
 from mmir.layers.complementarity_hook import (
     attach_complementarity_,
     detach_complementarity_,
@@ -155,7 +156,7 @@ def host(request) -> tuple[nn.Module, Callable[[], dict]]:
     model, samples = request.param()
     factorize_(model, 4)
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir')
+    freeze_(model, 'ir')
     for layer in model.modules():
         if isinstance(layer, TensorFactConv):
             nn.init.normal_(layer.deltas.ir.A, std=0.02)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmir.layers import SPLITS, TensorFactConv, augment_, factorize_, freeze_base_
+from mmir.adapters import freeze_
+from mmir.layers import SPLITS, TensorFactConv, augment_, factorize_
 from mmir.layers.low_rank import DELTA_INITS
 from mmir.layers.split import get_split
 
@@ -38,7 +39,7 @@ def test_output_is_the_same_at_first_and_after_switching_off(split, init, dtype)
     nn.init.normal_(delta.A)
     nn.init.normal_(delta.B)
     assert not torch.allclose(layer(x), before)
-    layer.enable_delta('ir', False)
+    layer.enable_adapter('ir', False)
     assert torch.equal(layer(x), before)
 
 
@@ -69,7 +70,7 @@ def test_batch_norm_statistics_and_base_stay_in_a_frozen_model(split, init):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
     factorize_(model, 2, split, checkpoint=model.state_dict())
     augment_(model, 'ir', 1, init)
-    freeze_base_(model, 'ir', trainable=[], bn='frozen')
+    freeze_(model, 'ir', trainable=[], norm='frozen')
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(3):
@@ -202,7 +203,7 @@ def test_deltas_compose_and_equal_a_layer_of_concatenated_factors(split, mode):
     x = torch.randn(1, 8, 7, 7, dtype=torch.float64)
     for on in ([True, True], [True, False], [False, True], [False, False]):
         for name, flag in zip(('ir', 'nir'), on, strict=True):
-            layer.enable_delta(name, flag)
+            layer.enable_adapter(name, flag)
         pairs = layer.factors()
         rank = 3 + on[0] + 2 * on[1]
         wide = TensorFactConv(
@@ -230,7 +231,7 @@ def test_each_delta_is_frozen_and_active_on_its_own(split, trained):
     layer(x).sum().backward()
     assert layer.deltas[trained].A.grad.abs().max() > 0
     assert layer.deltas[other].A.grad is layer.A.grad is None
-    layer.enable_delta(trained, False)
+    layer.enable_adapter(trained, False)
     assert not layer(x).requires_grad
 
 

@@ -9,7 +9,8 @@ from mmengine.model import revert_sync_batchnorm
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmir.layers import TensorFactConv, augment_, factorize_, freeze_base_
+from mmir.adapters import freeze_
+from mmir.layers import TensorFactConv, augment_, factorize_
 
 RANKS, STEPS = 2, 3
 
@@ -38,7 +39,7 @@ def detector():
     model = Detector()
     factorize_(model, 3)
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir', bn='all')
+    freeze_(model, 'ir', norm='all')
     return model.train()
 
 
@@ -138,7 +139,7 @@ def yolov7(rank):
     )
     factorize_(model, 4)
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir')
+    freeze_(model, 'ir')
 
     def batches(rank, step):
         generator = torch.Generator().manual_seed(10 * step + rank)

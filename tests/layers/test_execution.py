@@ -36,7 +36,7 @@ def image(*shape):
 @pytest.mark.parametrize('padding_mode', ['zeros', 'reflect'])
 def test_branches_are_the_base_and_the_deltas(split, padding_mode):
     layer = widened(split, ('ir', 'nir', 'off'), padding_mode=padding_mode, stride=2)
-    layer.enable_delta('off', False)
+    layer.enable_adapter('off', False)
     fold, x = get_split(split).fold, image()
     u, v = layer.branches(x)
     base = fold([(layer.A, layer.B)])

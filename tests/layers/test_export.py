@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmir.layers import SPLITS, TensorFactConv, augment_, factorize_, merge_
+from mmir.adapters import merge_
+from mmir.layers import SPLITS, TensorFactConv, augment_, factorize_
 from mmir.layers.exportable import factored_module, to_factored_modules_
 
 ALL = sorted(SPLITS)
@@ -26,7 +27,7 @@ def layer_with_deltas(*args, split='ts_dd', rank=2, **geometry):
     for name in ('ir', 'off'):
         layer.augment(name, 1)
         nn.init.normal_(layer.deltas[name].A, std=0.5)
-    layer.enable_delta('off', False)
+    layer.enable_adapter('off', False)
     if layer.bias is not None:
         nn.init.normal_(layer.bias)
     return layer

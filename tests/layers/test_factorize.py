@@ -7,14 +7,8 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmir.layers import (
-    FrozenBatchNorm,
-    TensorFactConv,
-    augment_,
-    factorize_,
-    freeze_base_,
-    merge_,
-)
+from mmir.adapters import FrozenBatchNorm, freeze_, merge_
+from mmir.layers import TensorFactConv, augment_, factorize_
 
 
 class Toy(nn.Module):
@@ -192,7 +186,7 @@ def test_merge_restores_a_stock_model_exactly():
     model = copy.deepcopy(dense)
     factorize_(model, 4, mode='reconstruct')
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir', bn='frozen')
+    freeze_(model, 'ir', norm='frozen')
     for layer in (model.shared, model.body[0]):
         nn.init.normal_(layer.deltas['ir'].A)
     model.eval()

@@ -7,7 +7,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmir.layers import FrozenBatchNorm
+from mmir.adapters import FrozenBatchNorm
 from mmir.layers.fold import fold_bn_, fold_bn_pair_
 
 

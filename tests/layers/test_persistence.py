@@ -10,15 +10,8 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmir.layers import (
-    SPLITS,
-    TensorFactConv,
-    augment_,
-    factorize_,
-    freeze_base_,
-    load_delta,
-    save_delta,
-)
+from mmir.adapters import freeze_, load_adapter, save_adapter
+from mmir.layers import SPLITS, TensorFactConv, augment_, factorize_
 
 ALL = sorted(SPLITS)
 X = torch.randn(2, 3, 10, 9, generator=torch.Generator().manual_seed(9))
@@ -53,9 +46,9 @@ def widened(split='ts_dd', seed=1):
         augment_(model, name, 1)
     for layer in model.modules():
         if isinstance(layer, TensorFactConv):
-            layer.enable_delta('off', False)
+            layer.enable_adapter('off', False)
             nn.init.normal_(layer.deltas['ir'].A, std=0.1)
-    freeze_base_(model, 'ir')
+    freeze_(model, 'ir')
     return model
 
 
@@ -148,13 +141,13 @@ def test_only_the_delta_is_written_and_read(split, tmp_path):
 
     model = rgb()
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir')
+    freeze_(model, 'ir')
     train(model, steps=3)
-    save_delta(model, tmp_path / 'ir.pth')
+    save_adapter(model, tmp_path / 'ir.pth')
     written = torch.load(tmp_path / 'ir.pth', weights_only=True)['state_dict']
     assert not any(key.endswith(('conv.A', 'neck.A', 'neck.B')) for key in written)
     fresh = rgb()
-    load_delta(fresh, tmp_path / 'ir.pth')
+    load_adapter(fresh, tmp_path / 'ir.pth')
     assert torch.equal(fresh.eval()(X), model.eval()(X))
 
 
@@ -167,7 +160,7 @@ def test_augmenting_before_or_after_loading_is_the_same(split):
             model.load_state_dict(dense().state_dict())
         torch.manual_seed(11)
         augment_(model, 'ir', 2)
-        freeze_base_(model, 'ir')
+        freeze_(model, 'ir')
         if first == 'augment':
             result = model.load_state_dict(dense().state_dict(), strict=False)
             assert all('.deltas.ir.' in key for key in result.missing_keys)

@@ -11,20 +11,17 @@ from hypothesis import strategies as st
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
-from mmir.layers import (
-    SPLITS,
-    Delta,
-    TensorFactConv,
-    augment_,
-    delta_state_dict,
-    factorize_,
-    freeze_base_,
-    load_delta_state_dict,
+from mmir.adapters import (
+    adapter_state,
+    freeze_,
+    load_adapter_state,
     merge_,
     merge_checkpoint,
     merge_state_dict,
-    switch_delta_,
+    switch_adapter_,
 )
+from mmir.adapters.low_rank import LowRank
+from mmir.layers import SPLITS, TensorFactConv, augment_, factorize_
 from mmir.layers.split import get_split
 
 ALL = pytest.mark.parametrize('split', SPLITS)
@@ -175,13 +172,13 @@ def test_deltas_as_files_and_models_without_deltas(split):
     model, x = copy.deepcopy(base), torch.randn(2, 3, 8, 8)
     assert isinstance(model[1], TensorFactConv) == (split != 'ts_dd')
     augment_(model, 'ir', 1)
-    freeze_base_(model, 'ir')
-    for delta in (m for m in model.modules() if isinstance(m, Delta)):
+    freeze_(model, 'ir')
+    for delta in (m for m in model.modules() if isinstance(m, LowRank)):
         nn.init.normal_(delta.A)
-    delta, before = delta_state_dict(model), base(x)
-    load_delta_state_dict(base, delta)
+    delta, before = adapter_state(model), base(x)
+    load_adapter_state(base, delta)
     assert torch.equal(base(x), model(x))
-    switch_delta_(base, 'ir', False)
+    switch_adapter_(base, 'ir', False)
     assert torch.equal(base(x), before)
     merged = merge_(copy.deepcopy(model))
     assert [type(m) for m in merged] == [nn.Conv2d] * 3

@@ -183,10 +183,10 @@ def test_zero_delta_changes_nothing_and_switches_off():
     assert torch.equal(layer(x), before)
     nn.init.normal_(layer.deltas['ir'].A)
     assert not torch.allclose(layer(x), before)
-    layer.enable_delta('ir', False)
+    layer.enable_adapter('ir', False)
     assert torch.equal(layer(x), before)
     with pytest.raises(KeyError, match=r"no delta 'uv', there are \['ir', 'nir'\]"):
-        layer.enable_delta('uv')
+        layer.enable_adapter('uv')
 
 
 def test_delta_equals_a_layer_of_concatenated_factors():
@@ -291,7 +291,7 @@ def test_kernel_is_kept_in_evaluation_until_something_changes():
     assert torch.equal(layer.weight, layer.kernel())
     layer.deltas['ir'].B.add_(1)
     assert torch.equal(layer.weight, layer.kernel())
-    layer.enable_delta('ir', False)
+    layer.enable_adapter('ir', False)
     assert torch.equal(layer.weight, layer.kernel())
     layer.load_state_dict({k: v * 3 for k, v in layer.state_dict().items()})
     assert torch.equal(layer.weight, layer.kernel())
@@ -354,7 +354,7 @@ def test_repr_tells_rank_mode_and_size():
         'rank=4 of 9',
         'mode=auto',
         f'params={share:.1%}',
-        '(ir): Delta(rank=1',
+        '(ir): LowRank(rank=1',
     ):
         assert part in text
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmir.layers import save_delta
+from mmir.adapters import save_adapter
 from mmir.utils import cli
 from mmir.utils.config import UserError
 
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp('export') / 'epoch.pth'
     meta = dict(dataset_meta=dict(classes=('walker', 'bike', 'car')))
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
-    save_delta(model, path.with_name('delta.pth'))
+    save_adapter(model, path.with_name('delta.pth'))
     return str(path)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmir.layers import merge_checkpoint
+from mmir.adapters import merge_checkpoint
 from mmir.testing import shrink
 from mmir.testing.scenes import write_flir
 from mmir.utils.rescale import set_schedule

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmir.layers import factorize_, merge_
+from mmir.adapters import merge_
+from mmir.layers import factorize_
 from mmir.utils import cli
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'model_converters'

@@ -309,7 +309,7 @@ def test_deltas_load_in_order_and_before_the_merge(config, monkeypatch):
     torch.save({}, 'two.pth')
     calls = []
 
-    def load_delta(model, path, **_):
+    def load_adapter(model, path, **_):
         calls.append(path)
         model.line.weight.data.fill_(len(calls))
 
@@ -317,7 +317,7 @@ def test_deltas_load_in_order_and_before_the_merge(config, monkeypatch):
         calls.append('merge')
         model.line.bias.data.fill_(9.0)
 
-    monkeypatch.setattr(mmir.layers, 'load_delta', load_delta, raising=False)
+    monkeypatch.setattr(mmir.layers, 'load_adapter', load_adapter, raising=False)
     monkeypatch.setattr(mmir.layers, 'merge_', merge_, raising=False)
     deltas = ['--delta', 'one.pth', '--delta', 'two.pth', '--merge']
     got = test.main([config(), 'w/epoch_4.pth', '--work-dir', 'x', *deltas])
@@ -331,10 +331,10 @@ def test_delta_of_another_model_is_a_message(config, monkeypatch):
     train.main([config(), '--work-dir', 'w'])
     torch.save({}, 'd.pth')
 
-    def load_delta(model, path, **_):
+    def load_adapter(model, path, **_):
         raise ValueError('delta of another model')
 
-    monkeypatch.setattr(mmir.layers, 'load_delta', load_delta, raising=False)
+    monkeypatch.setattr(mmir.layers, 'load_adapter', load_adapter, raising=False)
     with pytest.raises(UserError, match='delta of another model'):
         test.main([config(), 'w/epoch_4.pth', '--delta', 'd.pth'])
 

@@ -22,11 +22,11 @@ from mmir.utils.config import UserError
 from mmir.visualization import save_curves
 
 NAMES = {
-    'rank': 'model.factorize.rank',
-    'split': 'model.factorize.split',
-    'delta_rank': 'model.factorize.delta.rank',
-    'delta_init': 'model.factorize.delta.init',
-    'bn': 'model.factorize.bn',
+    'rank': 'model.adapt.rank',
+    'split': 'model.adapt.split',
+    'delta_rank': 'model.adapt.delta.rank',
+    'delta_init': 'model.adapt.delta.init',
+    'norm': 'model.adapt.norm',
     'lr': 'optim_wrapper.optimizer.lr',
 }
 SUBSET = {'fraction': 'frac', 'images': 'num'}

@@ -10,8 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
+from mmir.adapters import adapt_, merge_
 from mmir.apis.stages import ROOT
-from mmir.layers import TensorFactConv, augment_, factorize_, freeze_base_, merge_
+from mmir.layers import TensorFact, TensorFactConv, factorize_
 
 BASELINE, CONTROL = 'dense', 'dense, again'
 
@@ -106,9 +107,7 @@ def variants(ranks: Sequence[int], middle: int, modes: Sequence[str]) -> list[Va
 
     def stage(mode: str) -> Callable[[nn.Module], nn.Module]:
         def build(model: nn.Module) -> nn.Module:
-            factorize_(model, middle, mode=mode)
-            augment_(model, 'ir', 1)
-            freeze_base_(model, 'ir')
+            adapt_(model, TensorFact(middle, mode=mode))
             return model
 
         return build

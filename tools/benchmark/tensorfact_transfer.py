@@ -1,6 +1,6 @@
 """Few-shot transfer from RGB to infrared on real images: TensorFact and its baselines.
 
-For each task one RGB detector, trained dense, then factorised and trained on until it
+For each task one RGB detector, trained dense, then factorized and trained on until it
 has recovered. Then for each number of infrared images and each seed the infrared stage
 of every method: from this detector, with the same images, steps and augmentation. Runs
 that are done are not repeated; tables, curves and JSON go to the output folder.
@@ -21,10 +21,10 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from mmir.adapters import merge_checkpoint
 from mmir.apis.det_preview import detection_panels
 from mmir.apis.stages import ROOT, latest_checkpoint
 from mmir.apis.study import collect, grouped, pivot, run_once, table
-from mmir.layers import merge_checkpoint
 from mmir.testing.scenes import write_flir
 from mmir.utils.coco import write_json
 from mmir.utils.rescale import set_image_scale, set_schedule
@@ -36,19 +36,19 @@ BATCH_SIZE, STEPS = 4, 200
 RECOVERY_EPOCHS, RECOVERY_RATE = 10, 3e-4
 SCALE = 320, 320
 
-# Row -> the config of `yolo_flir_1pct*` that says what is factorised and what trains.
+# Row -> the config of `yolo_flir_1pct*` that says what is factorized and what trains.
 METHODS = {
-    'full': '_dense',
+    'full': '_full',
     'frozen': '_frozen',
     'bn': '_bn',
-    'lora': '_lora',
+    'lora': '',
     'scratch': '_scratch',
-    'tensorfact': '',
-    'tensorfact_rank1': '',
-    'tensorfact_comp': '_comp',
-    'tensorfact_no_rgb': '',
+    'tensorfact': '_tensorfact',
+    'tensorfact_rank1': '_tensorfact',
+    'tensorfact_comp': '_tensorfact_comp',
+    'tensorfact_no_rgb': '_tensorfact',
 }
-FACTORISED = 'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'
+FACTORIZED = 'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'
 WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
 # Chosen on held-out training images, see `--hold-out`.
 RATES = dict.fromkeys(METHODS, 1e-3) | {
@@ -161,12 +161,12 @@ def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> P
     """Train an RGB stage; return its checkpoint.
 
     Without `dense` the dense network from scratch. With its checkpoint `dense` the
-    factorised network recovers from being cut off: that costs most of the accuracy.
+    factorized network recovers from being cut off: that costs most of the accuracy.
     """
     cfg = Config.fromfile(CONFIGS / task.rgb)
-    if dense is None:
-        cfg.model.factorize = None
-    else:
+    if dense is not None:
+        factors = Config.fromfile(CONFIGS / 'yolo_rgb_tensorfact.py').model
+        cfg.model.update(type=factors.type, target=factors.target, adapt=factors.adapt)
         cfg.load_from = str(dense)
         cfg.optim_wrapper.optimizer.lr = RECOVERY_RATE
     sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
@@ -176,7 +176,7 @@ def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> P
         _add_synthetic(cfg, task.synthetic, out / 'synthetic')
     cfg.test_dataloader = cfg.val_dataloader
     prepare(cfg, RECOVERY_EPOCHS if dense else task.rgb_epochs, 8, seed=0)
-    folder = out / ('rgb_factorised' if dense else 'rgb')
+    folder = out / ('rgb_factorized' if dense else 'rgb')
     return Path(run_once(cfg, folder, {}, METRIC)['checkpoint'])
 
 
@@ -194,12 +194,12 @@ def _add_synthetic(cfg: Config, count: int, root: Path) -> None:
 
 
 def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
-    """Train the RGB stages; return one detector, merged and factorised."""
-    factorised = rgb_stage(task, data, out, rgb_stage(task, data, out))
-    merged = factorised.with_name('merged.pth')
+    """Train the RGB stages; return one detector, merged and factorized."""
+    factorized = rgb_stage(task, data, out, rgb_stage(task, data, out))
+    merged = factorized.with_name('merged.pth')
     if not merged.is_file():
-        merge_checkpoint(factorised, merged)
-    return merged, factorised
+        merge_checkpoint(factorized, merged)
+    return merged, factorized
 
 
 def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
@@ -240,18 +240,21 @@ class Run:
 def ir_config(task: Task, run: Run, data: Path, rgb: tuple[Path, Path]) -> Config:
     """Config of an infrared stage on the full training set and the test set.
 
-    `rgb` are the checkpoints of the RGB detector, merged and factorised.
+    `rgb` are the checkpoints of the RGB detector, merged and factorized.
     """
     cfg = Config.fromfile(CONFIGS / task.ir)
     donor = Config.fromfile(CONFIGS / f'yolo_flir_1pct{METHODS[run.method]}.py')
-    cfg.model.factorize = donor.model.factorize
-    start = rgb[run.method in FACTORISED]
+    cfg.model.adapt = donor.model.adapt
+    start = rgb[run.method in FACTORIZED]
     cfg.load_from = None if run.method in WITHOUT_RGB else str(start)
     if run.method == 'tensorfact_no_rgb':
-        for key in ('delta', 'trainable', 'bn'):
-            del cfg.model.factorize[key]
-    if run.method in DELTA_RANKS:
-        cfg.model.factorize.delta.rank = DELTA_RANKS[run.method]
+        cfg.model.adapt.delta = None
+        for key in ('trainable', 'norm'):
+            del cfg.model.adapt[key]
+    elif run.method == 'lora':
+        cfg.model.adapt.rank = DELTA_RANKS['lora']
+    elif run.method in DELTA_RANKS:
+        cfg.model.adapt.delta.rank = DELTA_RANKS[run.method]
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset

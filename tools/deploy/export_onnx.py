@@ -27,11 +27,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='file of the weights')
     parser.add_argument('out', help='ONNX file to write')
     parser.add_argument(
-        '--delta',
+        '--adapter',
         action='append',
         default=[],
         metavar='FILE',
-        help='a delta to load on top of the checkpoint; may be repeated',
+        help='an adapter to load on top of the checkpoint; may be repeated',
     )
     parser.add_argument(
         '--nms', action='store_true', help='suppress overlapping boxes within the file'
@@ -67,8 +67,8 @@ def load_model(
     cfg: Config, args: argparse.Namespace
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Build the detector with its weights; its classes as the checkpoint names them."""
+    from mmir.adapters import load_adapter
     from mmir.det import YOLOv7
-    from mmir.layers import load_delta
 
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
@@ -80,10 +80,10 @@ def load_model(
     checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
     state = checkpoint.get('state_dict', checkpoint)
     try:
-        # With a delta to come its keys may be missing; alone, a checkpoint is complete.
-        model.load_state_dict(state, strict=not args.delta)
-        for delta in args.delta:
-            load_delta(model, delta)
+        # With an adapter to come its keys may be missing; alone, all must be there.
+        model.load_state_dict(state, strict=not args.adapter)
+        for adapter in args.adapter:
+            load_adapter(model, adapter)
     except (RuntimeError, ValueError, KeyError) as error:
         message = f'{args.checkpoint} does not fit the config: {error}'
         raise UserError(message) from error
@@ -94,8 +94,8 @@ def load_model(
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     trust_checkpoints() if args.trust_checkpoint else refuse_unsafe_checkpoints()
-    for file in (args.checkpoint, *args.delta):
-        what = '--delta' if file in args.delta else 'checkpoint'
+    for file in (args.checkpoint, *args.adapter):
+        what = '--adapter' if file in args.adapter else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
     cfg = cli.load_config(args.config)
     apply_options(cfg, args.cfg_options or {})

@@ -43,7 +43,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=40)
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     dict(type='mmir.SubsetRecordHook'),
-    dict(type='mmir.DeltaCheckpointHook'),
+    dict(type='mmir.AdapterCheckpointHook'),
     dict(
         type='mmir.ScheduleEMAHook',
         horizon=ema_horizon,

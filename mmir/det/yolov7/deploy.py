@@ -5,11 +5,10 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from mmir.adapters import merge_, replace_
 from mmir.det.yolov7.head_module import YOLOv7HeadModule
 from mmir.det.yolov7.layers import RepConv
-from mmir.layers import merge_
 from mmir.layers.fold import bn_affine, fold_bn_
-from mmir.layers.walk import replace_
 
 
 @torch.no_grad()

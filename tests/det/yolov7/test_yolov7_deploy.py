@@ -12,16 +12,11 @@ from test_yolov7_detector import batch, build
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmir.adapters import FrozenBatchNorm, freeze_
 from mmir.det.yolov7 import YOLOv7, YOLOv7Backbone, YOLOv7HeadModule, YOLOv7Neck
 from mmir.det.yolov7.deploy import deploy_
 from mmir.det.yolov7.layers import Implicit, RepConv
-from mmir.layers import (
-    FrozenBatchNorm,
-    TensorFactConv,
-    augment_,
-    factorize_,
-    freeze_base_,
-)
+from mmir.layers import TensorFactConv, augment_, factorize_
 
 
 def network(arch: str, classes: int = 3) -> nn.Sequential:
@@ -45,7 +40,7 @@ def adapted() -> YOLOv7:
     model = detector().train()
     factorize_(model, rank=4)
     augment_(model, 'ir', rank=1)
-    freeze_base_(model, 'ir', bn='frozen')
+    freeze_(model, 'ir', norm='frozen')
     for m in model.modules():
         if isinstance(m, TensorFactConv):
             nn.init.normal_(m.deltas['ir'].A, std=0.01)

@@ -1,19 +1,19 @@
-"""Merge the factors and deltas of a checkpoint: merge_factors.py SOURCE TARGET.
+"""Merge the adapters of a checkpoint: merge_adapters.py SOURCE TARGET.
 
-The result is a checkpoint of the plain dense network, for deployment or as the start of
-a dense baseline.
+The result is a checkpoint of the plain network, for deployment or as the start of
+another training.
 """
 
 import argparse
 import sys
 
-from mmir.layers import merge_checkpoint
+from mmir.adapters import merge_checkpoint
 from mmir.utils import cli
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='checkpoint with factors')
+    parser.add_argument('source', help='checkpoint with adapters or factors')
     parser.add_argument('target', help='checkpoint to write')
     parser.add_argument(
         '--trust-checkpoint',
@@ -25,7 +25,7 @@ def main() -> None:
     cli.check_checkpoint(args.source, 'source', args.trust_checkpoint)
     try:
         count = merge_checkpoint(
-            args.source, args.target, args.trust_checkpoint, args.split
+            args.source, args.target, args.trust_checkpoint, split=args.split
         )
     except ValueError as error:
         raise cli.UserError(str(error)) from error

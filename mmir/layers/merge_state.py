@@ -1,0 +1,75 @@
+"""Dense kernels in the place of the factors in a state dict."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .split import Split, get_split
+
+
+def merge_factors(
+    state: Mapping[str, Tensor],
+    told: Mapping[str, Mapping[str, Any]],
+    split: str | None = None,
+) -> dict[str, Tensor]:
+    """Replace the factors and deltas of every layer by its dense kernel.
+
+    Kernels of half precision are built in float32 first, as the layers do.
+
+    Args:
+        state: State dict of a model with `TensorFactConv` layers.
+        told: `_metadata` of the state dict, which may tell the `split` of a layer.
+        split: Split of all layers; None for what is told, else `'ts_dd'`.
+
+    Returns:
+        State dict of the dense model; other entries are the same tensors.
+
+    Raises:
+        ValueError: For an unknown split, or one that is not that of a layer.
+    """
+    merged: dict[str, Tensor] = {}
+    for key, value in state.items():
+        prefix, _, name = key.rpartition('.')
+        layer = prefix.partition('.deltas.')[0]
+        if prefix.startswith('deltas.'):  # of a layer that is the whole model
+            layer = ''
+        where = f'{layer}.'.lstrip('.')
+        if name not in ('A', 'B') or not {f'{where}A', f'{where}B'} <= set(state):
+            merged[key] = value
+        elif name == 'A' and prefix == layer:
+            pairs = _factors(state, where)
+            cut = _split_of(layer, told.get(layer, {}).get('split'), split, pairs)
+            if value.dtype in (torch.float16, torch.bfloat16):
+                pairs = [(a.float(), b.float()) for a, b in pairs]
+            merged[f'{where}weight'] = cut.fold(pairs).detach().to(value.dtype)
+    return merged
+
+
+def _split_of(
+    layer: str, told: str | None, wanted: str | None, pairs: list[tuple[Tensor, Tensor]]
+) -> Split:
+    """Split of a layer by its state dict, checked against the wanted one."""
+    name = wanted or told or 'ts_dd'
+    cut = get_split(name)
+    if told not in (None, name):
+        raise ValueError(f'{layer}: factors of split {told!r}, not {name!r}')
+    sides = len(cut.rows) + 1, len(cut.cols) + 1
+    for a, b in pairs:
+        if (a.ndim, b.ndim) != sides or a.shape[-1] != b.shape[0]:
+            raise ValueError(
+                f'{layer}: A of shape {tuple(a.shape)} and B of shape '
+                f'{tuple(b.shape)} are no factors of split {name!r}, give split='
+            )
+    return cut
+
+
+def _factors(state: Mapping[str, Tensor], where: str) -> list[tuple[Tensor, Tensor]]:
+    """Pairs (A, B) of a layer: the base, then its deltas in the order of the file."""
+    deltas = [
+        key.removesuffix('A')
+        for key in state
+        if key.startswith(f'{where}deltas.') and key.endswith('.A')
+    ]
+    return [(state[f'{p}A'], state[f'{p}B']) for p in (where, *deltas)]
