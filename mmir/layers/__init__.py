@@ -4,7 +4,6 @@ from .builder import factorized
 from .complementarity import Complementarity, complementarity_loss
 from .complementarity_hook import attach_complementarity_, detach_complementarity_
 from .compression import CompressionPlan, compression_plan
-from .conv_cost import Stopwatch
 from .delta import (
     LoadedDelta,
     delta_state_dict,
@@ -39,7 +38,6 @@ __all__ = [
     'FrozenBatchNorm',
     'LoadedDelta',
     'Stage',
-    'Stopwatch',
     'TensorFactConv',
     'TwoStreamBackbone',
     'attach_complementarity_',

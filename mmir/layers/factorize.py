@@ -99,11 +99,10 @@ def factorize_(
         model, NameFilter(include, exclude), cut, skip_growing, factorise_stem
     )
     kernels = _kernels(convs, checkpoint)
-    ranks, new = search_ranks(rank, kernels, cut, skip_growing), {}
+    ranks, new = search_ranks(rank, kernels, cut), {}
     for name, kernel in kernels.items():
-        size = factor_count(ranks[name], tuple(kernel.shape), cut)
-        if skip_growing and size >= kernel.numel():
-            reasons[name] = f'would grow at rank {ranks[name]} (skip_growing)'
+        reasons[name] = _why_kept(ranks[name], kernel, cut, skip_growing)
+        if reasons[name]:
             continue
         new[name] = _factorised(name, convs[name], ranks[name], kernel, split, options)
         if checkpoint is None:
@@ -179,6 +178,18 @@ def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
         return 'kernel too small to factorise (full rank 1)'
     if skip_growing and conv.weight.shape[1] == 1 < conv.groups:
         return 'depthwise, there is little to save (skip_growing)'
+    return None
+
+
+def _why_kept(
+    rank: int | None, kernel: Tensor, cut: Split, skip_growing: bool
+) -> str | None:
+    """Why the rank of a layer leaves it dense, None if it does not."""
+    if rank is None:
+        return 'dense by the budget'
+    size = factor_count(rank, tuple(kernel.shape), cut)
+    if skip_growing and size >= kernel.numel():
+        return f'would grow at rank {rank} (skip_growing)'
     return None
 
 
