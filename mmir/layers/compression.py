@@ -1,4 +1,4 @@
-"""Which convolutions of a model to factorise, and at which rank, for a given size."""
+"""Which convolutions of a model to factorize, and at which rank, for a given size."""
 
 import copy
 import json
@@ -50,7 +50,7 @@ class CompressionPlan:
     Attributes:
         target: What was asked for.
         split: Split of the factors.
-        layers: The convolutions that may be factorised, in the order of the model.
+        layers: The convolutions that may be factorized, in the order of the model.
         before: Cost of the dense model: all its parameters; operations of its 2D
             convolutions.
         after: Likewise afterwards.
@@ -68,7 +68,7 @@ class CompressionPlan:
         return {each.name: each.rank for each in self.layers if each.rank}
 
     def apply_(self, model: nn.Module) -> FactorizeReport:
-        """Factorise a model as planned, in place.
+        """Factorize a model as planned, in place.
 
         Where the plan saves operations, evaluation runs two convolutions (see
         `TensorFactConv`, mode `auto`); where it saves parameters, the layer decides
@@ -199,7 +199,7 @@ def compression_plan(
         input_size: (H, W) for 3 channels or (C, H, W); for `macs`.
         split: How kernels become matrices, see `SPLITS`.
         forward: `forward(model, x)` with x (1, C, H, W); None for `model(x)`.
-        **select: `include`, `exclude` and `factorise_stem` of `factorize_`.
+        **select: `include`, `exclude` and `factorize_stem` of `factorize_`.
 
     Raises:
         ValueError: For a wrong argument, a model with factors, weights not finite
@@ -210,7 +210,7 @@ def compression_plan(
         raise ValueError('target macs: give input_size=(H, W) or (C, H, W)')
     if any(isinstance(m, TensorFactConv) for m in model.modules()):
         raise ValueError('the model has factors already: merge_ it before planning')
-    # On a copy, so that one place decides what can be factorised.
+    # On a copy, so that one place decides what can be factorized.
     rule = goal if unit == 'rank' else 1
     ranks = factorize_(copy.deepcopy(model), rule, split, **select).ranks
     convs = {name: model.get_submodule(name) for name in ranks}

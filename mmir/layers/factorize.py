@@ -1,4 +1,4 @@
-"""Whole-model surgery: factorise, widen and merge the convolutions of a model."""
+"""Whole-model surgery: factorize, widen and merge the convolutions of a model."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class FactorizeReport:
     """What `factorize_` did.
 
     Attributes:
-        ranks: Rank of each factorised layer by its name.
+        ranks: Rank of each factorized layer by its name.
         skipped: Why a 2D convolution was left dense, by its name.
         params_before: Number of parameters of the model before.
         params_after: Number of parameters of the model afterwards.
@@ -45,12 +45,12 @@ class FactorizeReport:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the factorised layers, in the order of the model."""
+        """Names of the factorized layers, in the order of the model."""
         return list(self.ranks)
 
     def __str__(self) -> str:
         return (
-            f'{len(self.ranks)} convolutions factorised, {len(self.skipped)} left '
+            f'{len(self.ranks)} convolutions factorized, {len(self.skipped)} left '
             f'dense, {self.params_before:,} -> {self.params_after:,} parameters'
         )
 
@@ -63,7 +63,7 @@ def factorize_(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     skip_growing: bool = True,
-    factorise_stem: bool = True,
+    factorize_stem: bool = True,
     checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> FactorizeReport:
@@ -74,15 +74,15 @@ def factorize_(
     A convolution used at several places stays one.
 
     Args:
-        model: Any model; its weights are factorised as they are.
+        model: Any model; its weights are factorized as they are.
         rank: Rule of `TensorFactConv` for each layer, or one that reads the weights:
             `dict(energy=e)` or `dict(budget=P)`, see `search_ranks`.
         split: See `TensorFactConv`.
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
         skip_growing: Leave layers dense that would not get smaller, or are depthwise.
-        factorise_stem: Whether the first convolution of the model may be replaced.
-        checkpoint: File or state dict with the dense kernels to factorise instead; it
+        factorize_stem: Whether the first convolution of the model may be replaced.
+        checkpoint: File or state dict with the dense kernels to factorize instead; it
             is still to be loaded, for all else.
         **options: Those of `TensorFactConv.from_conv`.
 
@@ -96,7 +96,7 @@ def factorize_(
     refuse_wrapped(model)
     before, cut = count_parameters(model), get_split(split)
     convs, reasons = _candidates(
-        model, NameFilter(include, exclude), cut, skip_growing, factorise_stem
+        model, NameFilter(include, exclude), cut, skip_growing, factorize_stem
     )
     kernels = _kernels(convs, checkpoint)
     ranks, new = search_ranks(rank, kernels, cut), {}
@@ -104,13 +104,13 @@ def factorize_(
         reasons[name] = _why_kept(ranks[name], kernel, cut, skip_growing)
         if reasons[name]:
             continue
-        new[name] = _factorised(name, convs[name], ranks[name], kernel, split, options)
+        new[name] = _factorized(name, convs[name], ranks[name], kernel, split, options)
         if checkpoint is None:
             # The weights may be those of a fresh model: not what a delta completes.
             new[name].forget()
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if not new:
-        raise ValueError(f'nothing to factorise at rank {rank!r}: {_tally(skipped)}')
+        raise ValueError(f'nothing to factorize at rank {rank!r}: {_tally(skipped)}')
     replace_(model, {convs[name]: layer for name, layer in new.items()})
     ranks = {name: layer.rank for name, layer in new.items()}
     return FactorizeReport(ranks, skipped, before, count_parameters(model))
@@ -119,7 +119,7 @@ def factorize_(
 def _kernels(
     convs: dict[str, nn.Conv2d], checkpoint: Checkpoint | None
 ) -> dict[str, Tensor]:
-    """Kernels to factorise, by the name of the convolution."""
+    """Kernels to factorize, by the name of the convolution."""
     kernels = {name: conv.weight for name, conv in convs.items()}
     if checkpoint is None:
         return kernels
@@ -127,7 +127,7 @@ def _kernels(
     return dense_kernels(checkpoint, shapes)
 
 
-def _factorised(
+def _factorized(
     name: str,
     conv: nn.Conv2d,
     rank: int,
@@ -149,7 +149,7 @@ def _candidates(
     names: NameFilter,
     cut: Split,
     skip_growing: bool,
-    factorise_stem: bool,
+    factorize_stem: bool,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str | None]]:
     """Convolutions that may be replaced by name, and for all why not or None."""
     uses = Counter(id(m.weight) for m in model.modules() if type(m) in _PLAIN)
@@ -160,7 +160,7 @@ def _candidates(
             reason = 'it is the model itself, use TensorFactConv.from_conv'
         elif uses[id(conv.weight)] > 1:
             reason = 'shares its weight with another convolution'
-        elif index == 0 and not factorise_stem:
+        elif index == 0 and not factorize_stem:
             reason = 'stem'
         else:
             reason = names.reason(aliases) or _why_dense(conv, cut, skip_growing)
@@ -175,7 +175,7 @@ def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
     if type(conv) not in _PLAIN:
         return f'{type(conv).__name__} is no plain nn.Conv2d'
     if full_rank(tuple(conv.weight.shape), cut) == 1:
-        return 'kernel too small to factorise (full rank 1)'
+        return 'kernel too small to factorize (full rank 1)'
     if skip_growing and conv.weight.shape[1] == 1 < conv.groups:
         return 'depthwise, there is little to save (skip_growing)'
     return None
@@ -214,7 +214,7 @@ def augment_(
     exclude: Sequence[str] | None = (),
     checkpoint: Checkpoint | None = None,
 ) -> dict[str, int]:
-    """Add the delta `name` to every factorised convolution of a model, in place.
+    """Add the delta `name` to every factorized convolution of a model, in place.
 
     Layers whose kernel has full rank 1 (under `ts_dd` 1x1) are left as they are.
     Deltas are trainable; `freeze_base_` freezes the rest.
@@ -267,10 +267,10 @@ def augment_(
 
 
 def merge_(model: nn.Module) -> nn.Module:
-    """Turn a factorised model into the plain one it computes, in place.
+    """Turn a factorized model into the plain one it computes, in place.
 
     `TensorFactConv` becomes `nn.Conv2d` and `FrozenBatchNorm` the batch norm it was,
-    so the state dict has the keys of the model that was never factorised.
+    so the state dict has the keys of the model that was never factorized.
 
     Args:
         model: Any model; without such layers nothing changes.

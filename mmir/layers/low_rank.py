@@ -119,7 +119,7 @@ def new_delta(
 
 
 def check_delta(name: str, init: str, taken: nn.ModuleDict) -> None:
-    """Check the name and the initialisation of a delta to be added.
+    """Check the name and the initialization of a delta to be added.
 
     Args:
         name: Becomes a part of keys of the state dict.

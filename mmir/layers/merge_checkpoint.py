@@ -81,7 +81,7 @@ def merge_checkpoint(
     trust: bool = False,
     split: str | None = None,
 ) -> int:
-    """Write the dense checkpoint of a factorised one.
+    """Write the dense checkpoint of a factorized one.
 
     Args:
         source: Checkpoint with factors and, perhaps, deltas.

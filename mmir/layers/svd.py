@@ -40,7 +40,7 @@ def _finite(matrix: Tensor) -> Tensor:
     """The matrix in float64 on the CPU; NaN and infinite entries are refused."""
     matrix = matrix.detach().to('cpu', torch.float64)
     if not matrix.isfinite().all():
-        raise ValueError('NaN or infinite weights cannot be factorised')
+        raise ValueError('NaN or infinite weights cannot be factorized')
     return matrix
 
 

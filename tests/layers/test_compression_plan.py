@@ -251,7 +251,7 @@ def test_unreachable_target_tells_the_least():
         (0.5, {}, 'unknown target'),
         ({'macs': 0.5}, {}, 'give input_size'),
         ({'macs': 0.5}, {'input_size': (1, 3, 8, 8)}, r'not \(H, W\) or \(C, H, W\)'),
-        ({'params': 0.5}, {'include': ['backbone']}, 'nothing to factorise'),
+        ({'params': 0.5}, {'include': ['backbone']}, 'nothing to factorize'),
         ({'params': 0.5}, {'split': 'x'}, 'available: ts_dd'),
     ],
 )
