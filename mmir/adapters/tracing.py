@@ -1,4 +1,4 @@
-"""What tracers and exporters get to see of a factorised convolution."""
+"""What tracers and exporters get to see of a factorized convolution."""
 
 import torch
 from torch import nn

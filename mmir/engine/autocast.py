@@ -27,7 +27,7 @@ class AutocastOptimWrapper(OptimWrapper):
         """Context of the forward pass of one step.
 
         Args:
-            model: The model that is optimised; its first parameter names the device.
+            model: The model that is optimized; its first parameter names the device.
         """
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):

@@ -10,7 +10,6 @@ from mmir.adapters import (
 from .complementarity import Complementarity, complementarity_loss
 from .complementarity_hook import attach_complementarity_, detach_complementarity_
 from .compression import CompressionPlan, compression_plan
-from .conv_cost import Stopwatch
 from .early_fusion import early_fused
 from .exportable import to_factored_modules_
 from .factorize import FactorizeReport, augment_, factorize_
@@ -31,7 +30,6 @@ __all__ = [
     'CrossAttentionFusion',
     'FactorizeReport',
     'FrozenBatchNorm',
-    'Stopwatch',
     'TensorFact',
     'TensorFactConv',
     'TwoStreamBackbone',

@@ -189,7 +189,7 @@ def attach_complementarity_(
         model: Model with deltas, see `augment_`.
         weight: omega_c; 0 registers nothing at all.
         type: `'cos2'`, `'paper'` or `'weight'`, see `Complementarity`.
-        layers: Regular expressions searched in the names of the layers to regularise;
+        layers: Regular expressions searched in the names of the layers to regularize;
             None for all.
         **form: Further fields of `Complementarity`: `p`, `max_ratio`.
 

@@ -1,4 +1,4 @@
-"""Which convolutions of a model to factorise, and at which rank, for a given size."""
+"""Which convolutions of a model to factorize, and at which rank, for a given size."""
 
 import copy
 import json
@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from mmir.adapters import count_parameters
+from mmir.adapters import count_parameters, names_of
 
-from .compression_choice import Menus, Option, choose
-from .conv_cost import Calls, Cost, Forward, Stopwatch, record_calls
+from .allocation import Cost, Option, choose, options_of
+from .conv_cost import Calls, Forward, macs_of, record_calls
 from .factorize import FactorizeReport, factorize_
 from .rank import describe_kernel
-from .split import KernelShape
+from .split import KernelShape, get_split
 from .tensorfact import TensorFactConv
 
-UNITS = ('params', 'macs', 'latency')
+UNITS = ('params', 'macs')
 """What a plan can save."""
 
 
@@ -51,9 +51,9 @@ class CompressionPlan:
     Attributes:
         target: What was asked for.
         split: Split of the factors.
-        layers: The convolutions that may be factorised, in the order of the model.
-        before: Cost of the dense model: all its parameters; operations and
-            milliseconds of its 2D convolutions.
+        layers: The convolutions that may be factorized, in the order of the model.
+        before: Cost of the dense model: all its parameters; operations of its 2D
+            convolutions.
         after: Likewise afterwards.
     """
 
@@ -69,11 +69,11 @@ class CompressionPlan:
         return {each.name: each.rank for each in self.layers if each.rank}
 
     def apply_(self, model: nn.Module) -> FactorizeReport:
-        """Factorise a model as planned, in place.
+        """Factorize a model as planned, in place.
 
-        Where the plan saves operations or time, evaluation runs two convolutions
-        (see `TensorFactConv`, mode `auto`); where it saves parameters, the layer
-        decides by itself. Training reconstructs the kernel.
+        Where the plan saves operations, evaluation runs two convolutions (see
+        `TensorFactConv`, mode `auto`); where it saves parameters, the layer decides
+        by itself. Training reconstructs the kernel.
 
         Args:
             model: The model the plan was made for, or another of its structure.
@@ -86,7 +86,7 @@ class CompressionPlan:
                 finite, by name. The model is unchanged then.
         """
         self._check(model)
-        before, fast = count_parameters(model), {'macs', 'latency'} & self.target.keys()
+        before, fast = count_parameters(model), 'macs' in self.target
         for rank in sorted(set(self.ranks.values())):
             names = [name for name, r in self.ranks.items() if r == rank]
             factorize_(
@@ -143,7 +143,7 @@ class CompressionPlan:
             raise ValueError(f'this is no compression plan: {error!r}') from error
 
     def __str__(self) -> str:
-        rows = [('layer', 'kernel', 'rank', 'error', 'params', 'MMACs', 'ms')]
+        rows = [('layer', 'kernel', 'rank', 'error', 'params', 'MMACs')]
         rows += [
             (
                 each.name,
@@ -166,7 +166,7 @@ class CompressionPlan:
         )
 
 
-def _changes(before: Cost, after: Cost) -> tuple[str, str, str]:
+def _changes(before: Cost, after: Cost) -> tuple[str, str]:
     """Cells `before -> after` of a table; empty for what is not known."""
 
     def cell(old: float | None, new: float | None, form: str) -> str:
@@ -174,11 +174,7 @@ def _changes(before: Cost, after: Cost) -> tuple[str, str, str]:
         return '' if old is None else f'{old:{form}} -> {new:{form}}'
 
     macs = [None if c.macs is None else c.macs / 1e6 for c in (before, after)]
-    return (
-        cell(before.params, after.params, ','),
-        cell(*macs, ',.1f'),
-        cell(before.latency, after.latency, '.3f'),
-    )
+    return cell(before.params, after.params, ','), cell(*macs, ',.1f')
 
 
 def compression_plan(
@@ -188,57 +184,74 @@ def compression_plan(
     input_size: Sequence[int] | None = None,
     split: str = 'ts_dd',
     forward: Forward | None = None,
-    watch: Stopwatch | None = None,
     **select: Any,
 ) -> CompressionPlan:
     """Choose ranks for the convolutions of a trained model, layer by layer.
 
     Each may stay dense or take a rank that makes it smaller and, for a target of
-    operations or time, cheaper as two convolutions. From all dense, the step of least
-    error per saved unit is taken until the target is met; the error is
-    ||K - A B||^2 / ||K||^2 by the singular values, relative because a norm follows
-    most convolutions. Steps lie on the lower convex hull of a layer's choices, so
-    nothing that costs the same or less has a smaller sum of errors.
+    operations, cheaper as two convolutions. `choose` takes the step of least error per
+    saved unit until the target is met, as it does for `rank=dict(budget=...)`.
 
     Args:
         model: Dense model with its trained weights; it stays as it is.
         target: The most that is allowed, below 1 a fraction of the dense model:
-            `params` of the model, `macs` (multiply-accumulate operations) of its 2D
-            convolutions or their `latency` (milliseconds, measured one by one). Or
-            `rank`: tells what `factorize_` by this rank rule would do.
-        input_size: (H, W) for 3 channels or (C, H, W); for `macs` and `latency`.
+            `params` of the model, or `macs` (multiply-accumulate operations) of its 2D
+            convolutions. Or `rank`: tells what `factorize_` by this rank rule would do.
+        input_size: (H, W) for 3 channels or (C, H, W); for `macs`.
         split: How kernels become matrices, see `SPLITS`.
         forward: `forward(model, x)` with x (1, C, H, W); None for `model(x)`.
-        watch: Measures `latency`; None for a `Stopwatch` on the model's device.
-        **select: `include`, `exclude` and `factorise_stem` of `factorize_`.
+        **select: `include`, `exclude` and `factorize_stem` of `factorize_`.
 
     Raises:
         ValueError: For a wrong argument, a model with factors, weights not finite
             (with the layer), or an unreachable target (with the least there is).
     """
     unit, goal = _parse_target(target)
-    if unit in ('macs', 'latency') and input_size is None:
-        raise ValueError(f'target {unit}: give input_size=(H, W) or (C, H, W)')
+    if unit == 'macs' and input_size is None:
+        raise ValueError('target macs: give input_size=(H, W) or (C, H, W)')
     if any(isinstance(m, TensorFactConv) for m in model.modules()):
         raise ValueError('the model has factors already: merge_ it before planning')
-    # On a copy, so that one place decides what can be factorised.
+    # On a copy, so that one place decides what can be factorized.
     rule = goal if unit == 'rank' else 1
     ranks = factorize_(copy.deepcopy(model), rule, split, **select).ranks
+    convs = {name: model.get_submodule(name) for name in ranks}
     calls = None if input_size is None else _calls(model, input_size, forward)
-    if unit == 'latency' and watch is None:
-        watch = Stopwatch(next(model.parameters()).device)
-    costs = Menus(split, unit, calls, watch if unit == 'latency' else None)
-    convs, whole = [model.get_submodule(name) for name in ranks], costs.whole(model)
+    whole = Cost(count_parameters(model), _whole_macs(model, split, calls))
+    menus = [
+        options_of(
+            conv.weight,
+            get_split(split),
+            _layer_macs(conv, split, calls),
+            save_macs=unit == 'macs',
+            ranks=[ranks[name]] if unit == 'rank' else None,
+        )
+        for name, conv in convs.items()
+    ]
     if unit == 'rank':
-        pairs = [costs.menu(c, [r]) for c, r in zip(convs, ranks.values(), strict=True)]
+        picks = [factors for _, factors in menus]
     else:
-        menus = [costs.menu(conv) for conv in convs]
-        limit = goal * getattr(whole, unit) if goal < 1 else goal
-        picks = choose(menus, whole, unit, limit)
-        pairs = [(menu[0], pick) for menu, pick in zip(menus, picks, strict=True)]
-    return _plan(
-        dict(target), split, dict(zip(ranks, convs, strict=True)), pairs, whole
-    )
+        full = getattr(whole, unit)
+        picks = choose(menus, full, unit, goal * full if goal < 1 else goal)
+    pairs = [(menu[0], pick) for menu, pick in zip(menus, picks, strict=True)]
+    return _plan(dict(target), split, convs, pairs, whole)
+
+
+def _layer_macs(
+    conv: nn.Conv2d, split: str, calls: Calls | None
+) -> tuple[int, int] | None:
+    """Operations of a convolution, dense and as two at rank 1."""
+    if calls is None:
+        return None
+    shapes = calls.get(conv, ())
+    return macs_of(conv, None, split, shapes), macs_of(conv, 1, split, shapes)
+
+
+def _whole_macs(model: nn.Module, split: str, calls: Calls | None) -> int | None:
+    """Operations of all 2D convolutions of a model."""
+    if calls is None:
+        return None
+    convs = [conv for conv, _ in names_of(model, nn.Conv2d)]
+    return sum(macs_of(conv, None, split, calls.get(conv, ())) for conv in convs)
 
 
 def _plan(
@@ -267,7 +280,7 @@ def _parse_target(target: Mapping[str, Any]) -> tuple[str, Any]:
         if unit == 'rank' or (unit in UNITS and number and goal > 0):
             return unit, goal
     raise ValueError(
-        f'unknown target {target!r}: give one of params, macs, latency with a number '
+        f'unknown target {target!r}: give one of params, macs with a number '
         'above 0 (below 1 a fraction of the dense model), or rank with a rank rule'
     )
 

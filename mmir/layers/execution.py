@@ -1,4 +1,4 @@
-"""How a factorised convolution computes its output, and what it keeps for that."""
+"""How a factorized convolution computes its output, and what it keeps for that."""
 
 from collections.abc import Callable
 

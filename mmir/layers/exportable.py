@@ -1,4 +1,4 @@
-"""Factorised convolutions as pairs of plain ones, which any exporter understands."""
+"""Factorized convolutions as pairs of plain ones, which any exporter understands."""
 
 import torch
 from mmcv.cnn import ConvModule
@@ -49,7 +49,7 @@ def factored_module(layer: TensorFactConv) -> nn.Sequential:
     with G*r channels between. Padding goes with the window.
 
     Args:
-        layer: Factorised convolution.
+        layer: Factorized convolution.
 
     Returns:
         Two `nn.Conv2d` with the device, dtype and training flag of the layer.

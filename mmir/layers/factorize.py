@@ -1,4 +1,4 @@
-"""Whole-model surgery: factorise, widen and merge the convolutions of a model."""
+"""Whole-model surgery: factorize, widen and merge the convolutions of a model."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class FactorizeReport:
     """What `factorize_` did.
 
     Attributes:
-        ranks: Rank of each factorised layer by its name.
+        ranks: Rank of each factorized layer by its name.
         skipped: Why a 2D convolution was left dense, by its name.
         params_before: Number of parameters of the model before.
         params_after: Number of parameters of the model afterwards.
@@ -44,12 +44,12 @@ class FactorizeReport:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the factorised layers, in the order of the model."""
+        """Names of the factorized layers, in the order of the model."""
         return list(self.ranks)
 
     def __str__(self) -> str:
         return (
-            f'{len(self.ranks)} convolutions factorised, {len(self.skipped)} left '
+            f'{len(self.ranks)} convolutions factorized, {len(self.skipped)} left '
             f'dense, {self.params_before:,} -> {self.params_after:,} parameters'
         )
 
@@ -62,7 +62,7 @@ def factorize_(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     skip_growing: bool = True,
-    factorise_stem: bool = True,
+    factorize_stem: bool = True,
     checkpoint: Checkpoint | None = None,
     **options: Any,
 ) -> FactorizeReport:
@@ -73,7 +73,7 @@ def factorize_(
     A convolution used at several places stays one.
 
     Args:
-        model: Any model; its weights are factorised as they are.
+        model: Any model; its weights are factorized as they are.
         rank: Rule of `TensorFactConv` for each layer, cut to the full rank of its
             kernel, or one that reads the weights: `dict(energy=e)` or
             `dict(budget=P)`, see `search_ranks`.
@@ -81,8 +81,8 @@ def factorize_(
         include: Regular expressions searched in the names; None for all names.
         exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
         skip_growing: Leave layers dense that would not get smaller, or are depthwise.
-        factorise_stem: Whether the first convolution of the model may be replaced.
-        checkpoint: File or state dict with the dense kernels to factorise instead; it
+        factorize_stem: Whether the first convolution of the model may be replaced.
+        checkpoint: File or state dict with the dense kernels to factorize instead; it
             is still to be loaded, for all else.
         **options: Those of `TensorFactConv.from_conv`.
 
@@ -96,24 +96,23 @@ def factorize_(
     refuse_wrapped(model)
     before, cut = count_parameters(model), get_split(split)
     convs, reasons = _candidates(
-        model, NameFilter(include, exclude), cut, skip_growing, factorise_stem
+        model, NameFilter(include, exclude), cut, skip_growing, factorize_stem
     )
     kernels = _kernels(convs, checkpoint)
-    ranks, new = search_ranks(rank, kernels, cut, skip_growing), {}
-    limits = {name: full_rank(tuple(k.shape), cut) for name, k in kernels.items()}
-    ranks = {name: min(rank, limits[name]) for name, rank in ranks.items()}
+    ranks, new = search_ranks(rank, kernels, cut), {}
     for name, kernel in kernels.items():
-        size = factor_count(ranks[name], tuple(kernel.shape), cut)
-        if skip_growing and size >= kernel.numel():
-            reasons[name] = f'would grow at rank {ranks[name]} (skip_growing)'
+        if ranks[name] is not None:
+            ranks[name] = min(ranks[name], full_rank(tuple(kernel.shape), cut))
+        reasons[name] = _why_kept(ranks[name], kernel, cut, skip_growing)
+        if reasons[name]:
             continue
-        new[name] = _factorised(name, convs[name], ranks[name], kernel, split, options)
+        new[name] = _factorized(name, convs[name], ranks[name], kernel, split, options)
         if checkpoint is None:
             # The weights may be those of a fresh model: not what a delta completes.
             new[name].forget()
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if not new:
-        raise ValueError(f'nothing to factorise at rank {rank!r}: {_tally(skipped)}')
+        raise ValueError(f'nothing to factorize at rank {rank!r}: {_tally(skipped)}')
     replace_(model, {convs[name]: layer for name, layer in new.items()})
     ranks = {name: layer.rank for name, layer in new.items()}
     return FactorizeReport(ranks, skipped, before, count_parameters(model))
@@ -122,7 +121,7 @@ def factorize_(
 def _kernels(
     convs: dict[str, nn.Conv2d], checkpoint: Checkpoint | None
 ) -> dict[str, Tensor]:
-    """Kernels to factorise, by the name of the convolution."""
+    """Kernels to factorize, by the name of the convolution."""
     kernels = {name: conv.weight for name, conv in convs.items()}
     if checkpoint is None:
         return kernels
@@ -130,7 +129,7 @@ def _kernels(
     return dense_kernels(checkpoint, shapes)
 
 
-def _factorised(
+def _factorized(
     name: str,
     conv: nn.Conv2d,
     rank: int,
@@ -152,7 +151,7 @@ def _candidates(
     names: NameFilter,
     cut: Split,
     skip_growing: bool,
-    factorise_stem: bool,
+    factorize_stem: bool,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str | None]]:
     """Convolutions that may be replaced by name, and for all why not or None."""
     uses = Counter(id(m.weight) for m in model.modules() if type(m) in _PLAIN)
@@ -163,7 +162,7 @@ def _candidates(
             reason = 'it is the model itself, use TensorFactConv.from_conv'
         elif uses[id(conv.weight)] > 1:
             reason = 'shares its weight with another convolution'
-        elif index == 0 and not factorise_stem:
+        elif index == 0 and not factorize_stem:
             reason = 'stem'
         else:
             reason = names.reason(aliases) or _why_dense(conv, cut, skip_growing)
@@ -178,9 +177,21 @@ def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
     if type(conv) not in _PLAIN:
         return f'{type(conv).__name__} is no plain nn.Conv2d'
     if full_rank(tuple(conv.weight.shape), cut) == 1:
-        return 'kernel too small to factorise (full rank 1)'
+        return 'kernel too small to factorize (full rank 1)'
     if skip_growing and conv.weight.shape[1] == 1 < conv.groups:
         return 'depthwise, there is little to save (skip_growing)'
+    return None
+
+
+def _why_kept(
+    rank: int | None, kernel: Tensor, cut: Split, skip_growing: bool
+) -> str | None:
+    """Why the rank of a layer leaves it dense, None if it does not."""
+    if rank is None:
+        return 'dense by the budget'
+    size = factor_count(rank, tuple(kernel.shape), cut)
+    if skip_growing and size >= kernel.numel():
+        return f'would grow at rank {rank} (skip_growing)'
     return None
 
 
@@ -205,7 +216,7 @@ def augment_(
     exclude: Sequence[str] | None = (),
     checkpoint: Checkpoint | None = None,
 ) -> dict[str, int]:
-    """Add the delta `name` to every factorised convolution of a model, in place.
+    """Add the delta `name` to every factorized convolution of a model, in place.
 
     Layers whose kernel has full rank 1 (under `ts_dd` 1x1) are left as they are.
     Deltas are trainable; `adapt_` freezes the rest.

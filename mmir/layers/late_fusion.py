@@ -77,7 +77,7 @@ class LateFusion:
                 ) from error
 
     def init_weights(self) -> None:
-        """Initialise as the host does, except what has a checkpoint."""
+        """Initialize as the host does, except what has a checkpoint."""
         super().init_weights()
         self._load_members()
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmir.structures import ModalityNormalizer
 
-from .stem import COLOURS, widen_stem_
+from .stem import COLORS, widen_stem_
 
 
 @MODELS.register_module()
@@ -73,8 +73,8 @@ def layout_of(model: nn.Module) -> dict[str, int]:
 
 
 def adapt_stem_(model: nn.Module, count: int) -> None:
-    """Make a network for colour images read one modality of `count` channels."""
-    if count != COLOURS:
+    """Make a network for color images read one modality of `count` channels."""
+    if count != COLORS:
         widen_stem_(model, (count,), 'copy')
 
 

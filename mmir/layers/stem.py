@@ -12,7 +12,7 @@ from mmir.adapters import refuse_wrapped
 
 StemInit = Literal['average', 'copy', 'zero']
 
-COLOURS = 3
+COLORS = 3
 _FOCUS = 4  # a stem that first moves 2x2 pixels into the channels: YOLOX
 
 
@@ -46,9 +46,9 @@ def find_stem(
         return {name: convs[name] for name in names}
     if hasattr(model, 'backbone'):
         convs = {k: m for k, m in convs.items() if k.startswith('backbone.')}
-    found = {k: m for k, m in convs.items() if m.in_channels == COLOURS}
+    found = {k: m for k, m in convs.items() if m.in_channels == COLORS}
     first = next(iter(convs), None)
-    if not found and first and convs[first].in_channels == COLOURS * _FOCUS:
+    if not found and first and convs[first].in_channels == COLORS * _FOCUS:
         found = {first: convs[first]}
     if len(found) != 1:
         what = f'several may be: {[*found]}' if found else 'none reads 3 channels'
@@ -74,7 +74,7 @@ def widen_stem_(
     Args:
         model: A model of any host, or a backbone, not wrapped.
         channels: How many channels each modality has, in the order they are packed.
-        init: What a kernel for 3 colours becomes, see :func:`widened`.
+        init: What a kernel for 3 colors becomes, see :func:`widened`.
         stem: Name of the layer or layers, see :func:`find_stem`.
 
     Returns:
@@ -87,7 +87,7 @@ def widen_stem_(
     channels = tuple(channels)
     if init not in get_args(StemInit):
         raise ValueError(f'init must be one of {get_args(StemInit)}, got {init!r}')
-    if not channels or min(channels) < 1 or sum(channels) == COLOURS:
+    if not channels or min(channels) < 1 or sum(channels) == COLORS:
         raise ValueError(
             f'channels={channels}: every modality has at least one, and a network on 3 '
             'in all needs no other stem'
@@ -100,10 +100,10 @@ def widen_stem_(
 
 
 def widened(weight: Tensor, channels: Sequence[int], init: StemInit) -> Tensor:
-    """Widen a kernel for 3 colours.
+    """Widen a kernel for 3 colors.
 
     A modality of 3 channels takes the kernel as it is; another number of channels c
-    takes the sum over the colours divided by c in each, so that the answer to a grey
+    takes the sum over the colors divided by c in each, so that the answer to a gray
     image stays the same.
 
     Args:
@@ -117,10 +117,10 @@ def widened(weight: Tensor, channels: Sequence[int], init: StemInit) -> Tensor:
     Returns:
         Shape (out, sum(channels), h, w), or that times n.
     """
-    kernel = weight.unflatten(1, (-1, COLOURS))
-    grey = kernel.sum(2, keepdim=True)
+    kernel = weight.unflatten(1, (-1, COLORS))
+    gray = kernel.sum(2, keepdim=True)
     parts = [
-        kernel if c == COLOURS else (grey / c).expand(-1, -1, c, -1, -1)
+        kernel if c == COLORS else (gray / c).expand(-1, -1, c, -1, -1)
         for c in channels
     ]
     if init == 'zero':
@@ -133,10 +133,10 @@ def _widen(
     name: str, conv: nn.Conv2d, channels: tuple[int, ...], init: StemInit
 ) -> None:
     """Widen one layer, and what it will load."""
-    if conv.groups != 1 or conv.in_channels % COLOURS:
+    if conv.groups != 1 or conv.in_channels % COLORS:
         raise ValueError(
             f'{name} has {conv.in_channels} input channels in {conv.groups} groups: '
-            'not a stem that reads 3 colours'
+            'not a stem that reads 3 colors'
         )
     frozen = not conv.weight.requires_grad
     if frozen:
@@ -146,11 +146,11 @@ def _widen(
             logger='current',
             level=30,  # logging.WARNING
         )
-    colours = conv.in_channels
+    colors = conv.in_channels
     wide = widened(conv.weight.detach(), channels, init)
     conv.weight = nn.Parameter(wide, requires_grad=not frozen)
     conv.in_channels = wide.shape[1]
-    hook = partial(_translate, colours=colours, channels=channels, init=init)
+    hook = partial(_translate, colors=colors, channels=channels, init=init)
     # the public name of this method does not exist in torch 2.4
     conv._register_load_state_dict_pre_hook(hook)
 
@@ -160,11 +160,11 @@ def _translate(
     prefix: str,
     metadata: Mapping[str, Any],
     *report: Any,
-    colours: int,
+    colors: int,
     channels: tuple[int, ...],
     init: StemInit,
 ) -> None:
     """Widen the kernel of a checkpoint on 3 channels, before it is loaded."""
     weight = state_dict.get(f'{prefix}weight')
-    if weight is not None and weight.ndim == 4 and weight.shape[1] == colours:
+    if weight is not None and weight.ndim == 4 and weight.shape[1] == colors:
         state_dict[f'{prefix}weight'] = widened(weight, channels, init)

@@ -18,6 +18,32 @@ def check_sigma(sigma: str) -> str:
     return sigma
 
 
+def spectrum(matrix: Tensor) -> Tensor:
+    """Squared singular values of a matrix.
+
+    Args:
+        matrix: Shape (n, m), any floating dtype and device.
+
+    Returns:
+        Shape (min(n, m),), float64, on the CPU, the largest first.
+
+    Raises:
+        ValueError: For NaN or infinite weights.
+    """
+    matrix = _finite(matrix)
+    if matrix.shape[0] < matrix.shape[1]:
+        matrix = matrix.T
+    return torch.linalg.eigvalsh(matrix.T @ matrix).flip(0).clamp(min=0)
+
+
+def _finite(matrix: Tensor) -> Tensor:
+    """The matrix in float64 on the CPU; NaN and infinite entries are refused."""
+    matrix = matrix.detach().to('cpu', torch.float64)
+    if not matrix.isfinite().all():
+        raise ValueError('NaN or infinite weights cannot be factorized')
+    return matrix
+
+
 def truncated_factors(
     matrix: Tensor, rank: int, sigma: str = 'sqrt'
 ) -> tuple[Tensor, Tensor]:
@@ -42,9 +68,7 @@ def truncated_factors(
     Raises:
         ValueError: For a matrix with NaN or infinite entries, or unknown `sigma`.
     """
-    matrix = matrix.detach().to('cpu', torch.float64)
-    if not matrix.isfinite().all():
-        raise ValueError('NaN or infinite weights cannot be factorised')
+    matrix = _finite(matrix)
     if matrix.shape[0] < matrix.shape[1]:
         b, a = truncated_factors(matrix.T, rank, _SWAPPED[check_sigma(sigma)])
         return a.T.contiguous(), b.T.contiguous()

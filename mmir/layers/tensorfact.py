@@ -133,7 +133,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         kernel: Tensor | None = None,
         **options: Any,
     ) -> 'TensorFactConv':
-        """Factorise a convolution by a truncated singular value decomposition.
+        """Factorize a convolution by a truncated singular value decomposition.
 
         Args:
             conv: Any `nn.Conv2d`; it is not changed, and no parameter shares memory
@@ -151,7 +151,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
             ValueError: For a wrong option, or NaN or infinite weights.
         """
         if not isinstance(conv, nn.Conv2d):
-            raise TypeError(f'only nn.Conv2d can be factorised, not {type(conv)}')
+            raise TypeError(f'only nn.Conv2d can be factorized, not {type(conv)}')
         kernel = conv.weight if kernel is None else kernel
         split = get_split(options.setdefault('split', 'ts_dd'))
         layer = skip_init(
@@ -187,9 +187,9 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
     def init_weights(self) -> None:
         """Keep the factors: the constructor, `from_conv` or a checkpoint made them.
 
-        The host's `init_weights` calls this instead of an initialisation for dense
+        The host's `init_weights` calls this instead of an initialization for dense
         kernels, which would be lost on the temporary kernel or erase a
-        factorisation.
+        factorization.
         """
 
     def decompose(self, kernel: Tensor) -> tuple[Tensor, Tensor]:

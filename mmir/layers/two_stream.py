@@ -34,7 +34,7 @@ class TwoStreamBackbone(BaseModule):
 
     Args:
         channels (Mapping[str, int], optional): Name -> number of channels of each
-            modality. Default: 3 for `rgb` and for `ir`. A stem for colours is made to
+            modality. Default: 3 for `rgb` and for `ir`. A stem for colors is made to
             read another number, as in
             :func:`mmir.layers.stem.widen_stem_`.
         backbone (dict, optional): Config of the backbone of every stream.
@@ -48,7 +48,7 @@ class TwoStreamBackbone(BaseModule):
             distributed training refuses that.
         out_channels (Sequence[int], optional): Channels of each level; found with an
             image of 64x64 when not given.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: Fewer than two modalities; not one of `backbone` and `backbones`;

@@ -142,7 +142,7 @@ def test_training_step_changes_only_the_stage():
 @pytest.mark.parametrize(
     ('factorize', 'error', 'message'),
     [
-        ({'rank': 99}, ValueError, 'nothing to factorise at rank 99'),
+        ({'rank': 99}, ValueError, 'nothing to factorize at rank 99'),
         ({'split': 'x'}, ValueError, 'available: ts_dd'),
         ({'colour': 1}, TypeError, 'colour'),
         ({'bn': 'frozen'}, ValueError, 'belong to a stage with a delta'),

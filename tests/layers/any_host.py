@@ -56,7 +56,7 @@ class Host:
         config: Path below its configs.
         sample: Makes the sample of the n-th image.
         small: Keys of the model to override.
-        split: Split its kernels are factorised by.
+        split: Split its kernels are factorized by.
     """
 
     scope: str
@@ -147,7 +147,7 @@ HOSTS = {
 
 
 def features(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """What backbone and neck make of normalised images: all that can be factorised."""
+    """What backbone and neck make of normalized images: all that can be factorized."""
     model.eval()
     with torch.no_grad():
         out = model.extract_feat(x)

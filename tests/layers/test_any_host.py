@@ -1,4 +1,4 @@
-"""Models of the hosts' own configs are factorised, adapted and merged unchanged."""
+"""Models of the hosts' own configs are factorized, adapted and merged unchanged."""
 
 import copy
 
@@ -14,7 +14,7 @@ from mmir.adapters import merge_
 from mmir.adapters.walk import is_head
 from mmir.layers import TensorFactConv
 
-FACTORISED = {
+FACTORIZED = {
     'rtmdet': 20,
     'faster_rcnn': 17 + 4,  # 7x7 stem, 16 bottlenecks, 4 of the pyramid
     'dino': 17 + 1,
@@ -80,7 +80,7 @@ def test_a_stage_changes_deltas_and_heads_only_and_merges(host):
     keys = model.load_state_dict(dense.state_dict(), strict=False)
     assert keys.unexpected_keys == []
     assert all('.deltas.ir.' in key for key in keys.missing_keys)
-    assert len(keys.missing_keys) == 2 * FACTORISED[host.name]
+    assert len(keys.missing_keys) == 2 * FACTORIZED[host.name]
     before = copy.deepcopy(model.state_dict())
     wrapper = build_optim_wrapper(
         model,
@@ -113,7 +113,7 @@ def test_a_stage_changes_deltas_and_heads_only_and_merges(host):
 
 
 def test_of_mobilenet_the_default_split_finds_the_stem_only():
-    """The rest is 1x1 or depthwise; `t_sdd` factorises the 1x1, see `FACTORISED`."""
+    """The rest is 1x1 or depthwise; `t_sdd` factorizes the 1x1, see `FACTORIZED`."""
     pytest.importorskip('mmpretrain')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = build(HOSTS['mobilenet_v3'], dict(rank=2))

@@ -178,7 +178,7 @@ def test_yolov7_with_a_rank_that_sees_no_object(tmp_path):
         assert torch.equal(first[key], second[key]), key
 
 
-def test_conversion_to_synchronised_batch_norm_leaves_the_layers():
+def test_conversion_to_synchronized_batch_norm_leaves_the_layers():
     model, x = detector().eval(), torch.randn(1, 3, 8, 8)
     objects = torch.zeros(1, 8, 8)
     expected, state = model(x, objects), copy.deepcopy(model.state_dict())

@@ -1,4 +1,4 @@
-"""The stem of any network is widened, and a colour checkpoint still means the same."""
+"""The stem of any network is widened, and a color checkpoint still means the same."""
 
 import copy
 import logging
@@ -62,16 +62,16 @@ def early(host, channels, init):
     return built_by('early_fused', cfg, fusion=dict(channels=channels, init=init))
 
 
-def test_a_colour_checkpoint_keeps_its_meaning(host, tmp_path):
+def test_a_color_checkpoint_keeps_its_meaning(host, tmp_path):
     plain = lively(MODELS.build(paired_config(host, rgb=3)))
     torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
     rgb, other = torch.randn(2, 2, 3, 64, 64).double()
-    grey = rgb.mean(1, keepdim=True)
-    three = grey.expand(-1, 3, -1, -1)
+    gray = rgb.mean(1, keepdim=True)
+    three = gray.expand(-1, 3, -1, -1)
     cases = [
         ((3, 3), 'average', rgb, [rgb, rgb]),
         ((3, 3), 'zero', rgb, [rgb, other]),
-        ((3, 1), 'average', three, [three, grey]),
+        ((3, 1), 'average', three, [three, gray]),
     ]
     for channels, init, alone, parts in cases:
         model = early(host, channels, init).double()
@@ -83,7 +83,7 @@ def test_a_colour_checkpoint_keeps_its_meaning(host, tmp_path):
 
 
 def test_kernels_closed_form():
-    colours = torch.arange(1.0, 4.0).view(1, 3, 1, 1)  # 1 2 3, sum 6
+    colors = torch.arange(1.0, 4.0).view(1, 3, 1, 1)  # 1 2 3, sum 6
     cases = {
         ((3, 3), 'copy'): [1, 2, 3, 1, 2, 3],
         ((3, 3), 'average'): [0.5, 1, 1.5, 0.5, 1, 1.5],
@@ -94,10 +94,10 @@ def test_kernels_closed_form():
         ((1,), 'copy'): [6],
     }
     for (channels, init), expected in cases.items():
-        assert widened(colours, channels, init).flatten().tolist() == pytest.approx(
+        assert widened(colors, channels, init).flatten().tolist() == pytest.approx(
             expected
         )
-    # four pixels in the channels, each with its colours side by side
+    # four pixels in the channels, each with its colors side by side
     pixels = torch.arange(12.0).view(1, 12, 1, 1)
     wide = widened(pixels, (3, 1), 'copy').flatten().tolist()
     assert wide == [0, 1, 2, 3, 3, 4, 5, 12, 6, 7, 8, 21, 9, 10, 11, 30]

@@ -1,4 +1,4 @@
-"""Whole models: which layers are factorised, widened, merged."""
+"""Whole models: which layers are factorized, widened, merged."""
 
 import copy
 
@@ -49,7 +49,7 @@ def test_default_selection_and_report():
     assert report.params_before == before
     assert report.params_after == before - saved
     assert report.params_after == sum(p.numel() for p in model.parameters())
-    assert str(report).startswith('3 convolutions factorised, 3 left dense')
+    assert str(report).startswith('3 convolutions factorized, 3 left dense')
 
 
 @pytest.mark.parametrize('rank', [1, 4])
@@ -62,7 +62,7 @@ def test_depthwise_is_left_unless_asked_for(rank):
 @pytest.mark.parametrize(
     ('options', 'layers'),
     [
-        ({'factorise_stem': False}, ['body.0', 'shared']),
+        ({'factorize_stem': False}, ['body.0', 'shared']),
         ({'include': [r'^body\.']}, ['body.0']),
         ({'exclude': [r'^body', 'shared$']}, ['stem.conv', 'bbox_head']),
         ({'exclude': [r'twice']}, ['stem.conv', 'body.0', 'bbox_head']),
@@ -118,7 +118,7 @@ def test_gradient_flags_are_taken_over():
 
 IMPOSSIBLE = [
     (nn.Sequential(nn.ReLU()), 4, {}, 'the model has no nn.Conv2d'),
-    (nn.Sequential(nn.Conv2d(8, 8, 1)), 4, {}, r"too small to factorise.*'0'"),
+    (nn.Sequential(nn.Conv2d(8, 8, 1)), 4, {}, r"too small to factorize.*'0'"),
     (Toy(), 16, {}, r"would grow at rank 16 \(skip_growing\), such as 'stem.conv'"),
     (Toy(), 4, {'include': ['nothing']}, 'matched by no include expression'),
     (nn.Conv2d(8, 8, 3), 4, {}, 'it is the model itself'),
@@ -130,7 +130,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize(('model', 'rank', 'options', 'message'), IMPOSSIBLE)
-def test_what_cannot_be_factorised(model, rank, options, message):
+def test_what_cannot_be_factorized(model, rank, options, message):
     before = [type(m) for m in model.modules()]
     with pytest.raises(ValueError, match=message):
         factorize_(model, rank, **options)

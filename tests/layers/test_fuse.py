@@ -46,7 +46,7 @@ def test_concat_with_identities_is_the_sum():
     torch.testing.assert_close(fuse([one, other]), one)
 
 
-def test_concat_starts_as_the_mean_whatever_the_host_initialises():
+def test_concat_starts_as_the_mean_whatever_the_host_initializes():
     from mmengine.model import BaseModule
 
     around = BaseModule(init_cfg=dict(type='Constant', layer='Conv2d', val=3.0))

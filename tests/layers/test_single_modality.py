@@ -46,8 +46,8 @@ def test_one_channel_reads_as_grey(host):
     model = built_by('one_modality', cfg, modality='ir').double()
     model.load_state_dict(plain.state_dict())
     stacked = torch.randn(2, 4, 64, 64).double()
-    grey = stacked[:, 3:].expand(-1, 3, -1, -1)
-    assert_same(backbone_maps(model, stacked), backbone_maps(plain, grey))
+    gray = stacked[:, 3:].expand(-1, 3, -1, -1)
+    assert_same(backbone_maps(model, stacked), backbone_maps(plain, gray))
 
 
 def test_unknown_modality_and_foreign_preprocessor_are_refused(host):

@@ -1,4 +1,4 @@
-"""The four splits: entries, sizes, truncation, initialisation, storage, 1x1."""
+"""The four splits: entries, sizes, truncation, initialization, storage, 1x1."""
 
 import copy
 import itertools
@@ -186,7 +186,7 @@ def test_deltas_as_files_and_models_without_deltas(split):
 
 
 @ALL
-def test_dense_checkpoint_is_factorised(split):
+def test_dense_checkpoint_is_factorized(split):
     conv = nn.Conv2d(4, 6, (3, 5))
     layer = layer_of(split)
     layer.load_state_dict(conv.state_dict())

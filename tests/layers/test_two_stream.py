@@ -51,7 +51,7 @@ def test_a_dense_checkpoint_loads_into_both_streams(host, tmp_path):
     plain = lively(MODELS.build(paired_config(host, rgb=3)))
     torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
     image = torch.randn(2, 3, 64, 64).double()
-    grey = image.mean(1, keepdim=True)
+    gray = image.mean(1, keepdim=True)
     model = two_stream(host, 'add', rgb=3, ir=3).double()
     load_checkpoint(model, str(tmp_path / 'plain.pth'), strict=True)
     stacked = torch.cat([image, image], 1)
@@ -66,11 +66,11 @@ def test_a_dense_checkpoint_loads_into_both_streams(host, tmp_path):
         assert all(torch.equal(own.pop(each), value) for each in copies), key
     assert not own
 
-    # one thermal channel: reads what the colours read of a grey image
+    # one thermal channel: reads what the colors read of a gray image
     model = two_stream(host, 'add', rgb=3, ir=1).double()
     load_checkpoint(model, str(tmp_path / 'plain.pth'), strict=True)
-    three = grey.expand(-1, 3, -1, -1)
-    stacked = torch.cat([three, grey], 1)
+    three = gray.expand(-1, 3, -1, -1)
+    stacked = torch.cat([three, gray], 1)
     assert_same(backbone_maps(model, stacked), backbone_maps(plain, three))
 
 
@@ -134,8 +134,8 @@ def test_weights_of_each_modality_by_init_cfg(mmdet, tmp_path):
     }
     own = model.state_dict()
     assert torch.equal(own[f'streams.rgb.{key}'], kernels['rgb'])
-    grey = widened(kernels['ir'], (1,), 'copy')
-    assert torch.equal(own[f'streams.ir.{key}'], grey)
+    gray = widened(kernels['ir'], (1,), 'copy')
+    assert torch.equal(own[f'streams.ir.{key}'], gray)
 
 
 def test_options_of_the_backbones_are_theirs(mmdet):

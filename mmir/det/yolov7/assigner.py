@@ -9,7 +9,7 @@ from torch import Tensor
 from mmir.det.yolov7.boxes import cxcywh_to_xyxy, decode, pairwise_iou
 from mmir.registry import TASK_UTILS
 
-# centre cell, then the neighbours left, above, right and below of it
+# center cell, then the neighbors left, above, right and below of it
 _OFFSETS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (-0.5, 0.0), (0.0, -0.5))
 
 
@@ -61,7 +61,7 @@ class OTAAssigner:
     """Assign predictions to ground truth by a dynamic number of cheapest candidates.
 
     1. Candidates of a box: anchors with `max(r, 1/r) < ratio`, r the quotient of the
-       sides; the cell of its centre and up to two neighbours the centre is near to.
+       sides; the cell of its center and up to two neighbors the center is near to.
     2. Cost of a candidate for every box of its image: classification cost plus
        `iou_weight` times `-log IoU`. A box takes its k cheapest candidates, k the sum
        of its `topk` largest IoUs, at least 1; a candidate that several boxes want goes
@@ -129,16 +129,16 @@ class OTAAssigner:
         height, width = pred.shape[2:4]
         sides = targets.boxes[None, :, 2:] / anchors[:, None]  # (A, G, 2)
         fits = torch.maximum(sides, 1 / sides).amax(dim=2) < self.ratio
-        centre = targets.boxes[:, :2] / stride  # in cells, (G, 2)
-        size = centre.new_tensor([width, height])
-        near_low = (centre % 1 < 0.5) & (centre > 1)
-        mirrored = size - centre
+        center = targets.boxes[:, :2] / stride  # in cells, (G, 2)
+        size = center.new_tensor([width, height])
+        near_low = (center % 1 < 0.5) & (center > 1)
+        mirrored = size - center
         near_high = (mirrored % 1 < 0.5) & (mirrored > 1)
         always = torch.ones_like(near_low[:, :1])
         use = torch.cat([always, near_low, near_high], dim=1).t()  # (5, G)
         offset, anchor, gt = (use[:, None] & fits[None]).nonzero(as_tuple=True)
-        shift = centre.new_tensor(_OFFSETS)[offset]
-        cells = (centre[gt] - shift).long()
+        shift = center.new_tensor(_OFFSETS)[offset]
+        cells = (center[gt] - shift).long()
         return Matches(
             level=torch.full_like(gt, level),
             image=targets.image[gt],

@@ -23,7 +23,7 @@ class YOLOv7Backbone(BaseModule):
             their batch norm statistics; -1 freezes nothing.
         conv_cfg, norm_cfg, act_cfg (dict, optional): Layers, the size's own when
             not given.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: Unknown `arch`, or no such stage to freeze.

@@ -22,12 +22,12 @@ def decode(raw: Tensor, cells: Tensor, anchors: Tensor, stride: Tensor) -> Tenso
         Tensor: (..., 4), cx, cy, w, h in pixels.
     """
     s = raw[..., :4].sigmoid() * 2
-    centre = (s[..., :2] - 0.5 + cells) * stride
-    return torch.cat([centre, s[..., 2:].square() * anchors], dim=-1)
+    center = (s[..., :2] - 0.5 + cells) * stride
+    return torch.cat([center, s[..., 2:].square() * anchors], dim=-1)
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Convert (..., 4) boxes from centre and size to corners."""
+    """Convert (..., 4) boxes from center and size to corners."""
     half = boxes[..., 2:] / 2
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
 

@@ -35,7 +35,7 @@ class YOLOv7Head(BaseDenseHead):
             `num_classes / 80`.
         obj_balance (tuple[float]): Factor of the objectness loss a level.
         train_cfg, test_cfg (dict, optional): As in other heads of mmdet.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: `anchors` do not fit the levels and anchors of `head_module`.

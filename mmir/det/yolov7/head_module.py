@@ -34,7 +34,7 @@ class YOLOv7HeadModule(BaseModule):
         in_channels (tuple[int], optional): Input channels a level instead.
         num_anchors (int): Anchors A a cell.
         strides (tuple[int]): Pixels a cell of each level.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class YOLOv7HeadModule(BaseModule):
         self._init_bias()
 
     def init_weights(self) -> None:
-        """Initialise as usual and set the biases to the expected scores.
+        """Initialize as usual and set the biases to the expected scores.
 
         Pretrained weights win; a second call changes nothing, as everywhere.
         """

@@ -14,8 +14,8 @@ class ConvFactory:
 
     Args:
         act_cfg (dict): Activation, `SiLU` in L and X, `LeakyReLU` 0.1 in tiny.
-        norm_cfg (dict, optional): Normalisation; `NORM` when not given.
-        conv_cfg (dict, optional): Convolution. To factorise, rather take the builder
+        norm_cfg (dict, optional): Normalization; `NORM` when not given.
+        conv_cfg (dict, optional): Convolution. To factorize, rather take the builder
             `mmir.factorized`, which leaves 1x1 convolutions dense.
     """
 
@@ -187,7 +187,7 @@ class RepConv(BaseModule):
         in_channels (int): Channels C of the input.
         out_channels (int): Channels of the output.
         act_cfg (dict): Activation after the sum.
-        norm_cfg (dict, optional): Normalisation; `NORM` when not given.
+        norm_cfg (dict, optional): Normalization; `NORM` when not given.
         conv_cfg (dict, optional): Convolution of the 3x3 branch.
     """
 
@@ -222,7 +222,7 @@ class RepConv(BaseModule):
 
 
 class Implicit(nn.Module):
-    """Learnt vector that is added to, or multiplied with, every position.
+    """Learned vector that is added to, or multiplied with, every position.
 
     Args:
         channels (int): Length C of the vector.

@@ -30,7 +30,7 @@ class YOLOv7Neck(BaseModule):
             the backbone of the same size when not given.
         conv_cfg, norm_cfg, act_cfg (dict, optional): Layers, the size's own when
             not given.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: Unknown `arch`.

@@ -45,8 +45,8 @@ def export_onnx(
 ) -> Comparison:
     """Write a detector as one ONNX file, after comparing it with PyTorch.
 
-    The input is `images` (N, 3, H, W), float32, 0 to 255, in the colour order the
-    metadata names: resizing and padding are the user's, the normalisation is inside.
+    The input is `images` (N, 3, H, W), float32, 0 to 255, in the color order the
+    metadata names: resizing and padding are the user's, the normalization is inside.
     The outputs are `boxes` (N, B, 4), xyxy in pixels of the input, and `scores`
     (N, B, C); with the suppression those of `append_nms`.
 

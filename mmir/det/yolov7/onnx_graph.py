@@ -15,7 +15,7 @@ OPSET = 18
 
 
 class Exportable(nn.Module):
-    """Normalisation, network and decoding in one: what the ONNX file computes.
+    """Normalization, network and decoding in one: what the ONNX file computes.
 
     Args:
         model (YOLOv7): The detector; it is not changed.
