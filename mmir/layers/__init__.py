@@ -20,7 +20,7 @@ from .delta import (
     switch_delta_,
     unload_delta,
 )
-from .early_fusion import early_fused
+from .early_fusion import EarlyFusion
 from .exportable import to_factored_modules_
 from .factorize import FactorizeReport, augment_, factorize_, merge_
 from .fold import FoldReport, fold_bn_, fold_repconv_factors
@@ -28,7 +28,7 @@ from .freeze import FrozenBatchNorm, Stage, freeze_base_
 from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .low_rank import Delta
 from .merge_checkpoint import merge_checkpoint, merge_state_dict
-from .single_modality import one_modality
+from .single_modality import SingleModality
 from .split import SPLITS
 from .stem import widen_stem_
 from .tensorfact import TensorFactConv
@@ -43,10 +43,12 @@ __all__ = [
     'ConcatFusion',
     'CrossAttentionFusion',
     'Delta',
+    'EarlyFusion',
     'FactorizeReport',
     'FoldReport',
     'FrozenBatchNorm',
     'LoadedDelta',
+    'SingleModality',
     'Stage',
     'Stopwatch',
     'TensorFactConv',
@@ -58,7 +60,6 @@ __all__ = [
     'delta_state_dict',
     'dense_state_dict',
     'detach_complementarity_',
-    'early_fused',
     'factor_checkpoint',
     'factor_state_dict',
     'factorize_',
@@ -71,7 +72,6 @@ __all__ = [
     'merge_',
     'merge_checkpoint',
     'merge_state_dict',
-    'one_modality',
     'save_delta',
     'switch_delta_',
     'to_factored_modules_',

@@ -1,4 +1,4 @@
-"""`mmir.early_fused`: a model of any host on all modalities, stacked at its input."""
+"""`mmir.EarlyFusion`: a model of any host on all modalities, stacked at its input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from .stem import widen_stem_
 
 
 @MODELS.register_module()
-def early_fused(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module:
+def EarlyFusion(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module:
     """Build a model whose first layer reads all modalities of a paired sample.
 
     The config of the model stays as it is beside `target` and `fusion`; the data
     preprocessor is a paired one::
 
         model=dict(
-            type='mmir.early_fused', target='mmdet.RTMDet',
+            type='mmir.EarlyFusion', target='mmdet.RTMDet',
             fusion=dict(channels=(3, 3), init='average'),
             data_preprocessor=dict(type='mmir.PairedDetDataPreprocessor', ...),
             backbone=..., neck=..., bbox_head=...)

@@ -1,4 +1,4 @@
-"""`mmir.one_modality`: a model of any host that sees one modality of a paired sample.
+"""`mmir.SingleModality`: a model of any host that sees one modality of a paired sample.
 
 The row every fusion is compared with: same data, same augmentation, same network.
 """
@@ -15,7 +15,7 @@ from .stem import COLOURS, widen_stem_
 
 
 @MODELS.register_module()
-def one_modality(target: str, modality: str, **cfg: Any) -> nn.Module:
+def SingleModality(target: str, modality: str, **cfg: Any) -> nn.Module:
     """Build a model whose backbone gets the channels of one modality only.
 
     Its checkpoints are those of the plain model, so they load into it, and into
@@ -38,7 +38,7 @@ def one_modality(target: str, modality: str, **cfg: Any) -> nn.Module:
     layout = layout_of(model)
     if modality not in layout:
         raise ValueError(
-            f'one_modality: there is no modality {modality!r}, the data preprocessor '
+            f'SingleModality: there is no modality {modality!r}, the data preprocessor '
             f'has {[*layout]}'
         )
     count = layout[modality]

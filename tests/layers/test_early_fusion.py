@@ -20,7 +20,7 @@ from paired_host import (
 )
 from torch import nn
 
-import mmir.layers.early_fusion
+from mmir.layers import EarlyFusion
 from mmir.layers.stem import find_stem, widen_stem_, widened
 
 ALL = {
@@ -59,7 +59,7 @@ def mmdet():
 def early(host, channels, init):
     names = [f'camera{k}' for k in range(len(channels))]
     cfg = paired_config(host, **dict(zip(names, channels, strict=True)))
-    return built_by('early_fused', cfg, fusion=dict(channels=channels, init=init))
+    return built_by('EarlyFusion', cfg, fusion=dict(channels=channels, init=init))
 
 
 def test_a_colour_checkpoint_keeps_its_meaning(host, tmp_path):
@@ -185,7 +185,7 @@ def test_several_stems_by_name():
 def test_preprocessor_and_stem_must_agree(mmdet):
     cfg = paired_config(HOSTS['rtmdet'], rgb=3, ir=1)
     with pytest.raises(ValueError, match=r'channels=\(3, 3\), but .* yields \(3, 1\)'):
-        built_by('early_fused', cfg, fusion=dict(channels=(3, 3)))
+        built_by('EarlyFusion', cfg, fusion=dict(channels=(3, 3)))
 
 
 def test_every_parameter_gets_a_gradient(mmdet):
@@ -198,4 +198,4 @@ def test_every_parameter_gets_a_gradient(mmdet):
 
 
 def test_it_is_found_by_name():
-    assert MODELS.get('mmir.early_fused') is mmir.layers.early_fusion.early_fused
+    assert MODELS.get('mmir.EarlyFusion') is EarlyFusion
