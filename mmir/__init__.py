@@ -32,6 +32,7 @@ MODULE2PACKAGE.setdefault('mmir', 'mmir')
 HOST_FREE = (
     'compat',
     'layers',
+    'fusion',
     'transforms',
     'engine',
     'evaluation',

@@ -10,7 +10,7 @@ from mmdet.utils import OptMultiConfig
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmir.layers.late_fusion import LateFusion, chosen, present
+from mmir.fusion.late import LateFusion, chosen, present
 from mmir.registry import MODELS
 
 from .box_fusion import BoxFusion
@@ -29,7 +29,7 @@ class LateFusionDetector(LateFusion, BaseDetector):
             checkpoints=dict(rgb='rgb.pth', ir='ir.pth'),
             fuse=dict(method='wbf', iou_threshold=0.55))
 
-    For training see :class:`mmir.layers.late_fusion.LateFusion`.
+    For training see :class:`mmir.fusion.late.LateFusion`.
 
     Args:
         detectors (Mapping[str, dict]): Modality -> config of its detector; they have

@@ -1,5 +1,15 @@
 """Layers, and the surgery that puts them into models of any host."""
 
+from mmir.fusion import (
+    AddFusion,
+    ConcatFusion,
+    CrossAttentionFusion,
+    EarlyFusion,
+    SingleModality,
+    TwoStreamBackbone,
+    widen_stem_,
+)
+
 from .at_rest import (
     AtRestReport,
     dense_state_dict,
@@ -20,19 +30,14 @@ from .delta import (
     switch_delta_,
     unload_delta,
 )
-from .early_fusion import EarlyFusion
 from .exportable import to_factored_modules_
 from .factorize import FactorizeReport, augment_, factorize_, merge_
 from .fold import FoldReport, fold_bn_, fold_repconv_factors
 from .freeze import FrozenBatchNorm, Stage, freeze_base_
-from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
 from .low_rank import Delta
 from .merge_checkpoint import merge_checkpoint, merge_state_dict
-from .single_modality import SingleModality
 from .split import SPLITS
-from .stem import widen_stem_
 from .tensorfact import TensorFactConv
-from .two_stream import TwoStreamBackbone
 
 __all__ = [
     'SPLITS',

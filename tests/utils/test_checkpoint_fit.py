@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from mmir.fusion.stem import widen_stem_
 from mmir.layers import augment_, factorize_
-from mmir.layers.stem import widen_stem_
 from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
 
 

@@ -29,7 +29,7 @@ def EarlyFusion(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module
 
     Args:
         target: Type of the model, as it would stand in `type`.
-        fusion: Arguments of :func:`mmir.layers.stem.widen_stem_`: `channels`, `init`,
+        fusion: Arguments of :func:`mmir.fusion.stem.widen_stem_`: `channels`, `init`,
             `stem`.
         **cfg: All other keys, handed to `target`.
 

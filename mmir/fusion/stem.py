@@ -8,11 +8,11 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .walk import refuse_wrapped
+from mmir.layers.walk import refuse_wrapped
 
 StemInit = Literal['average', 'copy', 'zero']
 
-COLOURS = 3
+COLORS = 3
 _FOCUS = 4  # a stem that first moves 2x2 pixels into the channels: YOLOX
 
 
@@ -46,9 +46,9 @@ def find_stem(
         return {name: convs[name] for name in names}
     if hasattr(model, 'backbone'):
         convs = {k: m for k, m in convs.items() if k.startswith('backbone.')}
-    found = {k: m for k, m in convs.items() if m.in_channels == COLOURS}
+    found = {k: m for k, m in convs.items() if m.in_channels == COLORS}
     first = next(iter(convs), None)
-    if not found and first and convs[first].in_channels == COLOURS * _FOCUS:
+    if not found and first and convs[first].in_channels == COLORS * _FOCUS:
         found = {first: convs[first]}
     if len(found) != 1:
         what = f'several may be: {[*found]}' if found else 'none reads 3 channels'
@@ -87,7 +87,7 @@ def widen_stem_(
     channels = tuple(channels)
     if init not in get_args(StemInit):
         raise ValueError(f'init must be one of {get_args(StemInit)}, got {init!r}')
-    if not channels or min(channels) < 1 or sum(channels) == COLOURS:
+    if not channels or min(channels) < 1 or sum(channels) == COLORS:
         raise ValueError(
             f'channels={channels}: every modality has at least one, and a network on 3 '
             'in all needs no other stem'
@@ -117,10 +117,10 @@ def widened(weight: Tensor, channels: Sequence[int], init: StemInit) -> Tensor:
     Returns:
         Shape (out, sum(channels), h, w), or that times n.
     """
-    kernel = weight.unflatten(1, (-1, COLOURS))
+    kernel = weight.unflatten(1, (-1, COLORS))
     grey = kernel.sum(2, keepdim=True)
     parts = [
-        kernel if c == COLOURS else (grey / c).expand(-1, -1, c, -1, -1)
+        kernel if c == COLORS else (grey / c).expand(-1, -1, c, -1, -1)
         for c in channels
     ]
     if init == 'zero':
@@ -133,7 +133,7 @@ def _widen(
     name: str, conv: nn.Conv2d, channels: tuple[int, ...], init: StemInit
 ) -> None:
     """Widen one layer, and what it will load."""
-    if conv.groups != 1 or conv.in_channels % COLOURS:
+    if conv.groups != 1 or conv.in_channels % COLORS:
         raise ValueError(
             f'{name} has {conv.in_channels} input channels in {conv.groups} groups: '
             'not a stem that reads 3 colours'

@@ -20,8 +20,8 @@ from paired_host import (
 )
 from torch import nn
 
-from mmir.layers import EarlyFusion
-from mmir.layers.stem import find_stem, widen_stem_, widened
+from mmir.fusion import EarlyFusion
+from mmir.fusion.stem import find_stem, widen_stem_, widened
 
 ALL = {
     name: HOSTS[name] for name in ('rtmdet', 'segformer', 'mobilenet_v3', 'convnext')

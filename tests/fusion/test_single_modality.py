@@ -15,7 +15,7 @@ from paired_host import (
     paired_config,
 )
 
-from mmir.layers import SingleModality
+from mmir.fusion import SingleModality
 
 
 @pytest.fixture(params=[HOSTS['rtmdet'], SMALL_DEEPLAB, HOSTS['mobilenet_v3']])

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmir.structures import ModalityNormalizer
 
-from .stem import COLOURS, widen_stem_
+from .stem import COLORS, widen_stem_
 
 
 @MODELS.register_module()
@@ -29,7 +29,7 @@ def SingleModality(target: str, modality: str, **cfg: Any) -> nn.Module:
 
     Returns:
         The model that `target` builds. With another number of channels than 3, its
-        stem is changed, see :func:`mmir.layers.stem.widen_stem_`.
+        stem is changed, see :func:`mmir.fusion.stem.widen_stem_`.
 
     Raises:
         ValueError: No paired data preprocessor, or it has no such modality.
@@ -74,7 +74,7 @@ def layout_of(model: nn.Module) -> dict[str, int]:
 
 def adapt_stem_(model: nn.Module, count: int) -> None:
     """Make a network for colour images read one modality of `count` channels."""
-    if count != COLOURS:
+    if count != COLORS:
         widen_stem_(model, (count,), 'copy')
 
 
