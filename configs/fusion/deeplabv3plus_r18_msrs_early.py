@@ -10,5 +10,5 @@ model = dict(
     type='mmir.EarlyFusion',
     target='mmseg.EncoderDecoder',
     # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
-    fusion=dict(channels=(3, 1), init='average'),
+    fusion=dict(init='average'),
 )

@@ -12,7 +12,9 @@ from .stem import widen_stem_
 
 
 @MODELS.register_module()
-def EarlyFusion(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module:
+def EarlyFusion(
+    target: str, fusion: Mapping[str, Any] | None = None, **cfg: Any
+) -> nn.Module:
     """Build a model whose first layer reads all modalities of a paired sample.
 
     The config of the model stays as it is beside `target` and `fusion`; the data
@@ -20,7 +22,7 @@ def EarlyFusion(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module
 
         model=dict(
             type='mmir.EarlyFusion', target='mmdet.RTMDet',
-            fusion=dict(channels=(3, 3), init='average'),
+            fusion=dict(init='average'),
             data_preprocessor=dict(type='mmir.PairedDetDataPreprocessor', ...),
             backbone=..., neck=..., bbox_head=...)
 
@@ -29,26 +31,24 @@ def EarlyFusion(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module
 
     Args:
         target: Type of the model, as it would stand in `type`.
-        fusion: Arguments of :func:`mmir.fusion.stem.widen_stem_`: `channels`, `init`,
-            `stem`.
+        fusion: Arguments of :func:`mmir.fusion.stem.widen_stem_`: `init`, `stem`, and
+            `channels`, by default those of the paired data preprocessor.
         **cfg: All other keys, handed to `target`.
 
     Returns:
         The model that `target` builds, changed in place.
 
     Raises:
-        TypeError: For an unknown or missing key in `fusion`.
+        TypeError: For an unknown key in `fusion`, or no `channels` without a paired
+            data preprocessor.
         ValueError: The stem is not found, an option is wrong, or the data preprocessor
-            yields other channels.
+            is set up for other channels.
     """
     model = MODELS.build({'type': target, **cfg})
-    widen_stem_(model, **fusion)
+    options = dict(fusion or {})
     source = getattr(model, 'data_preprocessor', None)
     if isinstance(source, ModalityNormalizer):
-        given = tuple(fusion['channels'])
-        if given != source.channels:
-            raise ValueError(
-                f'fusion: channels={given}, but {type(source).__name__} yields '
-                f'{source.channels} of {source.modalities}'
-            )
+        layout = source.fix_channels(options.get('channels'))
+        options['channels'] = tuple(layout.values())
+    widen_stem_(model, **options)
     return model

@@ -57,7 +57,8 @@ def layout_of(model: nn.Module) -> dict[str, int]:
         model: A model of a host, with a paired data preprocessor.
 
     Returns:
-        The number of channels of each modality, in their order.
+        The number of channels of each modality, in their order. Samples with others are
+        refused from now on.
 
     Raises:
         ValueError: It has another data preprocessor.
@@ -69,7 +70,7 @@ def layout_of(model: nn.Module) -> dict[str, int]:
             f'{type(source).__name__}, but paired samples need one such as '
             'mmir.PairedDetDataPreprocessor or mmir.PairedSegDataPreprocessor'
         )
-    return dict(zip(source.modalities, source.channels, strict=True))
+    return source.fix_channels()
 
 
 def adapt_stem_(model: nn.Module, count: int) -> None:

@@ -184,8 +184,21 @@ def test_several_stems_by_name():
 
 def test_preprocessor_and_stem_must_agree(mmdet):
     cfg = paired_config(HOSTS['rtmdet'], rgb=3, ir=1)
-    with pytest.raises(ValueError, match=r'channels=\(3, 3\), but .* yields \(3, 1\)'):
+    with pytest.raises(ValueError, match=r'channels=\(3, 3\), but .* of \(3, 1\)'):
         built_by('EarlyFusion', cfg, fusion=dict(channels=(3, 3)))
+
+
+def test_the_channels_are_those_of_the_preprocessor(mmdet):
+    cfg = paired_config(HOSTS['rtmdet'], rgb=3, ir=1)
+    assert built_by('EarlyFusion', cfg).backbone.stem[0].conv.in_channels == 4
+    cfg.data_preprocessor.modalities.ir = {}
+    model = built_by('EarlyFusion', cfg, fusion=dict(init='zero'))
+    assert model.backbone.stem[0].conv.in_channels == 6  # 3 unless said
+    model = built_by('EarlyFusion', cfg, fusion=dict(channels=(3, 2)))
+    assert model.data_preprocessor.channels == (3, 2)
+    cfg.data_preprocessor = None
+    with pytest.raises(TypeError, match='channels'):
+        built_by('EarlyFusion', cfg)
 
 
 def test_every_parameter_gets_a_gradient(mmdet):
