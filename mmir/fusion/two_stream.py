@@ -1,4 +1,4 @@
-"""Halfway fusion: one backbone a modality, fused level by level."""
+"""Halfway fusion: one backbone per modality, fused level by level."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

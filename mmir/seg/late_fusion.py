@@ -1,4 +1,4 @@
-"""Late fusion of segmentations: one segmentor a modality, their classes averaged."""
+"""Late fusion of segmentations: one segmentor per modality, their classes averaged."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The paired sample: one image a modality, one set of labels, what is absent.
+"""The paired sample: one image per modality, one set of labels, what is absent.
 
 In a pipeline a paired sample is the results dictionary of the hosts with
 
