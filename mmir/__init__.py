@@ -3,8 +3,9 @@
 Importing it registers the host-free components in mmengine's registries, makes
 `mmir::...` configs known to mmengine and, where mmcv has no compiled operators, puts
 the substitute of `mmir.compat` in their place. It loads no host (mmdet, mmseg,
-mmpretrain) and cannot fail where mmengine itself imports: mmengine hides every
-ImportError of `custom_imports` behind advice about PYTHONPATH.
+mmpretrain) and does not fail where mmengine itself imports, since mmengine hides every
+ImportError of `custom_imports` behind advice about PYTHONPATH: a part that lacks a
+library is off, with a warning. An error of mmir's own code is raised.
 """
 
 from importlib import import_module
@@ -21,6 +22,7 @@ except ModuleNotFoundError as error:
         'releases or `pip install "openmmir[classic]"` for the classic ones'
     ) from error
 
+from .registry import is_own_error
 from .version import __version__
 
 __all__ = ['HOST_FREE', 'INACTIVE', '__version__']
@@ -34,6 +36,7 @@ HOST_FREE = (
     'adapters',
     'peft',
     'layers',
+    'fusion',
     'transforms',
     'engine',
     'evaluation',
@@ -46,12 +49,14 @@ INACTIVE: dict[str, Exception] = {}
 
 
 def _switch_on(part: str) -> None:
-    """Import a host-free part; keep and tell the reason if that fails."""
+    """Import a host-free part; keep and tell the reason if what it needs fails."""
     try:
         module = import_module(f'mmir.{part}')
         if part == 'compat':
             module.activate()
     except Exception as error:
+        if is_own_error(error):
+            raise
         INACTIVE[part] = error
         warn(f'mmir.{part} is off: {type(error).__name__}: {error}', stacklevel=3)
 

@@ -3,18 +3,25 @@
 `type='mmir.X'` in a config of any scope makes mmengine import this module and `mmir`.
 Host-free classes stand in mmengine's root registries and are found through the parent;
 host-bound ones stand here, and their part is imported when one of its names is asked
-for. That import must never fail (a second attempt would report 'already registered' and
-hide the cause), so a part whose host is absent or broken leaves a placeholder for each
-of its public names, which raises the reason and the remedy when it is used.
+for. Which names a part registers is read from its source, without importing it.
+
+A part whose host is absent or broken does not fail to import: it leaves a placeholder
+for each of its public names, which raises the reason and the remedy when it is used. An
+error of mmir's own code is raised as it is.
 
 To add a part: a row in `PARTS`, and a package `mmir/<part>` that calls `fail_part` when
 its imports fail, as `mmir/det/__init__.py` does.
 """
 
+import ast
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from traceback import walk_tb
 from typing import NoReturn
 
 from mmengine import registry as root
@@ -47,8 +54,13 @@ __all__ = [
     'WEIGHT_INITIALIZERS',
     'Part',
     'fail_part',
+    'is_own_error',
+    'registered_names',
     'why_off',
 ]
+
+
+_HERE = Path(__file__).parent
 
 
 @dataclass
@@ -56,75 +68,88 @@ class Part:
     """A part of mmir that stands on one host.
 
     Attributes:
+        package (str): Name of its package in mmir.
         host (str): Module of the host.
         project (str): The host's name for people.
-        names (dict): Public names of the part by the name of the registry they stand
-            in; '' for those that stand in none.
         error (Exception, optional): Why the part is off, once an import failed.
     """
 
+    package: str
     host: str
     project: str
-    names: dict[str, tuple[str, ...]]
     error: Exception | None = None
 
-    @property
+    @cached_property
+    def names(self) -> dict[str, set[str]]:
+        """dict[str, set[str]]: What the part registers, by the name of the registry."""
+        return registered_names(_HERE / self.package)
+
+    @cached_property
     def public(self) -> list[str]:
-        """list[str]: All public names, sorted."""
-        return sorted(name for names in self.names.values() for name in names)
+        """list[str]: What the package exports, its `__all__`."""
+        tree = ast.parse((_HERE / self.package / '__init__.py').read_text('utf-8'))
+        for node in tree.body:
+            if (
+                isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == '__all__'
+            ):
+                return list(ast.literal_eval(node.value))
+        return []
+
+
+def registered_names(folder: Path) -> dict[str, set[str]]:
+    """Read from the source of a package what it registers in registries of mmir.
+
+    Classes and functions count that are decorated with `@X.register_module()`, under
+    their own names or those given, if `X` is imported from `mmir.registry`.
+
+    Args:
+        folder (Path): Folder of the package, read with its subfolders.
+
+    Returns:
+        dict[str, set[str]]: Names by the name of the registry, such as 'model'.
+
+    Raises:
+        SyntaxError: A file is no Python.
+    """
+    found: dict[str, set[str]] = {}
+    for file in sorted(folder.rglob('*.py')):
+        source = file.read_text('utf-8')
+        if 'register_module' in source:
+            for registry, name in _registrations(ast.parse(source, str(file))):
+                found.setdefault(registry, set()).add(name)
+    return found
+
+
+def _registrations(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield (registry, name) of the decorated classes and functions of a module."""
+    ours = {
+        alias.asname or alias.name: globals()[alias.name].name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == __name__
+        for alias in node.names
+        if isinstance(globals().get(alias.name), Registry)
+    }
+    for node in ast.walk(tree):
+        for call in getattr(node, 'decorator_list', ()):
+            if not isinstance(call, ast.Call):
+                continue
+            registry, _, method = ast.unparse(call.func).rpartition('.')
+            if method == 'register_module' and registry in ours:
+                named = [k.value for k in call.keywords if k.arg == 'name']
+                given = [*call.args, *named]
+                names = ast.literal_eval(given[0]) if given else node.name
+                names = [names] if isinstance(names, str) else names
+                yield from ((ours[registry], name) for name in names)
 
 
 PARTS = {
-    'det': Part(
-        host='mmdet',
-        project='mmdetection',
-        names={
-            'model': (
-                'LateFusionDetector',
-                'PairedDetDataPreprocessor',
-                'YOLOv7',
-                'YOLOv7Backbone',
-                'YOLOv7Head',
-                'YOLOv7HeadModule',
-                'YOLOv7Neck',
-            ),
-            'task util': ('OTAAssigner',),
-            'dataset': (
-                'CocoSubsetDataset',
-                'DroneVehicleDataset',
-                'FLIRAlignedDataset',
-                'FLIRDataset',
-                'HITUAVDataset',
-                'KAISTDataset',
-                'LLVIPDataset',
-                'M3FDDataset',
-                'PairedMixDataset',
-            ),
-        },
-    ),
-    'seg': Part(
-        host='mmseg',
-        project='mmsegmentation',
-        names={
-            'model': ('LateFusionSegmentor', 'PairedSegDataPreprocessor'),
-            'dataset': (
-                'FMBDataset',
-                'MFNetDataset',
-                'MSRSDataset',
-                'MVSegDataset',
-                'PST900Dataset',
-                'PairedSegDataset',
-                'SemanticRTDataset',
-                'VTSODDataset',
-            ),
-            'transform': ('LoadSaliencyMask',),
-        },
-    ),
-    'reid': Part(
-        host='mmpretrain',
-        project='mmpretrain',
-        names={'model': ('PairedClsDataPreprocessor',)},
-    ),
+    part.package: part
+    for part in (
+        Part('det', host='mmdet', project='mmdetection'),
+        Part('seg', host='mmseg', project='mmsegmentation'),
+        Part('reid', host='mmpretrain', project='mmpretrain'),
+    )
 }
 """The parts bound to a host, by the name of their package in mmir."""
 
@@ -252,8 +277,41 @@ def _placeholder(name: str, part: str) -> type:
     )
 
 
+def is_own_error(error: Exception) -> bool:
+    """Tell whether the import of a part failed by mmir's own code, not by a host.
+
+    Own are: a module or name of mmir that cannot be imported, a syntax error in a file
+    of mmir, and what is raised by mmir itself or by a function it calls (a name that is
+    registered twice). All else is an import from outside that failed.
+
+    Args:
+        error (Exception): As caught around the import.
+
+    Returns:
+        bool: Whether to raise it, rather than to go on without the part.
+    """
+    if isinstance(error, ImportError) and error.name:
+        return error.name.partition('.')[0] == 'mmir'
+    if isinstance(error, SyntaxError) and error.filename:
+        return _HERE in Path(error.filename).parents
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    ours = [_top(frame.f_globals) == 'mmir' for frame in frames]
+    after = frames[len(ours) - ours[::-1].index(True) :] if any(ours) else frames
+    # code that runs as it is imported; the machinery of imports may stand before it
+    imported = [
+        f.f_code.co_name == '<module>' or _top(f.f_globals) == 'importlib'
+        for f in after
+    ]
+    return not any(imported[:1])
+
+
+def _top(names: dict) -> str:
+    """Top-level package of the module that has these global names."""
+    return str(names.get('__name__')).partition('.')[0]
+
+
 def fail_part(part: str, error: Exception) -> dict[str, type]:
-    """Put placeholders in the place of a part that cannot be imported.
+    """Put placeholders in the place of a part whose host cannot be imported.
 
     Args:
         part (str): A key of :data:`PARTS`.
@@ -264,14 +322,22 @@ def fail_part(part: str, error: Exception) -> dict[str, type]:
         dict[str, type]: A placeholder for every public name of the part. Those that
         stand in a registry are registered, also over what was registered before the
         import failed half-way.
+
+    Raises:
+        Exception: `error` itself if mmir's own code is the reason. A second attempt
+            raises it again, not that half of the part is registered already.
     """
-    PARTS[part].error = error
-    placeholders = {}
-    for registry, names in PARTS[part].names.items():
+    row = PARTS[part]
+    row.error = row.error or error
+    if is_own_error(row.error):
+        raise row.error
+    registered = {name for names in row.names.values() for name in names}
+    placeholders = {
+        name: _placeholder(name, part) for name in sorted(registered | {*row.public})
+    }
+    for registry, names in row.names.items():
         for name in names:
-            placeholders[name] = _placeholder(name, part)
-            if registry:
-                _BY_NAME[registry].register_module(
-                    force=True, module=placeholders[name]
-                )
+            _BY_NAME[registry].register_module(
+                name, force=True, module=placeholders[name]
+            )
     return placeholders

@@ -12,6 +12,7 @@ HOSTS = {'mmdet', 'mmseg', 'mmpretrain', 'mmyolo'}
 HOST_OF = {'det': 'mmdet', 'seg': 'mmseg', 'reid': 'mmpretrain'}
 HOST_FREE = {
     'layers',
+    'fusion',
     'peft',
     'transforms',
     'structures',

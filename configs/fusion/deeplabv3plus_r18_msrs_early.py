@@ -7,8 +7,8 @@ _base_ = [
 ]
 
 model = dict(
-    type='mmir.early_fused',
+    type='mmir.EarlyFusion',
     target='mmseg.EncoderDecoder',
     # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
-    fusion=dict(channels=(3, 1), init='average'),
+    fusion=dict(init='average'),
 )

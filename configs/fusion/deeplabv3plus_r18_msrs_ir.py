@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/runtime/seg.py',
 ]
 
-model = dict(type='mmir.one_modality', target='mmseg.EncoderDecoder', modality='ir')
+model = dict(type='mmir.SingleModality', target='mmseg.EncoderDecoder', modality='ir')

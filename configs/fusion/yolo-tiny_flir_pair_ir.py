@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/runtime/det.py',
 ]
 
-model = dict(type='mmir.one_modality', target='mmir.YOLOv7', modality='ir')
+model = dict(type='mmir.SingleModality', target='mmir.YOLOv7', modality='ir')
 demo = dict(data='street', modality='ir')  # what `--demo` renders instead

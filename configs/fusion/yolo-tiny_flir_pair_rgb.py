@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/runtime/det.py',
 ]
 
-model = dict(type='mmir.one_modality', target='mmir.YOLOv7', modality='rgb')
+model = dict(type='mmir.SingleModality', target='mmir.YOLOv7', modality='rgb')
 demo = dict(data='street', modality='ir')  # what `--demo` renders instead

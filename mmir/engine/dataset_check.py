@@ -180,7 +180,8 @@ class _Checker:
         if equal and len(set(shapes.values())) > 1:
             text = ', '.join(f'{n} {w}x{h}' for n, (h, w) in shapes.items())
             problems.append(Problem('sizes', f'{info.get("img_path")}: {text}'))
-        lead = shapes.get(getattr(self.loader, 'reference', 'image'))
+        paired = isinstance(self.loader, LoadPairedImages)
+        lead = shapes.get(self.loader.reference_of(info) if paired else 'image')
         size = lead or (info.get('height'), info.get('width'))
         if None not in size:
             problems += self._check_boxes(info, size)
@@ -206,7 +207,7 @@ class _Checker:
                 problems.append(Problem('missing', f'{path} ({name})'))
             return None
         sample = {'img_path': path}
-        if not paired or name == self.loader.reference:
+        if not paired or name == self.loader.reference_of(info):
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
         wanted = f'{load!r} {sorted(sample.items())}'
         size = self.known.get(path, wanted)

@@ -1,4 +1,4 @@
-"""Late fusion of segmentations: one segmentor a modality, their classes averaged."""
+"""Late fusion of segmentations: one segmentor per modality, their classes averaged."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.utils import OptMultiConfig, OptSampleList, SampleList
 from torch import Tensor, nn
 
-from mmir.layers.late_fusion import LateFusion, chosen, present
+from mmir.fusion.late import LateFusion, chosen, present
 from mmir.registry import MODELS
 
 Mean = Literal['arithmetic', 'geometric']
@@ -28,7 +28,7 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
             segmentors=dict(rgb=dict(type='EncoderDecoder', ...), ir=dict(...)),
             checkpoints=dict(rgb='rgb.pth', ir='ir.pth'))
 
-    For training see :class:`mmir.layers.late_fusion.LateFusion`.
+    For training see :class:`mmir.fusion.late.LateFusion`.
 
     Args:
         segmentors (Mapping[str, dict]): Modality -> config of its segmentor; they have

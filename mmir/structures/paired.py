@@ -1,4 +1,4 @@
-"""The paired sample: one image a modality, one set of labels, what is absent.
+"""The paired sample: one image per modality, one set of labels, what is absent.
 
 In a pipeline a paired sample is the results dictionary of the hosts with
 
@@ -6,6 +6,8 @@ In a pipeline a paired sample is the results dictionary of the hosts with
 - `imgs`: name -> image (H, W, C), the same H and W for all, once they are registered;
 - `img_paths`: name -> file the image came from;
 - `absent`: names of the modalities that are missing; their images are zeros;
+- `reference`: name of the modality that labels and `img_path` belong to, if the dataset
+  knows it;
 
 and no key `img`, so that a transform for single images that was not made a paired one
 fails instead of changing one modality alone.
@@ -24,6 +26,7 @@ IMAGES = 'imgs'
 PATHS = 'img_paths'
 CHANNELS = 'channels'
 ABSENT = 'absent'
+REFERENCE = 'reference'
 
 
 class PairError(ValueError):

@@ -14,6 +14,7 @@ from mmir.structures import (
     IMAGES,
     MODALITIES,
     PATHS,
+    REFERENCE,
     PairError,
     modality_order,
     require_one_size,
@@ -32,12 +33,13 @@ _CHOICES = {
 
 @TRANSFORMS.register_module()
 class LoadPairedImages(BaseTransform):
-    """Load one image a modality.
+    """Load one image per modality.
 
     The files are those of `img_paths` where the dataset gives that key; else `img_path`
     is the file of the reference, and the others follow by their rules.
 
-    Required keys: img_path or img_paths; height, width where the annotation knows them.
+    Required keys: img_path or img_paths; height, width where the annotation knows them;
+    reference where the dataset knows it.
     Added keys: modalities, imgs (name -> (H, W, channels)), img_paths, absent,
     img_shape, ori_shape (those of the reference).
     Removed keys: img.
@@ -47,8 +49,10 @@ class LoadPairedImages(BaseTransform):
             `bit_depth`, `to_float32`, `planes` as in :class:`LoadThermalImage`, and
             the rule `folder`, `stem`, `suffix` of :class:`mmir.utils.pairing.PairRule`.
             The order in the channels is that of :func:`mmir.structures.modality_order`.
-            Default: `rgb` and `ir` in 3 channels of 8 bits.
-        reference (str): Modality the labels and `img_path` belong to. Default: the
+            The preprocessor takes the number of channels from here. Default: `rgb` and
+            `ir` in 3 channels of 8 bits.
+        reference (str, optional): Modality the labels and `img_path` belong to.
+            Default: that of the dataset if it says so (those of mmir do), else the
             first, `rgb` if there is one.
         sizes (str): What to do with images of other sizes than the reference's:
             'equal' refuses them; 'resize' scales them (cameras that show the same view
@@ -61,7 +65,8 @@ class LoadPairedImages(BaseTransform):
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
-        ValueError: An option has an unknown value.
+        ValueError: An option has an unknown value, or `reference` is another than the
+            dataset's.
         KeyError: The sample names no file of a modality, nor does a rule.
         ImageReadError: A file is missing, truncated or of another depth, the reference
             has another size than the annotation says, or all modalities are missing.
@@ -88,8 +93,8 @@ class LoadPairedImages(BaseTransform):
         if not rows:
             raise ValueError('LoadPairedImages: modalities needs at least one modality')
         self.modalities = modality_order(rows)
-        self.reference = self.modalities[0] if reference is None else reference
-        if self.reference not in rows:
+        self.reference = reference
+        if reference is not None and reference not in rows:
             raise ValueError(
                 f'LoadPairedImages: reference {self.reference!r} is none of the '
                 f'modalities {self.modalities}'
@@ -129,6 +134,29 @@ class LoadPairedImages(BaseTransform):
             )
             return None
 
+    def reference_of(self, results: Mapping) -> str:
+        """Name the modality that labels and `img_path` of a sample belong to.
+
+        Args:
+            results (Mapping): Data information, with `reference` if the dataset knows.
+
+        Returns:
+            str: The name.
+
+        Raises:
+            ValueError: The dataset says another than the option of this transform.
+        """
+        known = results.get(REFERENCE)
+        if known not in self.modalities:  # not said, or that camera is not loaded
+            return self.reference or self.modalities[0]
+        if self.reference not in (None, known):
+            raise ValueError(
+                f'LoadPairedImages: reference={self.reference!r}, but the labels of '
+                f'{results.get("img_path", "the sample")} belong to {known!r}, as the '
+                'dataset says: leave reference out'
+            )
+        return known
+
     def paths(self, results: Mapping) -> dict[str, str | None]:
         """Name the files of a sample.
 
@@ -139,13 +167,14 @@ class LoadPairedImages(BaseTransform):
             dict[str, str | None]: Modality -> path, None where there is none.
         """
         given = dict(results.get(PATHS) or {})
-        if self.reference not in given and results.get('img_path'):
-            given[self.reference] = results['img_path']
+        reference = self.reference_of(results)
+        if reference not in given and results.get('img_path'):
+            given[reference] = results['img_path']
         for name in self.modalities:
             # without a rule or a plane it would be the reference's own image
             derived = self.rules[name] != PairRule() or self.loaders[name].planes
-            if name not in given and given.get(self.reference) and derived:
-                given[name] = self.rules[name](given[self.reference])
+            if name not in given and given.get(reference) and derived:
+                given[name] = self.rules[name](given[reference])
         lacking = [name for name in self.modalities if name not in given]
         if lacking:
             raise KeyError(
@@ -160,7 +189,9 @@ class LoadPairedImages(BaseTransform):
         if path is None:
             return None
         sample = {'img_path': path}
-        if name == self.reference:  # the annotation's size is that of its image
+        if name == self.reference_of(
+            info
+        ):  # the annotation's size is that of its image
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
         try:
             return self.loaders[name].transform(sample)['img']
@@ -175,9 +206,10 @@ class LoadPairedImages(BaseTransform):
         there = {name: img for name, img in imgs.items() if img is not None}
         if not there:
             raise ImageReadError(f'all images of a sample are missing: {paths}')
-        lead = there.get(self.reference, next(iter(there.values())))
+        reference = self.reference_of(results)
+        lead = there.get(reference, next(iter(there.values())))
         shape = lead.shape[:2]
-        if self.reference not in there:  # the labels have the size of its image
+        if reference not in there:  # the labels have the size of its image
             shape = (results.get('height', shape[0]), results.get('width', shape[1]))
         for name, img in imgs.items():
             loader = self.loaders[name]
@@ -197,9 +229,7 @@ class LoadPairedImages(BaseTransform):
             require_one_size(found)
         results.pop('img', None)
         results |= found
-        results.setdefault(
-            'img_path', paths[self.reference] or paths[next(iter(there))]
-        )
+        results.setdefault('img_path', paths[reference] or paths[next(iter(there))])
         results['img_shape'] = results['ori_shape'] = shape
         return results
 

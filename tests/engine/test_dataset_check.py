@@ -127,6 +127,17 @@ def test_a_pixel_over_the_edge_is_a_matter_of_rounding(rows: list[dict]) -> None
     assert kinds(rows) == []
 
 
+def test_labels_are_compared_with_the_reference_of_the_dataset(
+    rows: list[dict],
+) -> None:
+    cv2.imwrite(rows[0]['img_paths']['rgb'], np.zeros((64, 80, 3), np.uint8))
+    load = LoadPairedImages(sizes='resize')
+    assert kinds(rows, load) == ['format']  # of another size than the labels say
+    for row in rows:
+        row['reference'] = 'ir'
+    assert kinds(rows, load) == []
+
+
 def test_files_of_two_samples_are_duplicates(rows: list[dict]) -> None:
     rows[1]['img_paths']['ir'] = rows[0]['img_paths']['ir']
     assert kinds(rows) == ['duplicate']

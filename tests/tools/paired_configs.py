@@ -18,7 +18,7 @@ DETECTION = """
 default_scope = 'mmdet'
 load = [
     dict(type='mmir.LoadPairedImages', modalities=dict(rgb={{}}, ir=dict(channels=1)),
-         reference='ir', missing='absent'),
+         missing='absent'),
     dict(type='LoadAnnotations', with_bbox=True),
 ]
 train_dataloader = dict(dataset=dict(

@@ -113,6 +113,24 @@ def test_no_rule_never_means_the_same_file_twice(tmp_path):
         LoadPairedImages()(dict(seg_map_path='x'))
 
 
+def test_the_dataset_says_the_reference(tmp_path):
+    write_pair(tmp_path, size=(16, 20), ir_size=(32, 40))
+    info = dict(
+        img_paths=dict(rgb=f'{tmp_path}/vis/1.png', ir=f'{tmp_path}/ir/1.png'),
+        reference='ir', height=32, width=40,
+    )  # fmt: skip
+    for given in (None, 'ir'):
+        out = LoadPairedImages(reference=given, sizes='resize')(dict(info))
+        assert out['img_shape'] == (32, 40)
+        assert out['img_path'] == info['img_paths']['ir']
+    wrong = LoadPairedImages(reference='rgb', sizes='resize', on_error='skip')
+    with pytest.raises(ValueError, match=r"='rgb', but the labels .* belong to 'ir'"):
+        wrong(dict(info))
+    # that camera is not loaded: the geometry is that of what is
+    del info['height'], info['width']
+    assert LoadPairedImages(dict(rgb={}))(dict(info))['img_shape'] == (16, 20)
+
+
 def test_the_reference_owns_the_size_and_the_path(tmp_path):
     write_pair(tmp_path, (32, 40), (16, 20))
     info = dict(img_path=f'{tmp_path}/ir/1.png', height=16, width=20)

@@ -10,9 +10,7 @@ batch_size = 16  # over all GPUs of one machine
 num_workers = 4
 
 # ========================= values that rarely change ==========================
-images = dict(
-    type='mmir.LoadPairedImages', modalities=dict(rgb=dict(), ir=dict()), reference='ir'
-)
+images = dict(type='mmir.LoadPairedImages', modalities=dict(rgb=dict(), ir=dict()))
 load = [images, dict(type='LoadAnnotations', with_bbox=True)]
 train_pipeline = [
     dict(

@@ -2,7 +2,7 @@
 num_classes = 9
 norm_cfg = dict(type='BN')  # SyncBN needs GPUs
 colour = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-grey = dict(mean=116.0, std=57.0, channels=1)
+grey = dict(mean=116.0, std=57.0, channels=1)  # as the pipeline loads it
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

@@ -120,11 +120,13 @@ class FLIRDataset(CocoSubsetDataset):
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
 
         Returns:
-            dict: Data information, with `img_paths` for modality 'both'.
+            dict: Data information, with `img_paths` and `reference` for modality
+            'both'.
         """
         info = super().parse_data_info(raw_data_info)
         if self.modality == 'both':
             name = raw_data_info['raw_img_info'].get('rgb_name')
             rgb = None if name is None else os.path.join(self.data_prefix['img'], name)
             info['img_paths'] = {'rgb': rgb, 'ir': info['img_path']}
+            info['reference'] = 'ir'
         return info

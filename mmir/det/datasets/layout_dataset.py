@@ -28,8 +28,8 @@ class LayoutDataset(CocoSubsetDataset):
         split (str): One of the data set's splits, the first by default. Not used when
             `ann_file` is set.
         modality (str): 'ir' or 'rgb': the images of that camera. 'both': the images
-            the labels belong to, and `img_paths` with those of both cameras, for
-            :class:`mmir.transforms.LoadPairedImages`.
+            the labels belong to (`reference`), and `img_paths` with those of both
+            cameras, for :class:`mmir.transforms.LoadPairedImages`.
         labels (str, optional): Modality whose labels are used, where the owners
             labelled both. Default: that of the images, 'ir' for 'both'.
         **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
@@ -133,7 +133,8 @@ class LayoutDataset(CocoSubsetDataset):
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
 
         Returns:
-            dict: Data information, with `img_paths` for modality 'both'.
+            dict: Data information, with `img_paths` and `reference` for modality
+            'both'.
         """
         info = super().parse_data_info(raw_data_info)
         if self.modality == 'both':
@@ -141,4 +142,5 @@ class LayoutDataset(CocoSubsetDataset):
             info['img_paths'] = {
                 name: os.path.join(folder, image[name]) for name in self.LAYOUT.images
             }
+            info['reference'] = self.labels
         return info

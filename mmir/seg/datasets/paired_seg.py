@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from mmir.registry import DATASETS
-from mmir.structures import PATHS
+from mmir.structures import PATHS, REFERENCE
 from mmir.utils.pairing import PairRule
 from mmir.utils.seg_layout import (
     LABEL,
@@ -36,7 +36,7 @@ class PairedSegDataset(BaseSegDataset):
         split (str): Name of a split, for subclasses of a known layout: gives `ann_file`
             and `data_prefix` where they are not set.
         modality (str | Sequence[str]): 'both' is `('rgb', 'ir')`; one name; or several,
-            the first of which is the reference (`img_path`).
+            the first of which is the `reference` (that of `img_path`).
         rules (Mapping[str, Mapping], optional): Modality -> arguments of
             :class:`mmir.utils.pairing.PairRule` by which its name follows from the
             names in the list, or in the folders without a rule.
@@ -103,8 +103,8 @@ class PairedSegDataset(BaseSegDataset):
         """Find the files of all samples.
 
         Returns:
-            list[dict]: Data information of mmseg, with `img_paths` for several
-            modalities.
+            list[dict]: Data information of mmseg, with `img_paths` and `reference` for
+            several modalities.
         """
         title = type(self).__name__ if self.LAYOUT is None else self.LAYOUT.title
         self._require_something(title)
@@ -152,7 +152,9 @@ class PairedSegDataset(BaseSegDataset):
             'reduce_zero_label': self.reduce_zero_label,
             'seg_fields': [],
         }
-        return info | ({PATHS: paths} if len(paths) > 1 else {})
+        if len(paths) > 1:
+            info |= {PATHS: paths, REFERENCE: self.modalities[0]}
+        return info
 
     @staticmethod
     def _say(text: str) -> None:

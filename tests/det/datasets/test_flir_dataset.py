@@ -63,6 +63,7 @@ def test_both_modalities(tmp_path, monkeypatch):
     for info, number in zip(infos[1:], (2, 3), strict=True):
         rgb = f'{root}/train/RGB/FLIR_{number:05d}.jpg'
         assert info['img_paths'] == {'rgb': rgb, 'ir': info['img_path']}
+    assert {info['reference'] for info in infos} == {'ir'}
     assert lines == ['1 of 3 thermal images without RGB']
 
 

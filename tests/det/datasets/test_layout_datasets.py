@@ -139,9 +139,10 @@ def test_both_cameras_show_the_scene(roots, name):
     """The pair is found, in the right order, and the picture is that of the labels."""
     cls, splits, _ = SETS[name]
     infos = infos_of(cls(data_root=str(roots[name]), modality='both'))
-    load = LoadPairedImages({'rgb': {}, 'ir': {'channels': 1}}, reference='ir')
+    load = LoadPairedImages({'rgb': {}, 'ir': {'channels': 1}})
     for info, scene in zip(infos, scenes_of(name, splits, 'train'), strict=True):
-        assert info['img_path'] == info['img_paths']['ir']
+        assert info['img_path'] == info['img_paths'][info['reference']]
+        assert info['reference'] == 'ir'
         sample = load(info)
         for camera, image in (('rgb', scene.rgb), ('ir', scene.thermal8[..., None])):
             loaded = sample['imgs'][camera]
@@ -168,6 +169,8 @@ def test_labels_of_the_other_camera(roots):
         for info, single in zip(infos_of(both), infos_of(alone), strict=True):
             assert f'/cropped/train/{folder}/' in info['img_path']
             assert info['img_path'] == info['img_paths'][labels] == single['img_path']
+            assert info['reference'] == labels
+            assert 'reference' not in single
             assert info['instances'] == single['instances']
 
 

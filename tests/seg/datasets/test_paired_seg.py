@@ -54,6 +54,8 @@ def test_order_of_the_modalities_and_reference(root):
     info = build(root, modality=('ir', 'rgb'))[0]
     assert list(info['img_paths']) == ['ir', 'rgb']
     assert info['img_path'] == f'{root}/heat/a.png'
+    assert info['reference'] == 'ir'
+    assert 'reference' not in build(root, modality='ir')[0]
 
 
 def test_list_gives_order_and_choice(root):

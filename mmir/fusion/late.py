@@ -1,4 +1,4 @@
-"""Late fusion: one whole model a modality; hosts say how results become one."""
+"""Late fusion: one whole model per modality; hosts say how results become one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from .single_modality import adapt_stem_, layout_of
 
 
 class LateFusion:
-    """Mixin for a host's model that is made of one such model a modality.
+    """Mixin for a host's model that is made of one such model per modality.
 
     The data preprocessor stands at the top, a paired one; those in the configs of the
     members are left out, they would prepare the batch twice.

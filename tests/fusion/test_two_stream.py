@@ -9,8 +9,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from paired_host import SMALL_DEEPLAB, assert_same, backbone_maps, lively, paired_config
 
-from mmir.layers.stem import widened
-from mmir.layers.two_stream import TwoStreamBackbone
+from mmir.fusion.stem import widened
+from mmir.fusion.two_stream import TwoStreamBackbone
 
 ANY = {k: HOSTS[k] for k in ('rtmdet', 'segformer', 'mobilenet_v3')}
 ANY['deeplab'] = SMALL_DEEPLAB

@@ -20,8 +20,8 @@ from paired_host import (
 )
 from torch import nn
 
-import mmir.layers.early_fusion
-from mmir.layers.stem import find_stem, widen_stem_, widened
+from mmir.fusion import EarlyFusion
+from mmir.fusion.stem import find_stem, widen_stem_, widened
 
 ALL = {
     name: HOSTS[name] for name in ('rtmdet', 'segformer', 'mobilenet_v3', 'convnext')
@@ -59,7 +59,7 @@ def mmdet():
 def early(host, channels, init):
     names = [f'camera{k}' for k in range(len(channels))]
     cfg = paired_config(host, **dict(zip(names, channels, strict=True)))
-    return built_by('early_fused', cfg, fusion=dict(channels=channels, init=init))
+    return built_by('EarlyFusion', cfg, fusion=dict(channels=channels, init=init))
 
 
 def test_a_color_checkpoint_keeps_its_meaning(host, tmp_path):
@@ -184,8 +184,21 @@ def test_several_stems_by_name():
 
 def test_preprocessor_and_stem_must_agree(mmdet):
     cfg = paired_config(HOSTS['rtmdet'], rgb=3, ir=1)
-    with pytest.raises(ValueError, match=r'channels=\(3, 3\), but .* yields \(3, 1\)'):
-        built_by('early_fused', cfg, fusion=dict(channels=(3, 3)))
+    with pytest.raises(ValueError, match=r'channels=\(3, 3\), but .* of \(3, 1\)'):
+        built_by('EarlyFusion', cfg, fusion=dict(channels=(3, 3)))
+
+
+def test_the_channels_are_those_of_the_preprocessor(mmdet):
+    cfg = paired_config(HOSTS['rtmdet'], rgb=3, ir=1)
+    assert built_by('EarlyFusion', cfg).backbone.stem[0].conv.in_channels == 4
+    cfg.data_preprocessor.modalities.ir = {}
+    model = built_by('EarlyFusion', cfg, fusion=dict(init='zero'))
+    assert model.backbone.stem[0].conv.in_channels == 6  # 3 unless said
+    model = built_by('EarlyFusion', cfg, fusion=dict(channels=(3, 2)))
+    assert model.data_preprocessor.channels == (3, 2)
+    cfg.data_preprocessor = None
+    with pytest.raises(TypeError, match='channels'):
+        built_by('EarlyFusion', cfg)
 
 
 def test_every_parameter_gets_a_gradient(mmdet):
@@ -198,4 +211,4 @@ def test_every_parameter_gets_a_gradient(mmdet):
 
 
 def test_it_is_found_by_name():
-    assert MODELS.get('mmir.early_fused') is mmir.layers.early_fusion.early_fused
+    assert MODELS.get('mmir.EarlyFusion') is EarlyFusion

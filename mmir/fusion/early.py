@@ -1,4 +1,4 @@
-"""`mmir.early_fused`: a model of any host on all modalities, stacked at its input."""
+"""`mmir.EarlyFusion`: a model of any host on all modalities, stacked at its input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,17 @@ from .stem import widen_stem_
 
 
 @MODELS.register_module()
-def early_fused(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module:
+def EarlyFusion(
+    target: str, fusion: Mapping[str, Any] | None = None, **cfg: Any
+) -> nn.Module:
     """Build a model whose first layer reads all modalities of a paired sample.
 
     The config of the model stays as it is beside `target` and `fusion`; the data
     preprocessor is a paired one::
 
         model=dict(
-            type='mmir.early_fused', target='mmdet.RTMDet',
-            fusion=dict(channels=(3, 3), init='average'),
+            type='mmir.EarlyFusion', target='mmdet.RTMDet',
+            fusion=dict(init='average'),
             data_preprocessor=dict(type='mmir.PairedDetDataPreprocessor', ...),
             backbone=..., neck=..., bbox_head=...)
 
@@ -29,26 +31,24 @@ def early_fused(target: str, fusion: Mapping[str, Any], **cfg: Any) -> nn.Module
 
     Args:
         target: Type of the model, as it would stand in `type`.
-        fusion: Arguments of :func:`mmir.layers.stem.widen_stem_`: `channels`, `init`,
-            `stem`.
+        fusion: Arguments of :func:`mmir.fusion.stem.widen_stem_`: `init`, `stem`, and
+            `channels`, by default those of the paired data preprocessor.
         **cfg: All other keys, handed to `target`.
 
     Returns:
         The model that `target` builds, changed in place.
 
     Raises:
-        TypeError: For an unknown or missing key in `fusion`.
+        TypeError: For an unknown key in `fusion`, or no `channels` without a paired
+            data preprocessor.
         ValueError: The stem is not found, an option is wrong, or the data preprocessor
-            yields other channels.
+            is set up for other channels.
     """
     model = MODELS.build({'type': target, **cfg})
-    widen_stem_(model, **fusion)
+    options = dict(fusion or {})
     source = getattr(model, 'data_preprocessor', None)
     if isinstance(source, ModalityNormalizer):
-        given = tuple(fusion['channels'])
-        if given != source.channels:
-            raise ValueError(
-                f'fusion: channels={given}, but {type(source).__name__} yields '
-                f'{source.channels} of {source.modalities}'
-            )
+        layout = source.fix_channels(options.get('channels'))
+        options['channels'] = tuple(layout.values())
+    widen_stem_(model, **options)
     return model

@@ -1,4 +1,4 @@
-"""`mmir.one_modality`: a model of any host that sees one modality of a paired sample.
+"""`mmir.SingleModality`: a model of any host that sees one modality of a paired sample.
 
 The row every fusion is compared with: same data, same augmentation, same network.
 """
@@ -15,7 +15,7 @@ from .stem import COLORS, widen_stem_
 
 
 @MODELS.register_module()
-def one_modality(target: str, modality: str, **cfg: Any) -> nn.Module:
+def SingleModality(target: str, modality: str, **cfg: Any) -> nn.Module:
     """Build a model whose backbone gets the channels of one modality only.
 
     Its checkpoints are those of the plain model, so they load into it, and into
@@ -29,7 +29,7 @@ def one_modality(target: str, modality: str, **cfg: Any) -> nn.Module:
 
     Returns:
         The model that `target` builds. With another number of channels than 3, its
-        stem is changed, see :func:`mmir.layers.stem.widen_stem_`.
+        stem is changed, see :func:`mmir.fusion.stem.widen_stem_`.
 
     Raises:
         ValueError: No paired data preprocessor, or it has no such modality.
@@ -38,7 +38,7 @@ def one_modality(target: str, modality: str, **cfg: Any) -> nn.Module:
     layout = layout_of(model)
     if modality not in layout:
         raise ValueError(
-            f'one_modality: there is no modality {modality!r}, the data preprocessor '
+            f'SingleModality: there is no modality {modality!r}, the data preprocessor '
             f'has {[*layout]}'
         )
     count = layout[modality]
@@ -57,7 +57,8 @@ def layout_of(model: nn.Module) -> dict[str, int]:
         model: A model of a host, with a paired data preprocessor.
 
     Returns:
-        The number of channels of each modality, in their order.
+        The number of channels of each modality, in their order. Samples with others are
+        refused from now on.
 
     Raises:
         ValueError: It has another data preprocessor.
@@ -69,7 +70,7 @@ def layout_of(model: nn.Module) -> dict[str, int]:
             f'{type(source).__name__}, but paired samples need one such as '
             'mmir.PairedDetDataPreprocessor or mmir.PairedSegDataPreprocessor'
         )
-    return dict(zip(source.modalities, source.channels, strict=True))
+    return source.fix_channels()
 
 
 def adapt_stem_(model: nn.Module, count: int) -> None:

@@ -15,7 +15,7 @@ from paired_host import (
     paired_config,
 )
 
-import mmir.layers.single_modality
+from mmir.fusion import SingleModality
 
 
 @pytest.fixture(params=[HOSTS['rtmdet'], SMALL_DEEPLAB, HOSTS['mobilenet_v3']])
@@ -32,7 +32,7 @@ def test_it_is_the_plain_model_on_its_channels(host):
     rgb, ir = torch.randn(2, 2, 3, 64, 64).double()
     cfg = paired_config(host, rgb=3, ir=3)
     for name, part in (('rgb', rgb), ('ir', ir)):
-        model = built_by('one_modality', cfg, modality=name).double()
+        model = built_by('SingleModality', cfg, modality=name).double()
         assert model.state_dict().keys() == plain.state_dict().keys()
         model.load_state_dict(plain.state_dict())
         for each in (model, copy.deepcopy(model)):  # as a moving average has it
@@ -43,7 +43,7 @@ def test_it_is_the_plain_model_on_its_channels(host):
 def test_one_channel_reads_as_grey(host):
     plain = lively(MODELS.build(paired_config(host, rgb=3)))
     cfg = paired_config(host, rgb=3, ir=1)
-    model = built_by('one_modality', cfg, modality='ir').double()
+    model = built_by('SingleModality', cfg, modality='ir').double()
     model.load_state_dict(plain.state_dict())
     stacked = torch.randn(2, 4, 64, 64).double()
     gray = stacked[:, 3:].expand(-1, 3, -1, -1)
@@ -52,9 +52,9 @@ def test_one_channel_reads_as_grey(host):
 
 def test_unknown_modality_and_foreign_preprocessor_are_refused(host):
     with pytest.raises(ValueError, match="no modality 'nir', the data preprocessor"):
-        built_by('one_modality', paired_config(host, rgb=3, ir=3), modality='nir')
+        built_by('SingleModality', paired_config(host, rgb=3, ir=3), modality='nir')
     cfg = paired_config(host, rgb=3)
     cfg.data_preprocessor = None
     with pytest.raises(ValueError, match='but paired samples need one such as'):
-        built_by('one_modality', cfg, modality='rgb')
-    assert MODELS.get('mmir.one_modality') is mmir.layers.single_modality.one_modality
+        built_by('SingleModality', cfg, modality='rgb')
+    assert MODELS.get('mmir.SingleModality') is SingleModality

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmir.layers.fuse import (
+from mmir.fusion.modules import (
     AddFusion,
     ConcatFusion,
     CrossAttentionFusion,

@@ -1,4 +1,4 @@
-"""Modules that make one feature map of those of several modalities."""
+"""Modules that fuse the feature maps of several modalities into one."""
 
 import math
 from collections.abc import Sequence
@@ -62,17 +62,19 @@ class ConcatFusion(BaseModule):
 
 @MODELS.register_module()
 class CrossAttentionFusion(BaseModule):
-    """Every modality asks the others, is changed by the answer, and the mean is taken.
+    """Cross-attention between modalities.
 
-    It starts as the mean: each answer has a scale a channel that starts at zero.
+    Each feature map attends to the pooled maps of the others; the results are averaged.
+    It starts as the mean: what attention adds is scaled, per channel, by a parameter
+    that starts at zero.
 
     Args:
         modalities (int): Number of feature maps.
         channels (int): Channels of each.
-        heads (int): At most so many attention heads; the largest number that divides
-            the channels.
-        tokens (int): The maps that are asked are pooled to at most `tokens` x `tokens`,
-            so the cost is linear in the number of pixels.
+        heads (int): Largest number of attention heads; the number used divides
+            `channels`.
+        tokens (int): The maps attended to are pooled to at most `tokens` x `tokens`, so
+            the cost is linear in the number of pixels.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class PooledCrossAttention(BaseModule):
         self.scale = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, feat: Tensor, others: Sequence[Tensor]) -> Tensor:
-        """Return what the others answer, of the shape (N, C, H, W) of `feat`."""
+        """Attend from `feat` (N, C, H, W) to the other maps; returns the same shape."""
         query = self.query(_placed(self.norm_query(feat)))
         asked = [self._pooled(other) for other in others]
         keys, values = torch.cat(asked, -1).chunk(2, 1)
@@ -138,9 +140,9 @@ class PooledCrossAttention(BaseModule):
 
 
 def _placed(x: Tensor) -> Tensor:
-    """Add to a map (N, C, H, W) where its pixels are: waves across the image.
+    """Add 2-D sinusoidal position encodings to a feature map (N, C, H, W).
 
-    The same place has the same code in maps of any size.
+    A relative position has the same encoding in maps of any size.
     """
     bands = x.shape[1] // 4
     octaves = torch.linspace(0, 5, bands, device=x.device, dtype=x.dtype)

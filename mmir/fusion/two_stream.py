@@ -1,4 +1,4 @@
-"""Halfway fusion: one backbone a modality, fused level by level."""
+"""Halfway fusion: one backbone per modality, fused level by level."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmir.structures import modality_order
 
-from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
+from .modules import AddFusion, ConcatFusion, CrossAttentionFusion
 from .single_modality import adapt_stem_
 
 FUSIONS = {
@@ -36,7 +36,7 @@ class TwoStreamBackbone(BaseModule):
         channels (Mapping[str, int], optional): Name -> number of channels of each
             modality. Default: 3 for `rgb` and for `ir`. A stem for colors is made to
             read another number, as in
-            :func:`mmir.layers.stem.widen_stem_`.
+            :func:`mmir.fusion.stem.widen_stem_`.
         backbone (dict, optional): Config of the backbone of every stream.
         backbones (Mapping[str, dict], optional): Instead, one for each modality.
         fuse (str | dict): 'add' (mean), 'concat' (and a 1x1 convolution),
