@@ -14,7 +14,7 @@ from mmir.apis.stages import (
     read_scalars,
     train_stage,
 )
-from mmir.utils.coco import write_json
+from mmir.utils.files import write_json
 
 
 def run_once(

@@ -22,8 +22,8 @@ from mmir.transforms import (
     LoadThermalImage,
     read_image,
 )
-from mmir.utils.coco import AnnotationError
 from mmir.utils.datasets import leaf_datasets
+from mmir.utils.errors import AnnotationError
 from mmir.utils.known_files import KnownFiles
 
 KINDS = {

@@ -1,7 +1,7 @@
 """What `tools/train.py` and `tools/test.py` share: arguments, checks, messages.
 
-Whatever can be known to be wrong from the command line, the config and the file system
-is a :class:`UserError` before anything is built: one message, exit code 2.
+What the user can put right is a :class:`UserError`, or a FileNotFoundError of a dataset
+or its host: one message, exit code 2.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import difflib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from mmir.utils.checkpoint import (
     require_safe,
     trust_checkpoints,
 )
-from mmir.utils.coco import AnnotationError
-from mmir.utils.config import UserError, apply_options, check_data
+from mmir.utils.config import apply_options
+from mmir.utils.errors import UserError
 
 BANNER = """
 ================================== D E M O ==================================
@@ -80,18 +80,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     return result
 
 
-def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
+def prepare(args: argparse.Namespace) -> Config:
     """Load the config and apply and check what both tools take.
 
     Args:
         args (Namespace): Of a parser made by :func:`parser`.
-        loaders (sequence of str): Keys of the dataloaders the tool will run.
 
     Returns:
         Config: With overrides, work dir, launcher, and the demo applied.
 
     Raises:
-        UserError: For an unreadable config, an unknown key, or missing data.
+        UserError: For an unreadable config or an unknown key.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.trust_checkpoint:
@@ -110,7 +109,6 @@ def prepare(args: argparse.Namespace, loaders: Sequence[str]) -> Config:
             cfg = apply_demo(cfg, cfg.work_dir)
         except ValueError as error:
             raise UserError(f'--demo: {error}') from error
-    check_data(cfg, loaders)
     return cfg
 
 
@@ -243,11 +241,11 @@ def run(main: Callable[[], Any]) -> int:
 
     Returns:
         int: Exit code: 0, or 2 after an error in what the user gave: options, config,
-        annotations or checkpoints.
+        annotations, checkpoints, or the names of files that are not there.
     """
     try:
         main()
-    except (UserError, AnnotationError, CheckpointError) as error:
+    except (UserError, FileNotFoundError) as error:
         if int(os.environ.get('RANK', 0)) == 0:
             print(f'error: {error}', file=sys.stderr)
         return 2

@@ -1,8 +1,6 @@
-"""COCO detection files: checked reading, atomic writing, boxes, classes."""
+"""COCO detection files: checked reading, boxes, classes."""
 
-import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,72 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_json
+
 _KEYS = {
     'images': ('id', 'file_name', 'width', 'height'),
     'annotations': ('image_id', 'category_id', 'bbox'),
     'categories': ('id', 'name'),
 }
-
-
-class AnnotationError(ValueError):
-    """An annotation file is broken or contradicts its images."""
-
-
-def few(names: Iterable[object], limit: int = 5) -> str:
-    """Write the first names of a list, and how many more there are.
-
-    Args:
-        names (Iterable): What to list.
-        limit (int): How many to write out.
-
-    Returns:
-        str: Such as 'a, b and 7 more'.
-    """
-    items = [str(name) for name in names]
-    more = len(items) - limit
-    return ', '.join(items[:limit]) + (f' and {more} more' if more > 0 else '')
-
-
-def read_json(path: str | Path) -> object:
-    """Read a JSON file.
-
-    Args:
-        path (str | Path): File.
-
-    Returns:
-        object: Its content.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        AnnotationError: It is not JSON (often a download that was cut off).
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'annotation file not found: {path}')
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AnnotationError(f'{path} is not a complete JSON file: {error}') from error
-
-
-def write_json(content: object, path: str | Path) -> None:
-    """Write a JSON file in one step: readers see the old file or the new one.
-
-    Args:
-        content (object): Plain types only.
-        path (str | Path): Where to; folders are made.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            json.dump(content, file)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would shut out the other users
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def read_coco(path: str | Path) -> dict:

@@ -11,16 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mmir.transforms.loading import ImageReadError, read_image
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
-from .coco import (
-    AnnotationError,
-    count_boxes,
-    examine_boxes,
-    few,
-    image_names,
-    label_map,
-    read_coco,
-)
+from .coco import count_boxes, examine_boxes, image_names, label_map, read_coco
 
 DEGENERATE, OUTSIDE = 'box without a positive finite size', 'box outside the image'
 

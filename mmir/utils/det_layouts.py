@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from .coco import few
+from mmir.utils.files import few
 
 JSON_FOLDER = 'coco'
 """Folder of the converted labels, in the root of a data set."""

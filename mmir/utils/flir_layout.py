@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from .coco import (
-    AnnotationError,
-    check_structure,
-    few,
-    image_names,
-    read_coco,
-    read_json,
-)
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_json
+
+from .coco import check_structure, image_names, read_coco
 
 FLIR_CLASSES = ('person', 'bicycle', 'car')
 """The classes that are frequent enough to be evaluated."""

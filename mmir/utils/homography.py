@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from mmir.structures import PairError
-
-from .coco import AnnotationError, read_json
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import read_json
 
 BORDERS = {'reflect': cv2.BORDER_REFLECT_101, 'constant': cv2.BORDER_CONSTANT}
 """What pixels without source show, as cv2 calls it."""

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from mmir.utils.coco import write_json
+from mmir.utils.files import write_json
 
 
 class KnownFiles:

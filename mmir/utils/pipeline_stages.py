@@ -8,8 +8,8 @@ import numpy as np
 from mmengine.config import Config
 
 from mmir.structures import IMAGES, is_paired
-from mmir.utils.config import UserError
 from mmir.utils.datasets import inner_datasets, leaf_datasets
+from mmir.utils.errors import UserError
 
 SINGLE = 'image'
 """Name of the only image of a sample that is not paired."""
@@ -30,11 +30,10 @@ def build_dataset(cfg: Config, split: str) -> Any:
         The dataset.
 
     Raises:
-        UserError: The config has no such split, or its data is not there.
+        UserError: The config has no such split.
+        FileNotFoundError: Its data is not there.
     """
     from mmengine.registry import DATASETS, init_default_scope
-
-    from mmir.utils.config import check_data
 
     key = f'{split}_dataloader'
     if not cfg.get(key):
@@ -42,7 +41,6 @@ def build_dataset(cfg: Config, split: str) -> Any:
             name for name in ('train', 'val', 'test') if f'{name}_dataloader' in cfg
         ]
         raise UserError(f'the config has no {key}; it has splits {given}')
-    check_data(cfg, [key])
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     return DATASETS.build(cfg[key].dataset)
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from .coco import few
+from mmir.utils.files import few
+
 from .pairing import PairRule
 
 LABEL = 'seg_map_path'

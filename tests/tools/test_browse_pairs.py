@@ -15,7 +15,7 @@ from paired_configs import (
 )
 
 from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 from mmir.utils.pipeline_stages import LoadedSamples, Steps, build_dataset
 
 STRIP, GAP = 20, 4

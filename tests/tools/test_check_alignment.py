@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmir.testing.scenes import render_scene
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

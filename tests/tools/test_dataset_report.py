@@ -11,7 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from paired_configs import SIZE, tool, write_detection, write_segmentation
 
 from mmir.structures import ModalityNormalizer
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')

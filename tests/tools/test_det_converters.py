@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from mmir.testing.scenes import det_layouts as layouts
 from mmir.testing.scenes.disk import MARKER
-from mmir.utils.coco import AnnotationError
 from mmir.utils.coco_check import validate_coco
 from mmir.utils.det_layouts import plain_name
 from mmir.utils.det_layouts_rows import LLVIP
+from mmir.utils.errors import AnnotationError
 
 SIZE = (96, 80)
 NAMES = ('llvip', 'm3fd', 'kaist', 'flir_aligned', 'hituav', 'dronevehicle')

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmir.layers import save_delta
 from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 import mmir.layers
 from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -370,7 +370,6 @@ def test_show_dir_without_a_known_hook_is_refused(config):
         (['toy.py', '--cfg-options', 'modle.x=1'], 'did you mean model?'),
         (['bad.py'], 'config bad.py has an error'),
         (['toy.py', '--demo'], '--demo: this config has no demo'),
-        (['toy.py', '--cfg-options', 'data_root=/no/where'], 'no folder /no/where'),
     ],
 )
 def test_user_errors_are_one_message_and_exit_code_2(config, capsys, args, message):
@@ -383,6 +382,34 @@ def test_user_errors_are_one_message_and_exit_code_2(config, capsys, args, messa
     assert message in out.err
     assert 'Traceback' not in out.err
     assert not Path('work_dirs').exists()
+
+
+STOCK = """
+_base_ = '{root}/configs/tensorfact/yolo-tiny_flir_1pct_dense.py'
+data_root = '/data'
+train_dataloader = dict(dataset=dict(
+    _delete_=True, type='mmdet.CocoDataset', data_root='/data', ann_file='train.json',
+    data_prefix=dict(img='train/'), pipeline=[]))
+"""
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('stock.py', "No such file or directory: '/no/where/train.json'"),
+        ('configs/tensorfact/yolo-tiny_flir_1pct.py', 'no FLIR ADAS data (train) in'),
+        ('configs/fusion/deeplabv3plus_r18_msrs_rgb.py', 'no MSRS data (train) in'),
+    ],
+)
+def test_missing_data_is_one_message_and_exit_code_2(capsys, name, message):
+    Path('stock.py').write_text(STOCK.format(root=ROOT))
+    args = ['--work-dir', 'w', '--cfg-options', 'data_root=/no/where', 'load_from=None']
+    config = name if name == 'stock.py' else str(ROOT / name)
+    assert cli.run(lambda: train.main([config, *args])) == 2
+    error = capsys.readouterr().err.partition('error: ')[2]
+    assert message in error.splitlines()[0]
+    assert '/no/where' in error
+    assert 'Traceback' not in error
 
 
 def test_only_the_first_rank_speaks(config, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmir.structures import PairError
 from mmir.transforms.registration import RegisterModality
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 from mmir.utils.homography import as_homography, shrink_first
 
 EYE = np.eye(3).tolist()

@@ -7,16 +7,10 @@ from coco_files import coco_dict, image, write_coco, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmir.utils.coco import (
-    AnnotationError,
-    examine_boxes,
-    few,
-    image_names,
-    label_map,
-    read_coco,
-    write_json,
-)
+from mmir.utils.coco import examine_boxes, image_names, label_map, read_coco
 from mmir.utils.coco_check import check_coco, validate_coco
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 VALUES = st.floats(-60, 60) | st.sampled_from([0.0, math.nan, math.inf, -math.inf])
 
@@ -172,15 +166,6 @@ def test_broken_annotation_files(tmp_path, content, message):
 def test_missing_annotation_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'not found: .*nothing\.json'):
         read_coco(tmp_path / 'nothing.json')
-
-
-def test_writing_is_all_or_nothing(tmp_path):
-    path = tmp_path / 'new' / 'a.json'
-    write_json({'a': 1}, path)
-    with pytest.raises(TypeError):
-        write_json({'a': [1, 2, object()]}, path)
-    assert json.loads(path.read_text()) == {'a': 1}
-    assert [p.name for p in path.parent.iterdir()] == ['a.json']
 
 
 def test_image_names_lists_each_folder(tmp_path):

@@ -22,7 +22,8 @@ import mmir  # noqa: F401 - before any host: it stands in for missing mmcv opera
 from mmir.structures import PairError
 from mmir.transforms import ImageReadError
 from mmir.utils import cli
-from mmir.utils.config import UserError, apply_options
+from mmir.utils.config import apply_options
+from mmir.utils.errors import UserError
 from mmir.utils.pipeline_stages import (
     LoadedSamples,
     Steps,

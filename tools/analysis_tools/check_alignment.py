@@ -31,8 +31,8 @@ from mmir.utils.alignment import (
     edge_map,
     measure_files,
 )
-from mmir.utils.coco import few, write_json
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
+from mmir.utils.files import few, write_json
 from mmir.utils.pairing import PairRule
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
@@ -138,11 +138,9 @@ def pairs_of_config(
     from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
     from mmir.utils.cli import load_config
-    from mmir.utils.config import check_data
 
     cfg = load_config(args.source)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    check_data(cfg, [f'{args.split}_dataloader'])
     node = (cfg.get(f'{args.split}_dataloader') or {}).get('dataset') or {}
     steps = list(node.get('pipeline') or ())
     while 'dataset' in node:  # a wrapper such as mmir.PairedMixDataset

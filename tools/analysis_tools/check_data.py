@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS, init_default_scope
 import mmir  # noqa: F401  the hosts need it before they load
 from mmir.engine import check_dataset
 from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:

@@ -24,8 +24,7 @@ import mmir  # noqa: F401 - before any host: it stands in for missing mmcv opera
 from mmir.structures import ABSENT, PairError
 from mmir.transforms import ImageReadError, read_image
 from mmir.utils import cli
-from mmir.utils.coco import few, write_json
-from mmir.utils.config import UserError, apply_options
+from mmir.utils.config import apply_options
 from mmir.utils.dataset_statistics import (
     DatasetStatistics,
     Intensity,
@@ -33,6 +32,8 @@ from mmir.utils.dataset_statistics import (
     describe_boxes,
     measure,
 )
+from mmir.utils.errors import UserError
+from mmir.utils.files import few, write_json
 from mmir.utils.pipeline_stages import LoadedSamples, build_dataset, images_of
 from mmir.visualization.spectra import save_dataset_figure
 

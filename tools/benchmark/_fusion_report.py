@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmir.apis.study import collect, mean_std, table
-from mmir.utils.coco import write_json
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves
 
 SUBSETS = 'rgb', 'ir', 'rgb+ir'

@@ -26,7 +26,7 @@ from mmir.apis.stages import ROOT, latest_checkpoint
 from mmir.apis.study import collect, grouped, pivot, run_once, table
 from mmir.layers import merge_checkpoint
 from mmir.testing.scenes import write_flir
-from mmir.utils.coco import write_json
+from mmir.utils.files import write_json
 from mmir.utils.rescale import set_image_scale, set_schedule
 from mmir.visualization import save_curves, save_detection_grid
 

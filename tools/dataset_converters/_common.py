@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmir.utils.coco import write_json
 from mmir.utils.coco_check import Problem, check_coco, open_images
+from mmir.utils.files import write_json
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 _EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
 _CORNERS = tuple(f'{axis}{k}' for k in range(1, 5) for axis in 'xy')

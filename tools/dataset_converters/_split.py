@@ -10,15 +10,11 @@ from _labels import READERS, Labelled, Size
 from tqdm import tqdm
 
 from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import (
-    AnnotationError,
-    count_boxes,
-    examine_boxes,
-    few,
-    image_names,
-)
+from mmir.utils.coco import count_boxes, examine_boxes, image_names
 from mmir.utils.coco_check import Problem, Report, open_images
 from mmir.utils.det_layouts import DetLayout, plain_name
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 CROPPED = 'cropped'
 """Folder, in the root, of images whose border is cut off."""

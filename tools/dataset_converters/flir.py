@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from _common import plain_coco, run
 
-from mmir.utils.coco import examine_boxes, image_names, label_map, write_json
+from mmir.utils.coco import examine_boxes, image_names, label_map
 from mmir.utils.coco_check import Report, check_coco, open_images
+from mmir.utils.files import write_json
 from mmir.utils.flir_layout import (
     FLIR_CLASSES,
     V10,

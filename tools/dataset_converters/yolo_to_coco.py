@@ -23,8 +23,8 @@ from _common import add_output_arguments, finish, list_images, plain_coco, run
 from tqdm import tqdm
 
 from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import AnnotationError
 from mmir.utils.coco_check import Problem
+from mmir.utils.errors import AnnotationError
 
 
 def read_names(path: Path) -> list[str]:

@@ -18,7 +18,8 @@ from mmir.utils.checkpoint import (
     refuse_unsafe_checkpoints,
     trust_checkpoints,
 )
-from mmir.utils.config import UserError, apply_options
+from mmir.utils.config import apply_options
+from mmir.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

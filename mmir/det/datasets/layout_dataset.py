@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmir.utils.coco import AnnotationError, image_names, read_coco
+from mmir.utils.coco import image_names, read_coco
 from mmir.utils.det_layouts import (
     JSON_FOLDER,
     DetLayout,
@@ -12,6 +12,7 @@ from mmir.utils.det_layouts import (
     lacking_message,
     unconverted_message,
 )
+from mmir.utils.errors import AnnotationError
 from mmir.utils.flir_layout import Modality
 
 from .coco_subset import CocoSubsetDataset

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmir.testing.scenes.seg_layouts import write_seg_set
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 from mmir.utils.seg_check import check_seg
 from mmir.utils.seg_layout import MissingFilesError
 from mmir.utils.seg_sets import SEG_SETS
