@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmir.apis.det_preview import detection_panels
-from mmir.apis.stages import (
+from mmir.cli.stages import (
     ROOT,
     StageError,
     count_parameters,

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmir.utils import cli
+from mmir.cli import cli
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
 

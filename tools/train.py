@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from mmir.utils import cli
+from mmir.cli import cli
 from mmir.utils.errors import UserError
 
 

@@ -2,7 +2,7 @@
 
 from mmir.engine.autocast import AutocastOptimWrapper
 from mmir.engine.channels_last import ChannelsLastHook
-from mmir.engine.dataset_check import CheckReport, DatasetError, check_dataset
+from mmir.engine.dataset_check import check_dataset
 from mmir.engine.delta_checkpoint import DeltaCheckpointHook
 from mmir.engine.optim import CompleteOptimWrapperConstructor
 from mmir.engine.schedule_ema import ScheduleEMAHook
@@ -12,9 +12,7 @@ from mmir.engine.validate_data import ValidateDataHook
 __all__ = [
     'AutocastOptimWrapper',
     'ChannelsLastHook',
-    'CheckReport',
     'CompleteOptimWrapperConstructor',
-    'DatasetError',
     'DeltaCheckpointHook',
     'ScheduleEMAHook',
     'SubsetRecordHook',

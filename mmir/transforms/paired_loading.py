@@ -9,6 +9,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.images import ImageReadError
+from mmir.data.pairing import PairRule
 from mmir.structures import (
     ABSENT,
     IMAGES,
@@ -18,9 +20,8 @@ from mmir.structures import (
     modality_order,
     require_one_size,
 )
-from mmir.utils.pairing import PairRule
 
-from .loading import ImageReadError, LoadThermalImage
+from .loading import LoadThermalImage
 
 _RULE = ('folder', 'stem', 'suffix')
 _CHOICES = {
@@ -45,7 +46,7 @@ class LoadPairedImages(BaseTransform):
     Args:
         modalities (Mapping[str, Mapping]): Name -> how to load it: `channels`,
             `bit_depth`, `to_float32`, `planes` as in :class:`LoadThermalImage`, and
-            the rule `folder`, `stem`, `suffix` of :class:`mmir.utils.pairing.PairRule`.
+            the rule `folder`, `stem`, `suffix` of :class:`mmir.data.pairing.PairRule`.
             The order in the channels is that of :func:`mmir.structures.modality_order`.
             Default: `rgb` and `ir` in 3 channels of 8 bits.
         reference (str): Modality the labels and `img_path` belong to. Default: the

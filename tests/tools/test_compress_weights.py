@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmir.utils import cli
+from mmir.cli import cli
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'model_converters'
 

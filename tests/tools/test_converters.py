@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from mmir.utils.coco_check import validate_coco
+from mmir.data.coco import validate_coco
 from mmir.utils.errors import AnnotationError
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'dataset_converters'

@@ -11,11 +11,10 @@ from det_converters import FOLDER, convert, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmir.data.coco import validate_coco
+from mmir.data.layouts.det import LLVIP, plain_name
 from mmir.testing.scenes import det_layouts as layouts
 from mmir.testing.scenes.disk import MARKER
-from mmir.utils.coco_check import validate_coco
-from mmir.utils.det_layouts import plain_name
-from mmir.utils.det_layouts_rows import LLVIP
 from mmir.utils.errors import AnnotationError
 
 SIZE = (96, 80)

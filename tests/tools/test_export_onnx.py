@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmir.cli import cli
 from mmir.layers import save_delta
-from mmir.utils import cli
 from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import mmir.layers
-from mmir.utils import cli
+from mmir.cli import cli
 from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

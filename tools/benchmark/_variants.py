@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
 from mmir.layers import TensorFactConv, augment_, factorize_, freeze_base_, merge_
 
 BASELINE, CONTROL = 'dense', 'dense, again'

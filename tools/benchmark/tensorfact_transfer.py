@@ -22,12 +22,12 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmir.apis.det_preview import detection_panels
-from mmir.apis.stages import ROOT, latest_checkpoint
-from mmir.apis.study import collect, grouped, pivot, run_once, table
+from mmir.cli.stages import ROOT, latest_checkpoint
+from mmir.cli.study import collect, grouped, pivot, run_once, table
 from mmir.layers import merge_checkpoint
+from mmir.testing.rescale import set_image_scale, set_schedule
 from mmir.testing.scenes import write_flir
 from mmir.utils.files import write_json
-from mmir.utils.rescale import set_image_scale, set_schedule
 from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'

@@ -24,10 +24,10 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_image_scale
 from mmir.testing.scenes import write_flir
 from mmir.utils.files import write_json
-from mmir.utils.rescale import set_image_scale
 
 DATA = 'data: '
 ASSIGN = ('_candidates', '_cheapest')

@@ -19,8 +19,8 @@ from _detection import Converter, records_in_folders, start
 from _split import CROPPED
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.det_layouts_rows import DRONE_VEHICLE
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.det import DRONE_VEHICLE
 from mmir.utils.files import write_bytes
 
 QUALITY = 95

@@ -17,8 +17,8 @@ from _detection import Converter, paths, start
 from _labels import Labelled
 from _split import Record
 
-from mmir.utils.coco import check_structure
-from mmir.utils.det_layouts_rows import HIT_UAV
+from mmir.data.coco import check_structure
+from mmir.data.layouts.det import HIT_UAV
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import read_json
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from _common import add_output_arguments, finish, list_images, plain_coco, run
+from _common import add_output_arguments, finish, plain_coco, run
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco_check import Problem
+from mmir.data.check import Problem
+from mmir.data.images import ImageReadError, list_images, read_image
 from mmir.utils.errors import AnnotationError
 
 

@@ -8,9 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmir.cli import cli
 from mmir.layers import SPLITS
 from mmir.layers.at_rest import factor_checkpoint
-from mmir.utils import cli
 
 
 def rank(text: str) -> int | str:

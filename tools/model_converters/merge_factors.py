@@ -7,8 +7,8 @@ a dense baseline.
 import argparse
 import sys
 
+from mmir.cli import cli
 from mmir.layers import merge_checkpoint
-from mmir.utils import cli
 
 
 def main() -> None:

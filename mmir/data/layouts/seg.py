@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from mmir.utils.files import few
 
-from .pairing import PairRule
+from mmir.data.pairing import PairRule
 
 LABEL = 'seg_map_path'
 """The key of label maps among the folders, as mmseg calls it."""
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
+from mmir.data.images import SUFFIXES
+
 CHECKER = 'tools/dataset_converters/check_pairs_seg.py'
 
 

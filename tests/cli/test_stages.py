@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmir.apis import stages
+from mmir.cli import stages
 
 
 def scalars(work_dir: Path, run: str, rows: list[dict]) -> None:

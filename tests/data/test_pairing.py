@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmir.utils.pairing import PairRule, PairRuleError
+from mmir.data.pairing import PairRule, PairRuleError
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from mmir.det.yolov7.pickled_modules import Foreign, module_weights, read_pickled
 from mmir.utils.checkpoint import CheckpointError
-from mmir.utils.pickled_modules import Foreign, module_weights, read_pickled
 
 
 class Block(nn.Module):

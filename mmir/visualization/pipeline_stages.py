@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from mmir.data.wrappers import inner_datasets, leaf_datasets
 from mmir.structures import IMAGES, is_paired
-from mmir.utils.datasets import inner_datasets, leaf_datasets
 from mmir.utils.errors import UserError
 
 SINGLE = 'image'

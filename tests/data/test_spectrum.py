@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmir.utils.spectrum import (
+from mmir.data.spectrum import (
     BANDS,
     RINGS,
     PowerSpectrum,

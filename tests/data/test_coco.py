@@ -7,8 +7,9 @@ from coco_files import coco_dict, image, write_coco, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmir.utils.coco import examine_boxes, image_names, label_map, read_coco
-from mmir.utils.coco_check import check_coco, validate_coco
+from mmir.data.check import examine_boxes
+from mmir.data.coco import image_names, label_map, read_coco
+from mmir.data.coco import check_coco, validate_coco
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 
@@ -48,7 +49,7 @@ def test_sound_data(tmp_path):
     coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (0, 0, 40, 32)), (1, (5, 5, 3, 3))]])
     report = validate_coco(write_coco(tmp_path, coco), tmp_path, ('car',), deep=True)
     assert report.ok
-    assert (report.images, report.boxes) == (2, {'person': 2, 'car': 1})
+    assert (report.samples, report.labels) == (2, {'person': 2, 'car': 1})
     assert report.notes == ['boxes of other categories, left out: person 2']
     assert 'no problems' in report.text()
     report.raise_on_problems()
@@ -89,7 +90,7 @@ def test_unlisted_ids_are_found_also_when_classes_are_chosen():
     coco = coco_dict([[(9, (1, 1, 2, 2)), (1, (90, 90, 2, 2))]])
     report = check_coco(coco, 'ann.json', classes=('car',))
     assert [p.kind for p in report.problems] == ['category id not listed']
-    assert report.boxes == {'id 9 (not listed)': 1, 'person': 1}
+    assert report.labels == {'id 9 (not listed)': 1, 'person': 1}
 
 
 def test_unknown_class_names_those_there_are():
@@ -186,4 +187,4 @@ def test_image_names_lists_each_folder(tmp_path):
 def test_real_data_are_sound(real_data, ann_file, folder, images, boxes):
     report = validate_coco(real_data / ann_file, real_data / folder)
     assert report.ok, report.text()
-    assert (report.images, sum(report.boxes.values())) == (images, boxes)
+    assert (report.samples, sum(report.labels.values())) == (images, boxes)

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mmir.testing.scenes.seg_layouts import write_seg_set
 from mmir.utils.errors import AnnotationError
-from mmir.utils.seg_check import check_seg
-from mmir.utils.seg_layout import MissingFilesError
-from mmir.utils.seg_sets import SEG_SETS
+from mmir.data.layouts.seg_check import check_seg
+from mmir.data.layouts.seg import MissingFilesError
+from mmir.data.layouts.seg_sets import SEG_SETS
 
 TOOLS = Path(__file__).parents[3] / 'tools' / 'dataset_converters'
 SIZE = (48, 32)
@@ -38,11 +38,14 @@ def test_fixtures_are_sound(tmp_path, name):
             continue
         report = check_seg(layout, root, split)
         assert report.ok, report.text()
-        assert report.images == (3 if split == 'train' else 1)
-        pixels = report.images * SIZE[0] * SIZE[1]
-        assert 0 < sum(report.boxes.values()) <= pixels
-        planes = {k[0]: k[3] for k in report.formats}
-        assert planes['rgb'] == (4 if name == 'MFNet' else 3)
+        assert report.samples == (3 if split == 'train' else 1)
+        pixels = report.samples * SIZE[0] * SIZE[1]
+        assert 0 < sum(report.labels.values()) <= pixels
+        planes = 4 if name == 'MFNet' else 3
+        assert any(
+            line.startswith('rgb: ') and f'{planes} planes' in line
+            for line in report.details
+        )
         official = layout.splits[split].count
         said = [n for n in report.notes if f'officially {official}' in n]
         assert len(said) == (official is not None)
@@ -53,7 +56,7 @@ def test_pixels_by_class_are_counted(tmp_path):
     maps = [cv2.imread(str(p), -1) for p in (root / 'train' / 'Label').iterdir()]
     counts = np.bincount(np.stack(maps).ravel(), minlength=15)[1:]
     report = check_seg(SEG_SETS['FMB'], root, 'train')
-    assert list(report.boxes.values()) == counts.tolist()
+    assert list(report.labels.values()) == counts.tolist()
     share = counts[0] / counts.sum()
     assert f'road {share:.2%}' in report.text()
 
@@ -109,7 +112,7 @@ def test_labels_that_mmseg_would_misread(tmp_path):
     ]  # fmt: skip
     report = check_seg(SEG_SETS['MSRS'], root, 'train')
     assert any(n.startswith('1 label maps have a palette') for n in report.notes)
-    assert report.boxes['bike'] >= label.size  # the indices, not the colours
+    assert report.labels['bike'] >= label.size  # the indices, not the colours
 
 
 def test_values_of_a_set_that_leaves_zero_out(tmp_path):

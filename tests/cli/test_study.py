@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmir.apis import study
+from mmir.cli import study
 
 
 def row(value: float, **settings: object) -> dict:

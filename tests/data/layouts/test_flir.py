@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from coco_files import write_flir_v10, write_flir_v13
 
-from mmir.utils.coco import count_boxes
+from mmir.data.coco import count_boxes
 from mmir.utils.errors import AnnotationError
-from mmir.utils.flir_layout import (
+from mmir.data.layouts.flir import (
     V10,
     V13,
     add_rgb_partners,

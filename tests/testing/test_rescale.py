@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmir.utils.rescale import set_image_scale, set_schedule
+from mmir.testing.rescale import set_image_scale, set_schedule
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/tensorfact'
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mmir.utils.spectrum import BANDS, PowerSpectrum, band_correlation, transformed
+from mmir.data.spectrum import BANDS, PowerSpectrum, band_correlation, transformed
 
 _LUMA = (0.114, 0.587, 0.299)  # of B, G, R: ITU-R BT.601
 _SMALL, _MEDIUM = 32**2, 96**2  # px, the areas at which COCO divides

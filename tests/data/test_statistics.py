@@ -5,12 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmir.utils.dataset_statistics import (
-    DatasetStatistics,
-    Intensity,
-    describe_boxes,
-    measure,
-)
+from mmir.data.statistics import DatasetStatistics, Intensity, describe_boxes, measure
 
 KINDS = {'uint8': (0, 256), 'uint16': (27000, 33000), 'float32': (-5, 60)}
 

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
+from mmir.data.images import ImageReadError, read_image
 
-from .coco_check import Problem, Report
-from .seg_layout import (
+from mmir.data.check import BAD_MAP, CLASSES, SIZES, UNREADABLE, Problem, Report
+from mmir.data.layouts.seg import (
     LABEL,
     Matches,
     MissingFilesError,
@@ -31,35 +31,6 @@ IGNORED = 255
 """The label that neither trains nor counts."""
 
 _MIDDLE = slice(16, 240)  # greys of a mask that the noise of JPEG does not explain
-
-
-@dataclass
-class SegReport(Report):
-    """What a check of label maps found; `boxes` holds pixels by class.
-
-    Attributes:
-        formats (Counter): (modality, size, type, planes) of the images read.
-    """
-
-    formats: Counter = field(default_factory=Counter)
-
-    def text(self, limit: int = 20) -> str:
-        """Write the report for people.
-
-        Args:
-            limit (int): How many problems of each kind to name.
-
-        Returns:
-            str: Several lines.
-        """
-        lines = super().text(limit).split('\n')
-        total = max(sum(self.boxes.values()), 1)
-        shares = ', '.join(f'{k} {n / total:.2%}' for k, n in self.boxes.items() if n)
-        lines[2:3] = [f'  pixels: {shares or "none read"}'] + [
-            f'  {name}: {size} {kind}, {planes} plane{"s" * (planes > 1)} ({count})'
-            for (name, size, kind, planes), count in sorted(self.formats.items())
-        ]
-        return '\n'.join(lines)
 
 
 @dataclass
@@ -115,7 +86,7 @@ def check_seg(
     modalities: Sequence[str] = ('rgb', 'ir'),
     threads: int = 8,
     progress: bool = False,
-) -> SegReport:
+) -> Report:
     """Check a split, opening every file.
 
     Args:
@@ -127,7 +98,7 @@ def check_seg(
         progress (bool): Show a progress bar.
 
     Returns:
-        SegReport: Files that are missing, ambiguous or unreadable; sizes that differ
+        Report: Files that are missing, ambiguous or unreadable; sizes that differ
         within a sample; label maps in colour or of more than 8 bits; values outside the
         classes; and, as notes, the official count and what is worth knowing.
 
@@ -136,7 +107,9 @@ def check_seg(
         ValueError: Unknown split, or a broken list.
     """
     matches, copies = find_samples(layout, root, split, modalities)
-    report = SegReport(f'{layout.title} ({split}) in {root}', len(matches.samples), {})
+    report = Report(
+        f'{layout.title} ({split}) in {root}', len(matches.samples), {}, 'pixels'
+    )
     for faults, kind in (
         (matches.lacking, '{} is missing'),
         (matches.twice, '{} exists more than once'),
@@ -153,21 +126,21 @@ def check_seg(
         )
         seen = list(bar)
     report.problems += chain.from_iterable(one.problems for one in seen)
-    report.formats.update(chain.from_iterable(one.formats for one in seen))
+    report.details += _formats(seen)
     values = sum((one.values for one in seen), np.zeros(256, np.int64))
-    report.boxes = _by_class(layout, values)
-    report.notes += _notes(layout, split, report.images, len(copies))
-    if palettes := sum(one.palette for one in seen):
-        report.notes.append(
-            f'{palettes} label maps have a palette: LoadAnnotations reads their '
-            "indices with its default imdecode_backend='pillow' only"
-        )
-    if layout.binary and (middle := values[_MIDDLE].sum()):
-        report.notes.append(
-            f'{middle / values.sum():.3%} of the mask pixels are grey (16 to 239); '
-            'those from 128 on count as salient'
-        )
+    report.labels = _by_class(layout, values)
+    report.notes += _notes(layout, split, report.samples, len(copies))
+    report.notes += _map_notes(layout, sum(one.palette for one in seen), values)
     return report
+
+
+def _formats(seen: Sequence[_Seen]) -> list[str]:
+    """Count the images by modality, size, type and planes."""
+    formats = Counter(chain.from_iterable(one.formats for one in seen))
+    return [
+        f'{name}: {size} {kind}, {planes} plane{"s" * (planes > 1)} ({count})'
+        for (name, size, kind, planes), count in sorted(formats.items())
+    ]
 
 
 def _notes(layout: SegLayout, split: str, count: int, copies: int) -> list[str]:
@@ -182,6 +155,22 @@ def _notes(layout: SegLayout, split: str, count: int, copies: int) -> list[str]:
     if copies:
         notes.append(
             f'{copies} mirrored copies (*{layout.copies}) in the list are left out'
+        )
+    return notes
+
+
+def _map_notes(layout: SegLayout, palettes: int, values: np.ndarray) -> list[str]:
+    """Tell what is worth knowing of the label maps."""
+    notes = []
+    if palettes:
+        notes.append(
+            f'{palettes} label maps have a palette: LoadAnnotations reads their '
+            "indices with its default imdecode_backend='pillow' only"
+        )
+    if layout.binary and (middle := values[_MIDDLE].sum()):
+        notes.append(
+            f'{middle / values.sum():.3%} of the mask pixels are grey (16 to 239); '
+            'those from 128 on count as salient'
         )
     return notes
 
@@ -219,7 +208,7 @@ def _open_sample(sample: Sample, layout: SegLayout, root: str | Path) -> _Seen:
             f'{"label map" if key == LABEL else key} {size}'
             for key, size in known.items()
         )
-        seen.problems.append(Problem('sizes differ', sample.name, detail))
+        seen.problems.append(Problem(SIZES, sample.name, detail))
     return seen
 
 
@@ -231,7 +220,7 @@ def _open_image(
     try:
         img = read_image(path)
     except ImageReadError as error:
-        seen.problems.append(Problem('image cannot be read', name, str(error)))
+        seen.problems.append(Problem(UNREADABLE, name, str(error)))
         return None
     planes = img.shape[2] if img.ndim == 3 else 1
     if layout.planes not in (None, planes):
@@ -250,7 +239,7 @@ def _open_label(
             mode = picture.mode
             label = np.array(picture)
     except (OSError, SyntaxError) as error:  # of Pillow, for broken PNG chunks
-        seen.problems.append(Problem('label map cannot be read', name, str(error)))
+        seen.problems.append(Problem(BAD_MAP, name, str(error)))
         return None
     seen.palette = mode == 'P'
     size = f'{label.shape[1]}x{label.shape[0]}'
@@ -273,9 +262,7 @@ def _open_label(
         odd = [v for v in np.flatnonzero(values) if v >= highest and v != IGNORED]
         if odd:
             what = ', '.join(f'{v} in {values[v]} pixels' for v in odd[:5])
-            seen.problems.append(
-                Problem('label outside the classes', name, f'{what}; of {highest}')
-            )
+            seen.problems.append(Problem(CLASSES, name, f'{what}; of {highest}'))
     elif values[2:].sum() == 0 and values[1]:
         what = 'values 0 and 1: all of it would count as background'
         seen.problems.append(Problem('mask is not 0 to 255', name, what))

@@ -16,7 +16,7 @@ from typing import Literal
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
-from .coco import check_structure, image_names, read_coco
+from mmir.data.coco import check_structure, image_names, read_coco
 
 FLIR_CLASSES = ('person', 'bicycle', 'car')
 """The classes that are frequent enough to be evaluated."""

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from mmir.structures import PairError
-from mmir.transforms.loading import ImageReadError, read_image
+from mmir.data.images import ImageReadError, read_image
 
 RELIABLE = 1.0
 """Confidence from which a shift can be believed.

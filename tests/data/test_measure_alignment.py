@@ -7,7 +7,7 @@ import pytest
 from mmir.structures import PairError
 from mmir.testing.scenes import render_scene
 from mmir.transforms.alignment import RandomMisalignment
-from mmir.utils.alignment import PairFiles, edge_map, measure_files, measure_shift
+from mmir.data.alignment import PairFiles, edge_map, measure_files, measure_shift
 
 
 @pytest.fixture(scope='module')

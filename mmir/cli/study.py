@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmir.apis.stages import (
+from mmir.cli.stages import (
     count_parameters,
     curve,
     latest_checkpoint,

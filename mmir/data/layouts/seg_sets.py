@@ -6,8 +6,8 @@ copy of the sets was at hand: what is only recalled is marked so at its set.
 
 from pathlib import PurePosixPath
 
-from .pairing import PairRule
-from .seg_layout import LABEL, SegLayout, Split
+from mmir.data.pairing import PairRule
+from mmir.data.layouts.seg import LABEL, SegLayout, Split
 
 _MFNET_CLASSES = (
     'unlabelled', 'car', 'person', 'bike', 'curve', 'car_stop', 'guardrail',

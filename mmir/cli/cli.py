@@ -20,6 +20,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmir.cli.config import apply_options
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -27,7 +28,6 @@ from mmir.utils.checkpoint import (
     require_safe,
     trust_checkpoints,
 )
-from mmir.utils.config import apply_options
 from mmir.utils.errors import UserError
 
 BANNER = """

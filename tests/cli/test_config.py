@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmir.utils.config import apply_options
+from mmir.cli.config import apply_options
 from mmir.utils.errors import UserError
 
 

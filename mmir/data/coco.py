@@ -1,97 +1,158 @@
-"""Validation of COCO detection data before anything is trained on it."""
+"""COCO detection files: reading, and checks before anything is trained on them."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
+from mmir.data.check import (
+    DEGENERATE,
+    MISSING,
+    OUTSIDE,
+    UNREADABLE,
+    Problem,
+    Report,
+    edge_note,
+    examine_boxes,
+)
+from mmir.data.images import ImageReadError, read_image
 from mmir.utils.errors import AnnotationError
-from mmir.utils.files import few
+from mmir.utils.files import few, read_json
 
-from .coco import count_boxes, examine_boxes, image_names, label_map, read_coco
+_KEYS = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'annotations': ('image_id', 'category_id', 'bbox'),
+    'categories': ('id', 'name'),
+}
 
-DEGENERATE, OUTSIDE = 'box without a positive finite size', 'box outside the image'
 
+def read_coco(path: str | Path) -> dict:
+    """Read a COCO detection file and check its structure.
 
-@dataclass(frozen=True)
-class Problem:
-    """One fault of a data set.
+    Args:
+        path (str | Path): Annotation file.
 
-    Attributes:
-        kind (str): What is wrong, such as 'box outside the image'.
-        name (str): The image file or entry it concerns.
-        detail (str): The value found.
+    Returns:
+        dict: With 'images', 'annotations' and 'categories', all keys that mmir uses
+        present and every bbox four numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        AnnotationError: It is no COCO detection file; the entry is named.
     """
+    coco = read_json(path)
+    check_structure(coco, str(path))
+    return coco
 
-    kind: str
-    name: str
-    detail: str = ''
 
-    def __str__(self) -> str:
-        """Write the fault on one line."""
-        return f'{self.name}: {self.kind}' + (
-            f' ({self.detail})' if self.detail else ''
+def check_structure(coco: object, source: str) -> None:
+    """Check that a COCO dictionary has the entries and keys that mmir uses.
+
+    Args:
+        coco (object): Content of an annotation file.
+        source (str): Its name, for messages.
+
+    Raises:
+        AnnotationError: Something is missing; the entry is named.
+    """
+    if not isinstance(coco, dict):
+        raise AnnotationError(f'{source} holds a {type(coco).__name__}, no COCO data')
+    for part, keys in _KEYS.items():
+        entries = coco.get(part)
+        if not isinstance(entries, list):
+            raise AnnotationError(f"{source} has no list '{part}': no COCO data")
+        for number, entry in enumerate(entries):
+            known = entry if isinstance(entry, dict) else {}
+            lost = [key for key in keys if known.get(key) is None]
+            if lost:
+                raise AnnotationError(
+                    f'{source}: {part}[{number}] has no {few(map(repr, lost))}: '
+                    f'{str(entry)[:200]}'
+                )
+    for image in coco['images']:
+        size = image['width'], image['height']
+        if not all(isinstance(v, int | float) and v > 0 for v in size):
+            raise AnnotationError(
+                f'{source}: image {image["file_name"]} has the size {size}'
+            )
+    for ann in coco['annotations']:
+        box = ann['bbox']
+        numbers = isinstance(box, list | tuple) and len(box) == 4
+        if not numbers or not all(isinstance(v, int | float) for v in box):
+            raise AnnotationError(
+                f'{source}: annotation {ann.get("id")} of image {ann["image_id"]} has '
+                f'no box of four numbers (x, y, width, height) but {box!r}'
+            )
+
+
+def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
+    """Find which images of a list exist, listing each folder once.
+
+    Args:
+        folder (str | Path): What the names are relative to.
+        names (Iterable[str]): File names, possibly with folders.
+
+    Returns:
+        set[str]: The names that exist.
+    """
+    by_folder: dict[Path, list[str]] = {}
+    for name in names:
+        by_folder.setdefault((Path(folder) / name).parent, []).append(name)
+    found: set[str] = set()
+    for parent, members in by_folder.items():
+        present = set(os.listdir(parent)) if parent.is_dir() else set()
+        found.update(name for name in members if os.path.basename(name) in present)
+    return found
+
+
+def label_map(coco: dict, classes: Sequence[str], source: str) -> dict[int, int]:
+    """Map the category ids of a file to labels, by name.
+
+    Args:
+        coco (dict): COCO dictionary.
+        classes (Sequence[str]): Class names; label k is `classes[k]`.
+        source (str): Name of the file, for messages.
+
+    Returns:
+        dict[int, int]: Label of each category id that is wanted.
+
+    Raises:
+        AnnotationError: A class is not among the categories, which are named.
+    """
+    labels = {name: label for label, name in enumerate(classes)}
+    ids = {
+        cat['id']: labels[cat['name']]
+        for cat in coco['categories']
+        if cat['name'] in labels
+    }
+    lost = [name for label, name in enumerate(classes) if label not in ids.values()]
+    if lost:
+        raise AnnotationError(
+            f'{source} has no category {few(map(repr, lost))}; it has '
+            f'{few((repr(cat["name"]) for cat in coco["categories"]), 100)}. Name the '
+            'classes as the file does: metainfo=dict(classes=(...))'
         )
+    return ids
 
 
-@dataclass
-class Report:
-    """What a check found.
+def count_boxes(coco: dict) -> Counter[str]:
+    """Count the boxes of each category.
 
-    Attributes:
-        source (str): The annotation file.
-        images (int): Images listed.
-        boxes (dict[str, int]): Boxes by category.
-        problems (list[Problem]): Faults that make the data unusable as it is.
-        notes (list[str]): What a user should know but can be handled.
+    Args:
+        coco (dict): COCO dictionary.
+
+    Returns:
+        Counter[str]: Boxes by category name; ids not listed as 'id 7 (not listed)'.
     """
-
-    source: str
-    images: int
-    boxes: dict[str, int]
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """bool: Whether there is no problem."""
-        return not self.problems
-
-    def text(self, limit: int = 20) -> str:
-        """Write the report for people.
-
-        Args:
-            limit (int): How many problems of each kind to name.
-
-        Returns:
-            str: Several lines.
-        """
-        boxes = ', '.join(f'{name} {n}' for name, n in self.boxes.items()) or 'none'
-        lines = [self.source, f'  images: {self.images}', f'  boxes: {boxes}']
-        lines += [f'  note: {note}' for note in self.notes]
-        for kind, total in Counter(p.kind for p in self.problems).items():
-            lines.append(f'  PROBLEM: {kind}: {total}')
-            named = [str(p) for p in self.problems if p.kind == kind]
-            lines += [f'    {line}' for line in named[:limit]]
-            if total > limit:
-                lines.append(f'    ... and {total - limit} more')
-        lines.append('  no problems' if self.ok else f'  {len(self.problems)} problems')
-        return '\n'.join(lines)
-
-    def raise_on_problems(self) -> None:
-        """Stop if there is a problem.
-
-        Raises:
-            AnnotationError: With the counts and the first names of each kind.
-        """
-        if self.problems:
-            raise AnnotationError(self.text(limit=3))
+    names = {cat['id']: cat['name'] for cat in coco['categories']}
+    return Counter(
+        names.get(ann['category_id'], f'id {ann["category_id"]} (not listed)')
+        for ann in coco['annotations']
+    )
 
 
 def _duplicates(coco: dict) -> Iterator[Problem]:
@@ -137,8 +198,7 @@ def _box_problems(coco: dict, images: dict) -> tuple[list[Problem], list[str]]:
             )
             problems.append(Problem(kind, image['file_name'], detail))
     over = [known[k][1]['file_name'] for k in np.flatnonzero(boxes.partly)]
-    note = f'{len(over)} boxes reach over the edge of the image and are clipped'
-    return problems, [f'{note}: {few(dict.fromkeys(over), 3)}'] if over else []
+    return problems, edge_note(over)
 
 
 def check_coco(
@@ -173,7 +233,7 @@ def check_coco(
         kept = [a for a in coco['annotations'] if a['category_id'] not in others]
         coco = {**coco, 'annotations': kept}
         names = {cat['name'] for cat in coco['categories']} - set(classes)
-        left_out = [item for item in report.boxes.items() if item[0] in names]
+        left_out = [item for item in report.labels.items() if item[0] in names]
         if left_out:
             names = ', '.join(f'{name} {n}' for name, n in left_out)
             report.notes.append(f'boxes of other categories, left out: {names}')
@@ -186,7 +246,7 @@ def check_coco(
         found = image_names(image_folder, names)
         where = os.path.join(str(image_folder), '')
         report.problems += [
-            Problem('image is missing', name, f'expected in {where}')
+            Problem(MISSING, name, f'expected in {where}')
             for name in names
             if name not in found
         ]
@@ -199,7 +259,7 @@ def _open_problem(folder: str | Path, image: dict) -> Problem | None:
     try:
         height, width = read_image(path).shape[:2]
     except ImageReadError as error:
-        return Problem('image cannot be read', image['file_name'], str(error))
+        return Problem(UNREADABLE, image['file_name'], str(error))
     if (width, height) == (image['width'], image['height']):
         return None
     detail = f'file {width}x{height}, annotation {image["width"]}x{image["height"]}'
