@@ -6,13 +6,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from _common import plain_coco
-from _labels import READERS, Labelled, Size
 from tqdm import tqdm
 
 from mmir.data.check import Problem, Report, examine_boxes
 from mmir.data.coco import count_boxes, image_names, open_images
 from mmir.data.images import ImageReadError, read_image
 from mmir.data.layouts.det import DetLayout, plain_name
+from mmir.data.readers import READERS, Labelled, Size
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 

@@ -14,11 +14,11 @@ import argparse
 from pathlib import Path, PurePosixPath
 
 from _detection import Converter, paths, start
-from _labels import Labelled
 from _split import Record
 
 from mmir.data.coco import check_structure
 from mmir.data.layouts.det import HIT_UAV
+from mmir.data.readers import Labelled
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import read_json
 

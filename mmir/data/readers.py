@@ -1,9 +1,11 @@
-"""Label files of detection data sets: XML in the manner of VOC, and bbGt text."""
+"""Label files of detection data sets: VOC and other XML, bbGt and YOLO text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+
+import numpy as np
 
 from mmir.utils.errors import AnnotationError
 
@@ -145,8 +147,106 @@ def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labelled]]:
     return None, labels
 
 
+def read_voc(path: str | Path) -> tuple[str | None, tuple[int, int] | None, list[dict]]:
+    """Read one VOC file.
+
+    Args:
+        path (str | Path): XML file.
+
+    Returns:
+        tuple: Image file name and (width, height), None where the file does not say,
+        and objects with 'name', 'bbox' (COCO) and 'iscrowd'.
+
+    Raises:
+        AnnotationError: The file is broken or an object is incomplete.
+    """
+    root = parse_xml(path)
+    objects = []
+    for number, node in enumerate(root.iter('object')):
+        name = (node.findtext('name') or '').strip()
+        try:
+            x1, y1, x2, y2 = (float(node.findtext(f'bndbox/{c}') or '') for c in _EDGES)
+        except ValueError:
+            name = ''
+        if not name:
+            raise AnnotationError(
+                f'{path}: object[{number}] needs name and bndbox with '
+                f'{", ".join(_EDGES)}'
+            )
+        objects.append(
+            {
+                'name': name,
+                'bbox': [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1],
+                'iscrowd': int((node.findtext('difficult') or '0').strip() == '1'),
+            }
+        )
+    size = [root.findtext(f'size/{side}') or '0' for side in ('width', 'height')]
+    width, height = (int(float(text)) for text in size)
+    return (
+        root.findtext('filename'),
+        (width, height) if width * height else None,
+        objects,
+    )
+
+
+def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
+    """Read one label file.
+
+    Args:
+        path (str | Path): Text file.
+        num_classes (int): Class numbers must be below this.
+
+    Returns:
+        np.ndarray: (N, 5) float64, class and normalised centre, width, height.
+
+    Raises:
+        AnnotationError: Not five numbers, an unknown class, or pixels instead of parts.
+    """
+    rows = []
+    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(text) for text in line.split()]
+        except ValueError:
+            row = []
+        if len(row) != 5:
+            raise AnnotationError(
+                f'{path}:{number}: expected "class x y width height", got {line!r}'
+                + (' (polygons are not boxes)' if len(row) > 6 else '')
+            )
+        if row[0] not in range(num_classes):
+            raise AnnotationError(
+                f'{path}:{number}: class {row[0]:g}, but there are {num_classes} names '
+                '(numbers start at 0)'
+            )
+        if max(row[1:]) > 2:
+            raise AnnotationError(
+                f'{path}:{number}: {line!r} is not in parts of the image (0 to 1)'
+            )
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(-1, 5)
+
+
+def yolo_boxes(rows: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Turn normalised centre boxes into COCO boxes.
+
+    Args:
+        rows (np.ndarray): (N, 4), centre x, y, width, height in parts of the image.
+        width (int): Image width in pixels.
+        height (int): Image height in pixels.
+
+    Returns:
+        np.ndarray: (N, 4), left, top, width, height in pixels.
+    """
+    scale = np.array([width, height], np.float64)
+    centre, size = rows[:, :2] * scale, rows[:, 2:] * scale
+    return np.concatenate([centre - size / 2, size], 1)
+
+
 READERS: dict[str, Callable[[str | Path], tuple[Size | None, list[Labelled]]]] = {
     '.xml': read_xml,
     '.txt': read_bbgt,
 }
-"""Reader of a label file by its suffix."""
+"""Readers of the label files of public data sets, by suffix."""
