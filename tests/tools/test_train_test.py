@@ -384,34 +384,6 @@ def test_user_errors_are_one_message_and_exit_code_2(config, capsys, args, messa
     assert not Path('work_dirs').exists()
 
 
-STOCK = """
-_base_ = '{root}/configs/tensorfact/yolo-tiny_flir_1pct_dense.py'
-data_root = '/data'
-train_dataloader = dict(dataset=dict(
-    _delete_=True, type='mmdet.CocoDataset', data_root='/data', ann_file='train.json',
-    data_prefix=dict(img='train/'), pipeline=[]))
-"""
-
-
-@pytest.mark.parametrize(
-    ('name', 'message'),
-    [
-        ('stock.py', "No such file or directory: '/no/where/train.json'"),
-        ('configs/tensorfact/yolo-tiny_flir_1pct.py', 'no FLIR ADAS data (train) in'),
-        ('configs/fusion/deeplabv3plus_r18_msrs_rgb.py', 'no MSRS data (train) in'),
-    ],
-)
-def test_missing_data_is_one_message_and_exit_code_2(capsys, name, message):
-    Path('stock.py').write_text(STOCK.format(root=ROOT))
-    args = ['--work-dir', 'w', '--cfg-options', 'data_root=/no/where', 'load_from=None']
-    config = name if name == 'stock.py' else str(ROOT / name)
-    assert cli.run(lambda: train.main([config, *args])) == 2
-    error = capsys.readouterr().err.partition('error: ')[2]
-    assert message in error.splitlines()[0]
-    assert '/no/where' in error
-    assert 'Traceback' not in error
-
-
 def test_only_the_first_rank_speaks(config, capsys, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     assert cli.run(lambda: train.main(['nothere.py'])) == 2
