@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmir.adapters import merge_checkpoint
 from mmir.apis.det_preview import detection_panels
-from mmir.apis.stages import (
+from mmir.cli.stages import (
     ROOT,
     StageError,
     count_parameters,

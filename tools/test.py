@@ -1,8 +1,6 @@
 """Evaluate a checkpoint with the test loop of a config: test.py CONFIG [CHECKPOINT]."""
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +11,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmir.utils import cli
-from mmir.utils.config import UserError
-
-DATA = ('test_dataloader', 'test_evaluator')
+from mmir.cli import cli
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -126,11 +123,7 @@ def write_metrics(metrics: dict, out: str, args: argparse.Namespace) -> None:
         'demo': args.demo,
         'metrics': {key: float(value) for key, value in metrics.items()},
     }
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-    os.replace(part, path)
+    write_json(record, out, indent=1)
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -138,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     for file in filter(None, (args.checkpoint, *args.adapter)):
         what = '--adapter' if file in args.adapter else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
-    cfg = cli.prepare(args, DATA)
+    cfg = cli.prepare(args)
     if not args.checkpoint:
         require_weights(cfg)
     cfg.load_from, cfg.resume = None, False

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from mmir.utils import cli
-from mmir.utils.config import UserError
-
-DATA = ('train_dataloader', 'val_dataloader', 'val_evaluator')
+from mmir.cli import cli
+from mmir.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -73,7 +71,7 @@ def set_resume(cfg: Config, resume: str | None, trusted: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    cfg = cli.prepare(args, DATA)
+    cfg = cli.prepare(args)
     if args.seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.amp:

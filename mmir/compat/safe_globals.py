@@ -36,34 +36,19 @@ def history_getattr(owner: object, name: str) -> Callable[..., Any]:
     return getattr(HistoryBuffer, name)
 
 
-def _under_name(function: Callable[..., Any], path: str) -> Callable[..., Any]:
-    """Return a copy of a function that torch looks up under another full name.
-
-    A pair (function, name) says the same, but only since torch 2.6; before, a pair in
-    the list makes every load fail.
-    """
-
-    def _call(*args: object) -> Any:
-        return function(*args)
-
-    _call.__module__, _, _call.__name__ = path.rpartition('.')
-    _call.__qualname__ = _call.__name__
-    return _call
-
-
-def _allowed() -> list[Callable[..., Any]]:
+def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return what a runner's checkpoint pickles besides tensors and plain types."""
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
     # numpy 1 and 2 write the two functions under different modules.
     return [
         HistoryBuffer,
-        _under_name(history_getattr, 'builtins.getattr'),
+        (history_getattr, 'builtins.getattr'),
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in _NUMBERS},
         *(
-            _under_name(function, f'numpy.{core}.multiarray.{function.__name__}')
+            (function, f'numpy.{core}.multiarray.{function.__name__}')
             for function in (reconstruct, scalar)
             for core in ('core', '_core')
         ),

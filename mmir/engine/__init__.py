@@ -3,7 +3,7 @@
 from mmir.engine.adapter_checkpoint import AdapterCheckpointHook
 from mmir.engine.autocast import AutocastOptimWrapper
 from mmir.engine.channels_last import ChannelsLastHook
-from mmir.engine.dataset_check import CheckReport, DatasetError, check_dataset
+from mmir.engine.dataset_check import check_dataset
 from mmir.engine.optim import CompleteOptimWrapperConstructor
 from mmir.engine.schedule_ema import ScheduleEMAHook
 from mmir.engine.subset_record import SubsetRecordHook
@@ -13,9 +13,7 @@ __all__ = [
     'AdapterCheckpointHook',
     'AutocastOptimWrapper',
     'ChannelsLastHook',
-    'CheckReport',
     'CompleteOptimWrapperConstructor',
-    'DatasetError',
     'ScheduleEMAHook',
     'SubsetRecordHook',
     'ValidateDataHook',

@@ -7,8 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmir.utils.coco import write_json
-from mmir.utils.datasets import leaf_datasets
+from mmir.data.wrappers import leaf_datasets
+from mmir.utils.files import write_json
 
 
 @HOOKS.register_module()

@@ -10,7 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmir.engine.dataset_check import DatasetError, check_dataset
+from mmir.engine.dataset_check import check_dataset
+from mmir.utils.errors import AnnotationError
 
 
 @HOOKS.register_module()
@@ -32,7 +33,7 @@ class ValidateDataHook(Hook):
 
     Raises:
         ValueError: An option has an unknown value.
-        DatasetError: The data is broken, with `on_problem='raise'`.
+        AnnotationError: The data is broken, with `on_problem='raise'`.
     """
 
     priority = 'VERY_HIGH'
@@ -60,7 +61,7 @@ class ValidateDataHook(Hook):
         failures = [self._check(runner) if is_main_process() else []]
         broadcast_object_list(failures)
         if failures[0]:
-            raise DatasetError('\n'.join(failures[0]))
+            raise AnnotationError('\n'.join(failures[0]))
 
     def _check(self, runner: Runner) -> list[str]:
         """Check and log on one rank; reports that must stop the training."""
@@ -71,9 +72,11 @@ class ValidateDataHook(Hook):
             if loops[split] is None:
                 continue
             dataset = loops[split].dataloader.dataset
-            report = check_dataset(dataset, self.workers, os.fspath(cache))
-            text = f'{split} data: {report}'
-            bad = bool(report.problems or report.skippable)
+            report = check_dataset(
+                dataset, self.workers, os.fspath(cache), source=f'{split} data'
+            )
+            text = report.text(limit=5)
+            bad = bool(report.problems or report.skipped)
             (runner.logger.warning if bad else runner.logger.info)(text)
             if report.problems and self.on_problem == 'raise':
                 failures.append(text)

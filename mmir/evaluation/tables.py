@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmir.utils.files import write_text
+
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """Keep the metrics that are numbers.
@@ -66,7 +68,4 @@ def save(stem: str | Path, text: str, record: Mapping[str, Any]) -> None:
     """
     content = json.dumps(record, indent=1, allow_nan=False)
     for suffix, lines in (('.md', text), ('.json', content)):
-        path = Path(f'{stem}{suffix}')
-        part = path.with_name(f'.{path.name}.part')
-        part.write_text(lines + '\n', encoding='utf-8')
-        part.replace(path)
+        write_text(lines + '\n', f'{stem}{suffix}')

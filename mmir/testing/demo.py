@@ -5,9 +5,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_drones, write_flir
 from mmir.testing.shrink import shrink
-from mmir.utils.rescale import set_schedule
 
 DATA = Path('work_dirs/demo_data')
 """Folder the synthetic images are written to, once."""

@@ -4,7 +4,7 @@ import copy
 
 from mmengine.config import Config
 
-from mmir.utils.rescale import set_image_scale
+from mmir.testing.rescale import set_image_scale
 
 TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
 """Loss weights of YOLOv7-tiny at 640 px."""
@@ -25,7 +25,7 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
 
     Returns:
         Config: The same config with the tiny network, at most two data workers and
-        without compiled-in schedule changes (see `mmir.utils.rescale.set_schedule`).
+        without compiled-in schedule changes (see `mmir.testing.rescale.set_schedule`).
     """
     small = copy.deepcopy(cfg)
     model = small.model

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from mmir.structures import ABSENT, IMAGES, MODALITIES, PairError, is_paired
-from mmir.utils.homography import BORDERS, plain, warp
+from mmir.transforms.homography import BORDERS, plain, warp
 
 _CHOICES = {
     'kind': ('shift', 'homography', 'parallax'),

@@ -5,46 +5,12 @@ from typing import Literal
 import cv2
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine import fileio
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.images import ImageReadError, read_image
+
 _DEPTHS = {8: np.uint8, 16: np.uint16}
-
-
-class ImageReadError(OSError):
-    """An image file is missing, empty, truncated or not what it is said to be."""
-
-
-def read_image(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read an image with its own depth and channels.
-
-    Args:
-        path (str): File to read.
-        backend_args (dict, optional): Arguments of mmengine's file backend.
-
-    Returns:
-        np.ndarray: Pixels as stored, (H, W) or (H, W, C) with C in BGR order.
-
-    Raises:
-        ImageReadError: The file is missing, empty, truncated or no image.
-    """
-    try:
-        data = fileio.get(path, backend_args=backend_args)
-    except FileNotFoundError as error:
-        raise ImageReadError(f'image file is missing: {path}') from error
-    except OSError as error:
-        raise ImageReadError(f'image file cannot be opened: {path} ({error})') from None
-    if not data:
-        raise ImageReadError(f'image file is empty: {path}')
-    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
-    try:
-        img = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        img = None
-    if img is None:
-        raise ImageReadError(f'image file is truncated or not an image: {path}')
-    return img
 
 
 def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:

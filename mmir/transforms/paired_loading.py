@@ -9,6 +9,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.images import ImageReadError
+from mmir.data.pairing import PairRule
 from mmir.structures import (
     ABSENT,
     IMAGES,
@@ -19,9 +21,8 @@ from mmir.structures import (
     modality_order,
     require_one_size,
 )
-from mmir.utils.pairing import PairRule
 
-from .loading import ImageReadError, LoadThermalImage
+from .loading import LoadThermalImage
 
 _RULE = ('folder', 'stem', 'suffix')
 _CHOICES = {
@@ -47,7 +48,7 @@ class LoadPairedImages(BaseTransform):
     Args:
         modalities (Mapping[str, Mapping]): Name -> how to load it: `channels`,
             `bit_depth`, `to_float32`, `planes` as in :class:`LoadThermalImage`, and
-            the rule `folder`, `stem`, `suffix` of :class:`mmir.utils.pairing.PairRule`.
+            the rule `folder`, `stem`, `suffix` of :class:`mmir.data.pairing.PairRule`.
             The order in the channels is that of :func:`mmir.structures.modality_order`.
             The preprocessor takes the number of channels from here. Default: `rgb` and
             `ir` in 3 channels of 8 bits.

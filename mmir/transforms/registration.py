@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from mmir.structures import ABSENT, IMAGES, PATHS, PairError
-from mmir.utils.homography import (
+from mmir.transforms.homography import (
     as_homography,
     covered_share,
     plain,

@@ -10,42 +10,29 @@ file that way when the safe load fails. So the tools call
 import hashlib
 import os
 import pickle
-import pickletools
-import zipfile
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from io import BytesIO
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from mmir.compat import safe_globals
+from mmir.utils.errors import UserError
+from mmir.utils.files import atomic_path
 
 _SAFE_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _UNSAFE_BY_DEFAULT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-# What torch.save itself writes; named in no message.
-_OF_TORCH = {
-    '_codecs.encode',
-    'builtins.set',
-    'collections.OrderedDict',
-    'torch._utils._rebuild_parameter',
-    'torch._utils._rebuild_tensor_v2',
-}
-# The pickles at the start of a file before the zip format of torch 1.6: magic number,
-# protocol, system, content, storage keys.
-_LEGACY_PICKLES = 5
-_UNREADABLE = (
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    pickle.PickleError,
-    zipfile.BadZipFile,
+# How `torch.load` names what `weights_only=True` does not allow: in a file of the old
+# format, and where a restricted function of an allowed name refuses its arguments.
+_NAMED = re.compile(
+    r'GLOBAL ([\w.]+) was not an allowed|^([\w.]+) of .* is not allowed', re.MULTILINE
 )
+_LATE_PROTOCOL = 'a pickle of protocol 3 or later, whose content torch does not list'
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """A checkpoint that cannot be read; the message names the file and the reason."""
 
 
@@ -54,7 +41,7 @@ class UnsafeCheckpointError(CheckpointError):
 
     Attributes:
         path (Path): The file.
-        names (list[str]): Globals in it that `weights_only=True` does not allow.
+        names (list[str]): What is in it that `weights_only=True` does not allow.
     """
 
     def __init__(self, path: str | Path, names: list[str]) -> None:
@@ -155,8 +142,6 @@ def require_safe(path: str | Path) -> None:
 def _culprits(path: Path, error: Exception) -> list[str]:
     """List what a refused file names that `weights_only=True` does not allow.
 
-    The file is taken apart, not run.
-
     Args:
         path (Path): The file.
         error (Exception): What the safe load said of it.
@@ -164,23 +149,16 @@ def _culprits(path: Path, error: Exception) -> list[str]:
     Returns:
         list[str]: Full names, sorted; empty if the file is damaged or no pickle.
     """
-    # It knows the zip format in pickle protocol 2 only, and torch < 2.6 has it not.
-    with suppress(AttributeError, *_UNREADABLE):
+    try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        if names:
-            return sorted(names)
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    allowed = torch.serialization.get_safe_globals()
-    plain = (each[0] if isinstance(each, tuple) else each for each in allowed)
-    known = {f'{each.__module__}.{each.__qualname__}' for each in plain} | _OF_TORCH
-    # The restricted getattr has that name too, and may be what refused.
-    known.discard('builtins.getattr')
-    return sorted(
-        name
-        for name in _scan(path) - known
-        if not (name.startswith('torch.') and name.endswith('Storage'))
-    )
+    except pickle.UnpicklingError:
+        names = [_LATE_PROTOCOL]
+    except Exception:  # the old format, or whatever a broken file raises
+        names = []
+    if names or not isinstance(error, pickle.UnpicklingError):
+        return sorted(names)
+    found = {a or b for a, b in _NAMED.findall(str(error))}
+    return sorted(name if '.' in name else f'builtins.{name}' for name in found)
 
 
 @contextmanager
@@ -200,67 +178,15 @@ def _first_line(error: Exception) -> str:
     return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
 
 
-def _scan(path: Path) -> set[str]:
-    """Return every global that the readable part of a checkpoint names."""
-    names: set[str] = set()
-    with path.open('rb') as file, suppress(*_UNREADABLE):
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                for member in archive.namelist():
-                    if member.endswith('.pkl'):
-                        names |= set(_globals(BytesIO(archive.read(member))))
-        else:
-            file.seek(0)
-            for _ in range(_LEGACY_PICKLES):
-                for name in _globals(file):
-                    names.add(name)
-    return names
-
-
-def _globals(file: BinaryIO) -> Iterator[str]:
-    """Yield the globals of one pickle, in its protocols 0 to 5.
-
-    `STACK_GLOBAL` takes its module and name from the stack: the last two strings put
-    there, directly or out of the memo.
-    """
-    strings: list[str] = []
-    memo: dict[int, str] = {}
-    for code, value, _ in pickletools.genops(file):
-        if code.name in ('GLOBAL', 'INST'):
-            yield value.replace(' ', '.').replace('__builtin__.', 'builtins.')
-        elif code.name == 'STACK_GLOBAL':
-            yield '.'.join(strings[-2:])
-        elif code.name == 'MEMOIZE':
-            memo[len(memo)] = strings[-1] if strings else ''
-        elif code.name in ('PUT', 'BINPUT', 'LONG_BINPUT'):
-            memo[value] = strings[-1] if strings else ''
-        elif code.name in ('GET', 'BINGET', 'LONG_BINGET'):
-            strings.append(memo.get(value, ''))
-        elif isinstance(value, str):
-            strings.append(value)
-
-
 def save_checkpoint_atomic(obj: object, path: str | Path) -> None:
     """Write a checkpoint so that its file is there in full or not at all.
-
-    It is written beside its place under another name and then moved. An older file
-    stays as it was if anything fails.
 
     Args:
         obj (object): What `torch.save` takes.
         path (str | Path): The file; missing folders are made.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with partial.open('wb') as file:
-            torch.save(obj, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        torch.save(obj, partial)
 
 
 def sha256_of(path: str | Path) -> str:

@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
+from mmengine.utils import digit_version
+
 MODULES = (
     'torch',
     'torchvision',
@@ -21,6 +23,8 @@ MODULES = (
     'mmseg',
     'mmpretrain',
 )
+OLDEST = {'torch': '2.6'}
+"""Oldest release that works."""
 
 
 def distribution(module: str, owners: dict[str, list[str]]) -> str:
@@ -38,10 +42,18 @@ def distribution(module: str, owners: dict[str, list[str]]) -> str:
     found = []
     for name in sorted(set(owners.get(module, []))):
         try:
-            found.append(f'{name} {version(name)}')
+            found.append(f'{name} {version(name)}{_too_old(module, version(name))}')
         except PackageNotFoundError:
             continue
     return ' AND '.join(found) or 'not installed'
+
+
+def _too_old(module: str, installed: str) -> str:
+    """Say what is needed where an older release is installed."""
+    oldest = OLDEST.get(module)
+    if oldest is None or digit_version(installed) >= digit_version(oldest):
+        return ''
+    return f' (too old: {oldest} or newer is needed)'
 
 
 def operators() -> str:

@@ -12,7 +12,7 @@ from mmengine.visualization import Visualizer
 from torch import Tensor
 
 from mmir.structures import ABSENT, MODALITIES, split_modalities
-from mmir.utils.pipeline_stages import SINGLE
+from mmir.visualization.pipeline_stages import SINGLE
 
 from .colour_maps import to_display
 from .pairs import MODES, absent_panel, compose, side_by_side, titled

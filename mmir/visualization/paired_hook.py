@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
 from mmir.structures import ABSENT, IMAGES, PATHS
-from mmir.utils.pipeline_stages import images_of, load, pipelines
+from mmir.visualization.pipeline_stages import images_of, load, pipelines
 
 from .labelled import (
     PairStyle,

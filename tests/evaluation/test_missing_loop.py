@@ -137,7 +137,7 @@ def test_table_and_record(tmp_path):
         for key, value in row.items()
     }
     assert flat == {k: v for k, v in found.items() if not k.endswith('names')}
-    assert not list(folder.glob('.*.part'))
+    assert not list(folder.glob('.*'))
 
 
 def test_an_interrupted_run_leaves_what_is_done(tmp_path):

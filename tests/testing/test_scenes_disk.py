@@ -142,10 +142,10 @@ def test_missing_files_are_noticed(tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
-    def render(seed, size, night):
+    def render(seed, size, night, **options):
         if seed[2] == 1:
             raise KeyboardInterrupt
-        return render_scene(seed, size, night)
+        return render_scene(seed, size, night, **options)
 
     monkeypatch.setattr(disk, 'render_scene', render)
     with pytest.raises(KeyboardInterrupt):
@@ -156,12 +156,11 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 def test_a_set_written_by_another_process_meanwhile_is_kept(tmp_path, monkeypatch):
     root = tmp_path / 'set'
 
-    def render(seed, size, night):
+    def render(seed, size, night, **options):
         if not root.exists():
             monkeypatch.setattr(disk, 'render_scene', render_scene)
-            monkeypatch.setattr(disk.os, 'getpid', lambda: -1)
             write_flir(root, 1, 0, size=SIZE, progress=False)
-        return render_scene(seed, size, night)
+        return render_scene(seed, size, night, **options)
 
     monkeypatch.setattr(disk, 'render_scene', render)
     assert write_flir(root, 1, 0, size=SIZE, progress=False) == root

@@ -87,15 +87,6 @@ def test_freeing_what_was_there_before_is_no_peak() -> None:
     assert _timing.peak_memory(kept.clear, 'cpu') == 0
 
 
-def test_an_interrupted_write_leaves_the_former_file(tmp_path: Path) -> None:
-    path = tmp_path / 'new/results.json'
-    _timing.write_json(path, dict(a=1))
-    with pytest.raises(TypeError):
-        _timing.write_json(path, dict(a=object()))
-    assert json.loads(path.read_text()) == dict(a=1)
-    assert [p.name for p in path.parent.iterdir()] == ['results.json']
-
-
 def row(kind: str, ratio: float, **more: object) -> dict:
     base = dict(case='net', scope='net', phase='forward', rank=4, kind=kind)
     return {**base, 'variant': kind, 'ratio': [ratio - 0.1, ratio, ratio + 0.1], **more}

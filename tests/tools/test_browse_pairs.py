@@ -14,9 +14,9 @@ from paired_configs import (
     write_segmentation,
 )
 
-from mmir.utils import cli
-from mmir.utils.config import UserError
-from mmir.utils.pipeline_stages import LoadedSamples, Steps, build_dataset
+from mmir.cli import cli
+from mmir.utils.errors import UserError
+from mmir.visualization.pipeline_stages import LoadedSamples, Steps, build_dataset
 
 STRIP, GAP = 20, 4
 WIDTH, HEIGHT = SIZE

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmir.testing.scenes import render_scene
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -135,13 +135,13 @@ def test_what_the_user_can_put_right_is_said(
     tool: ModuleType, folder: Path, tmp_path: Path
 ) -> None:
     for arguments, message in (
-        ([str(tmp_path / 'none'), 'x'], 'no folder .*none'),
+        ([str(tmp_path / 'none'), 'x'], 'folder not found: .*none'),
         ([str(tmp_path), 'x'], 'no images .* in'),
         ([str(folder / 'set/ir')], 'name the folder of the other images'),
         ([str(folder), '--folder', 'nir', 'rgb'], "no images below a folder 'nir'"),
         ([str(tmp_path / 'none.py')], 'no config'),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises((UserError, FileNotFoundError), match=message):
             tool.main(arguments)
     config = tmp_path / 'config.py'
     config.write_text('test_dataloader = dict(dataset=dict(pipeline=[]))')

@@ -12,8 +12,8 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from mmir.cli import cli
 from mmir.det.yolov7.convert import export_names
-from mmir.utils import cli
 from mmir.utils.checkpoint import require_safe
 
 TOOL = Path(__file__).parents[2] / 'tools/model_converters/yolov7.py'

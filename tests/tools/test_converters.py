@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coco_files import image, write_flir_v10, write_flir_v13, write_image
-from hypothesis import given
-from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import validate_coco
+from mmir.data.coco import validate_coco
+from mmir.utils.errors import AnnotationError
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
 
@@ -158,40 +156,6 @@ def test_yolo(tools, tmp_path):
     ]
     assert first['image_id'] == second['image_id'] == 2
     assert validate_coco(out, tmp_path / 'images', deep=True).ok
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.floats(0, 30), st.floats(0, 20), st.floats(1, 10), st.floats(1, 12)
-        ),
-        max_size=4,
-    )
-)
-def test_yolo_pixels_round_trip(tools, boxes):
-    boxes = np.array(boxes).reshape(-1, 4)
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    rows = np.concatenate([centres, boxes[:, 2:]], 1) / [40, 32, 40, 32]
-    back = tools['yolo_to_coco'].to_pixels(rows, 40, 32)
-    np.testing.assert_allclose(back, boxes, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ('line', 'message'),
-    [
-        ('2 0.5 0.5 0.1 0.1', r'a\.txt:2: class 2, but there are 2 names'),
-        ('-1 0.5 0.5 0.1 0.1', 'class -1'),
-        ('0 20 16 4 4', 'is not in parts of the image'),
-        ('0 0.5 0.5 0.1', 'expected "class x y width height"'),
-        ('car 0.5 0.5 0.1 0.1', 'expected "class x y width height"'),
-        ('0 .1 .1 .2 .1 .2 .2', r'\(polygons are not boxes\)'),
-    ],
-)
-def test_wrong_yolo_lines(tools, tmp_path, line, message):
-    path = tmp_path / 'a.txt'
-    path.write_text(f'0 0.5 0.5 0.1 0.1\n{line}\n')
-    with pytest.raises(AnnotationError, match=message):
-        tools['yolo_to_coco'].read_yolo(path, 2)
 
 
 def test_yolo_problems(tools, tmp_path, capsys):

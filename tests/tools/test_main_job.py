@@ -14,8 +14,8 @@ from mmengine.config import Config
 
 from mmir.adapters import merge_checkpoint
 from mmir.testing import shrink
+from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_flir
-from mmir.utils.rescale import set_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs/tensorfact'

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from mmengine.config import Config
 
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')

@@ -11,8 +11,9 @@ from coco_files import image, write_image
 from mmengine.dataset import BaseDataset
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.images import ImageReadError
 from mmir.structures import PairError
-from mmir.transforms import ImageReadError, LoadPairedImages, LoadThermalImage
+from mmir.transforms import LoadPairedImages, LoadThermalImage
 
 BY_FOLDER = dict(rgb={}, ir=dict(folder=('vis', 'ir')))
 

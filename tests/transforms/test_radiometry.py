@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import OnModality, ThermalToUint8, read_image
+from mmir.data.images import read_image
+from mmir.transforms import OnModality, ThermalToUint8
 from mmir.transforms.radiometry import RadiometricScale
 
 

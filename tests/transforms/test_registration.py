@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmir.structures import PairError
+from mmir.transforms.homography import as_homography, shrink_first
 from mmir.transforms.registration import RegisterModality
-from mmir.utils.coco import AnnotationError
-from mmir.utils.homography import as_homography, shrink_first
+from mmir.utils.errors import AnnotationError
 
 EYE = np.eye(3).tolist()
 

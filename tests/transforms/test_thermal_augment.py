@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import OnModality, PairedTransform, read_image
+from mmir.data.images import read_image
+from mmir.transforms import OnModality, PairedTransform
 from mmir.transforms.thermal_augment import (
     RandomPolarityInversion,
     RandomThermalDrift,

@@ -7,7 +7,8 @@ from coco_files import image, write_image
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import ImageReadError, LoadThermalImage, read_image
+from mmir.data.images import ImageReadError, read_image
+from mmir.transforms import LoadThermalImage
 
 
 @pytest.mark.parametrize(

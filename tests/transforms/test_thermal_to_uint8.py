@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import ThermalToUint8, read_image
+from mmir.data.images import read_image
+from mmir.transforms import ThermalToUint8
 from mmir.transforms.thermal import percentiles
 
 AUTOMATIC = ('percentile', 'plateau', 'clahe')

@@ -183,7 +183,7 @@ def test_pixels_without_value_do_not_spoil_the_stretch() -> None:
 
 
 def test_real_16_bit_images_fill_the_greys(real_data) -> None:
-    from mmir.transforms import read_image
+    from mmir.data.images import read_image
 
     files = sorted((real_data / 'flir16_commons/raw16').iterdir())[:4]
     for path in files:

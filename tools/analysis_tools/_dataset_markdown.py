@@ -1,6 +1,6 @@
 """The report on a data set in words and tables."""
 
-from mmir.utils.coco import few
+from mmir.utils.files import few
 
 
 def snippet(rows: dict[str, dict]) -> str:

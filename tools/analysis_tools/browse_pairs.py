@@ -19,19 +19,20 @@ from mmengine.runner import set_random_seed
 from mmengine.visualization import Visualizer
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
+from mmir.cli import cli
+from mmir.cli.config import apply_options
+from mmir.data.images import ImageReadError
 from mmir.structures import PairError
-from mmir.transforms import ImageReadError
-from mmir.utils import cli
-from mmir.utils.config import UserError, apply_options
-from mmir.utils.pipeline_stages import (
+from mmir.utils.errors import UserError
+from mmir.visualization.colour_maps import COLOUR_MAPS
+from mmir.visualization.labelled import PairStyle, packed_images, sample_row
+from mmir.visualization.pairs import MODES, stacked, titled
+from mmir.visualization.pipeline_stages import (
     LoadedSamples,
     Steps,
     build_dataset,
     pipelines,
 )
-from mmir.visualization.colour_maps import COLOUR_MAPS
-from mmir.visualization.labelled import PairStyle, packed_images, sample_row
-from mmir.visualization.pairs import MODES, stacked, titled
 
 STAGES = ('original', 'transformed', 'pipeline')
 DRAWERS = {'mmdet': 'mmdet.DetLocalVisualizer', 'mmseg': 'mmseg.SegLocalVisualizer'}

@@ -4,7 +4,7 @@
     python tools/analysis_tools/check_alignment.py THERMAL_FOLDER RGB_FOLDER
     python tools/analysis_tools/check_alignment.py data/ir --folder ir rgb --suffix .jpg
 
-Every pair is measured by the correlation of its edges; see `mmir.utils.alignment` for
+Every pair is measured by the correlation of its edges; see `mmir.data.alignment` for
 what that can see and what not. The output folder gets `alignment.json` with all pairs
 and `worst.png` with those most out of place.
 """
@@ -23,19 +23,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from mmir.transforms.loading import read_image
-from mmir.utils.alignment import (
-    RELIABLE,
-    Alignment,
-    PairFiles,
-    edge_map,
-    measure_files,
-)
-from mmir.utils.coco import few, write_json
-from mmir.utils.config import UserError
-from mmir.utils.pairing import PairRule
+from mmir.data.alignment import RELIABLE, Alignment, PairFiles, edge_map, measure_files
+from mmir.data.images import SUFFIXES, list_images, read_image
+from mmir.data.pairing import PairRule
+from mmir.utils.errors import UserError
+from mmir.utils.files import few, write_json
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
 TILE = 48  # pixels, of the checkerboard
 
 
@@ -64,24 +57,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/alignment'))
     return parser.parse_args(argv)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the images of a folder and its sub-folders, relative to it, sorted.
-
-    Raises:
-        UserError: There is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise UserError(f'no folder {folder}')
-    names = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob('*')
-        if path.suffix.lower() in SUFFIXES
-    )
-    if not names:
-        raise UserError(f'no images ({", ".join(SUFFIXES)}) in {folder}')
-    return names
 
 
 def pairs_of_folders(
@@ -137,12 +112,10 @@ def pairs_of_config(
     """Pair the files as the dataset of a config does; see `pairs_of_folders`."""
     from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-    from mmir.utils.cli import load_config
-    from mmir.utils.config import check_data
+    from mmir.cli.cli import load_config
 
     cfg = load_config(args.source)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    check_data(cfg, [f'{args.split}_dataloader'])
     node = (cfg.get(f'{args.split}_dataloader') or {}).get('dataset') or {}
     steps = list(node.get('pipeline') or ())
     while 'dataset' in node:  # a wrapper such as mmir.PairedMixDataset

@@ -16,9 +16,9 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
 import mmir  # noqa: F401  the hosts need it before they load
+from mmir.cli import cli
 from mmir.engine import check_dataset
-from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,9 +55,10 @@ def main() -> None:
         if loader is None or loader.dataset in seen:
             continue
         seen.append(loader.dataset)
-        report = check_dataset(DATASETS.build(loader.dataset), args.workers, args.cache)
-        print(f'{split}: {report}', flush=True)
-        bad += len(report.problems) + len(report.skippable)
+        dataset = DATASETS.build(loader.dataset)
+        report = check_dataset(dataset, args.workers, args.cache, source=split)
+        print(report.text(), flush=True)
+        bad += len(report.problems) + len(report.skipped)
     if bad:
         raise UserError(f'{bad} problems, listed above')
 

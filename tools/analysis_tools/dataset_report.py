@@ -21,22 +21,22 @@ from mmengine.config import DictAction
 from tqdm import tqdm
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
-from mmir.structures import ABSENT, PairError
-from mmir.transforms import ImageReadError, read_image
-from mmir.utils import cli
-from mmir.utils.coco import few, write_json
-from mmir.utils.config import UserError, apply_options
-from mmir.utils.dataset_statistics import (
+from mmir.cli import cli
+from mmir.cli.config import apply_options
+from mmir.data.images import ImageReadError, list_images, read_image
+from mmir.data.statistics import (
     DatasetStatistics,
     Intensity,
     Measured,
     describe_boxes,
     measure,
 )
-from mmir.utils.pipeline_stages import LoadedSamples, build_dataset, images_of
+from mmir.structures import ABSENT, PairError
+from mmir.utils.errors import UserError
+from mmir.utils.files import few, write_json
+from mmir.visualization.pipeline_stages import LoadedSamples, build_dataset, images_of
 from mmir.visualization.spectra import save_dataset_figure
 
-SUFFIXES = {'.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp'}
 PERCENTILES = (1, 50, 99)
 BINS = 64
 FILES = ('report.md', 'report.json', 'report.png')
@@ -74,18 +74,14 @@ class Folders:
 
     @staticmethod
     def _list(folder: Path) -> dict[str, Path]:
-        if not folder.is_dir():
-            raise UserError(f'no folder {folder}')
         found: dict[str, Path] = {}
-        for path in sorted(folder.rglob('*')):
-            stem = str(path.relative_to(folder).with_suffix(''))
-            if path.suffix.lower() not in SUFFIXES:
-                continue
+        for path in list_images(folder):
+            stem = str(path.with_suffix(''))
             if stem in found:
-                raise UserError(f'{found[stem]} and {path} have one stem; keep one')
-            found[stem] = path
-        if not found:
-            raise UserError(f'no images ({", ".join(sorted(SUFFIXES))}) in {folder}')
+                raise UserError(
+                    f'{found[stem]} and {folder / path} have one stem; keep one'
+                )
+            found[stem] = folder / path
         return found
 
     def __len__(self) -> int:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from mmir.apis.study import collect, grouped, run_once, table
+from mmir.cli.study import collect, grouped, run_once, table
 from mmir.testing.demo import apply_demo
-from mmir.utils.coco import write_json
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves
 
 NAMES = {

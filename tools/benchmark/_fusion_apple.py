@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmir.apis.stages import ROOT
-from mmir.utils.rescale import set_schedule
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_schedule
 
 METRIC, DETAILS = 'mIoU', ('mAcc', 'aAcc')
 STRENGTHS = (3,)

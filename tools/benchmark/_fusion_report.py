@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmir.apis.study import collect, mean_std, table
-from mmir.utils.coco import write_json
+from mmir.cli.study import collect, mean_std, table
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves
 
 SUBSETS = 'rgb', 'ir', 'rgb+ir'

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmir.apis.stages import ROOT
-from mmir.utils.rescale import set_image_scale, set_schedule
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_image_scale, set_schedule
 
 METRIC = 'coco/bbox_mAP_50'
 DETAILS = (

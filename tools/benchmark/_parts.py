@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
 
 
 class Stopwatch:

@@ -147,11 +147,3 @@ def environment(device: str, **options: Any) -> dict[str, Any]:
         load=os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
         **options,
     )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file at once: a run that is stopped leaves the former one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(content, indent=1) + '\n')
-    temporary.replace(path)

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmir.adapters import adapt_, merge_
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
 from mmir.layers import TensorFact, TensorFactConv, factorize_
 
 BASELINE, CONTROL = 'dense', 'dense, again'

@@ -21,9 +21,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmir  # noqa: F401  the hosts need it before they load
-from mmir.apis.study import run_once
+from mmir.cli.study import run_once
 from mmir.utils.checkpoint import refuse_unsafe_checkpoints
-from mmir.utils.coco import write_json
+from mmir.utils.files import write_json
 
 STUDIES = {'street': _fusion_street, 'apple': _fusion_apple}
 

@@ -23,11 +23,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from _timing import clock_for, environment, summarise, write_json
+from _timing import clock_for, environment, summarise
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 import mmir  # noqa: F401  (before mmdet: it provides what an mmcv without ops lacks)
+from mmir.utils.files import write_json
 
 Sample = dict | list[dict]
 NAMES = ('rgb', 'ir')
@@ -296,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             print(f'\n{name}\n{table(rows)}', flush=True)
     options = {k: v for k, v in vars(args).items() if k not in ('out', 'data')}
     result['environment'] = environment('cpu', real=bool(args.data), **options)
-    write_json(args.out, result)
+    write_json(result, args.out, indent=1)
     return result
 
 

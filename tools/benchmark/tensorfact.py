@@ -29,7 +29,6 @@ from _timing import (
     peak_memory,
     summarise,
     take_turns,
-    write_json,
 )
 from _variants import (
     BASELINE,
@@ -48,6 +47,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmir.layers.execution import MODES
+from mmir.utils.files import write_json
 
 Amp = Callable[[], AbstractContextManager]
 Row = dict[str, Any]
@@ -312,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         rows += measure(case, ours if case.scope == 'net' else ours + theirs, args)
         result['skipped'][case.name] = case.skipped
         result['targets'] = targets(rows, args.device)
-        write_json(args.out / 'results.json', result)
+        write_json(result, args.out / 'results.json', indent=1)
     names = dict.fromkeys(row['case'] for row in rows)
     parts = [table(rows, name) for name in names]
     text = '\n\n'.join([*parts, verdicts(result['targets'], rows), rival])

@@ -23,11 +23,11 @@ from mmengine.config import Config, DictAction
 
 from mmir.adapters import merge_checkpoint
 from mmir.apis.det_preview import detection_panels
-from mmir.apis.stages import ROOT, latest_checkpoint
-from mmir.apis.study import collect, grouped, pivot, run_once, table
+from mmir.cli.stages import ROOT, latest_checkpoint
+from mmir.cli.study import collect, grouped, pivot, run_once, table
+from mmir.testing.rescale import set_image_scale, set_schedule
 from mmir.testing.scenes import write_flir
-from mmir.utils.coco import write_json
-from mmir.utils.rescale import set_image_scale, set_schedule
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'

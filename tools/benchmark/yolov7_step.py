@@ -17,16 +17,17 @@ from typing import Any
 
 import torch
 from _parts import Stopwatch, WaitCounter
-from _timing import clock_for, environment, write_json
+from _timing import clock_for, environment
 from mmengine.config import Config, DictAction
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_image_scale
 from mmir.testing.scenes import write_flir
-from mmir.utils.rescale import set_image_scale
+from mmir.utils.files import write_json
 
 DATA = 'data: '
 ASSIGN = ('_candidates', '_cheapest')
@@ -193,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         parts=shares(watch, args.steps),
         waits=waits,
     )
-    write_json(args.out, result)
+    write_json(result, args.out, indent=1)
     print(table(result['parts'], waits))
     print(f'\n{boxes} boxes in {args.batch} images of {args.size} px')
     return result

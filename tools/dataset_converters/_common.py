@@ -5,34 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmir.utils.coco import write_json
-from mmir.utils.coco_check import Problem, check_coco, open_images
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the images of a folder and its sub-folders, sorted.
-
-    Args:
-        folder (Path): Where to look.
-
-    Returns:
-        list[Path]: Paths relative to `folder`.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f'image folder not found: {folder}')
-    images = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob('*')
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    )
-    if not images:
-        raise FileNotFoundError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
-    return images
+from mmir.data.check import Problem
+from mmir.data.coco import check_coco, open_images
+from mmir.utils.files import write_json
 
 
 def plain_coco(

@@ -1,4 +1,4 @@
-"""The converter of all detection data sets that have a row in `mmir.utils`.
+"""The converter of all detection data sets with a row in `mmir.data.layouts.det`.
 
 A script per data set says which pairs a split has; the rest is here.
 """
@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from _common import run
 from _split import Record, Split
 
-from mmir.utils.coco import write_json
-from mmir.utils.det_layouts import JSON_FOLDER, DetLayout, absent_message
+from mmir.data.layouts.det import JSON_FOLDER, DetLayout, absent_message
+from mmir.utils.files import write_json
 
 Lister = Callable[[Path, str, str, str, argparse.Namespace], list[Record] | None]
 """Lists the pairs of a split from root, inner root, split, modality of the labels and

@@ -6,19 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from _common import plain_coco
-from _labels import READERS, Labelled, Size
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import (
-    AnnotationError,
-    count_boxes,
-    examine_boxes,
-    few,
-    image_names,
-)
-from mmir.utils.coco_check import Problem, Report, open_images
-from mmir.utils.det_layouts import DetLayout, plain_name
+from mmir.data.check import Problem, Report, examine_boxes
+from mmir.data.coco import count_boxes, image_names, open_images
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.det import DetLayout, plain_name
+from mmir.data.readers import READERS, Labelled, Size
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 CROPPED = 'cropped'
 """Folder, in the root, of images whose border is cut off."""
@@ -217,9 +213,9 @@ class Split:
             Report: With all problems and what was left out.
         """
         report = Report(source, len(coco['images']), dict(count_boxes(coco)))
-        if official and official != report.images:
+        if official and official != report.samples:
             report.notes.append(
-                f'{report.images} usable images, {official} were published'
+                f'{report.samples} usable images, {official} were published'
             )
         report.notes += [f'{number} {what}' for what, number in self.tally.items()]
         report.problems += self.problems

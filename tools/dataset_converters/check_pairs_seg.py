@@ -16,9 +16,9 @@ from pathlib import Path
 
 from _common import run
 
-from mmir.utils.seg_check import check_seg
-from mmir.utils.seg_layout import MissingFilesError
-from mmir.utils.seg_sets import SEG_SETS
+from mmir.data.layouts.seg import MissingFilesError
+from mmir.data.layouts.seg_check import check_seg
+from mmir.data.layouts.seg_sets import SEG_SETS
 
 
 def check(args: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ originals again). An image that is there already is kept. Writes ROOT/coco/SPLIT
 a box is the one around the oriented label.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from _detection import Converter, records_in_folders, start
 from _split import CROPPED
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.det_layouts_rows import DRONE_VEHICLE
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.det import DRONE_VEHICLE
+from mmir.utils.files import write_bytes
 
 QUALITY = 95
 
@@ -47,13 +47,10 @@ def crop_image(root: Path, name: str, border: int) -> None:
             f'inside a border of {border} px. Is it cropped already?'
         )
     inside = image[border:-border, border:-border]
-    target.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode('.jpg', inside, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
         raise ImageReadError(f'{root / name} cannot be encoded')
-    partial = target.with_name(f'.{target.name}.{os.getpid()}')
-    partial.write_bytes(data.tobytes())
-    os.replace(partial, target)
+    write_bytes(data.tobytes(), target)
 
 
 def crop_all(root: Path, names: list[str], threads: int = 8) -> None:

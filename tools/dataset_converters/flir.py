@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from _common import plain_coco, run
 
-from mmir.utils.coco import examine_boxes, image_names, label_map, write_json
-from mmir.utils.coco_check import Report, check_coco, open_images
-from mmir.utils.flir_layout import (
+from mmir.data.check import Report, examine_boxes
+from mmir.data.coco import check_coco, image_names, label_map, open_images
+from mmir.data.layouts.flir import (
     FLIR_CLASSES,
     V10,
     V13,
@@ -25,6 +25,7 @@ from mmir.utils.flir_layout import (
     missing_flir_message,
     read_flir,
 )
+from mmir.utils.files import write_json
 
 
 def find_splits(root: Path) -> dict[str, tuple[Path, FlirLayout]]:

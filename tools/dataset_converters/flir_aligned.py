@@ -14,7 +14,7 @@ from pathlib import Path
 from _detection import Converter, paths, read_list, start
 from _split import Record
 
-from mmir.utils.det_layouts_rows import FLIR_ALIGNED
+from mmir.data.layouts.det import FLIR_ALIGNED
 
 LISTS = {'train': 'align_train.txt', 'val': 'align_validation.txt'}
 PLACES = ('ImageSets/Main', '.')

@@ -14,11 +14,13 @@ import argparse
 from pathlib import Path, PurePosixPath
 
 from _detection import Converter, paths, start
-from _labels import Labelled
 from _split import Record
 
-from mmir.utils.coco import AnnotationError, check_structure, read_json
-from mmir.utils.det_layouts_rows import HIT_UAV
+from mmir.data.coco import check_structure
+from mmir.data.layouts.det import HIT_UAV
+from mmir.data.readers import Labelled
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import read_json
 
 
 def read_hituav(path: Path) -> dict:

@@ -16,7 +16,7 @@ from pathlib import Path
 from _detection import Converter, paths, read_list, start
 from _split import Record
 
-from mmir.utils.det_layouts_rows import KAIST
+from mmir.data.layouts.det import KAIST
 
 FOLDERS = (
     'annotations-xml-new-sanitized',

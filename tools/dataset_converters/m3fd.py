@@ -17,7 +17,7 @@ import numpy as np
 from _detection import Converter, listed, paths, read_list, start
 from _split import Record
 
-from mmir.utils.det_layouts_rows import M3FD
+from mmir.data.layouts.det import M3FD
 
 
 def draw(keys: list[str], part: float, seed: int) -> dict[str, list[str]]:

@@ -14,63 +14,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
-from _common import add_output_arguments, finish, list_images, plain_coco, run
+from _common import add_output_arguments, finish, plain_coco, run
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import Problem
-
-CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-
-
-def read_voc(path: Path) -> tuple[str | None, tuple[int, int] | None, list[dict]]:
-    """Read one VOC file.
-
-    Args:
-        path (Path): XML file.
-
-    Returns:
-        tuple: Image file name and (width, height), None where the file does not say,
-        and objects with 'name', 'bbox' (COCO) and 'iscrowd'.
-
-    Raises:
-        AnnotationError: The file is broken or an object is incomplete.
-    """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise AnnotationError(f'{path} is not a complete XML file: {error}') from error
-    objects = []
-    for number, node in enumerate(root.iter('object')):
-        name = (node.findtext('name') or '').strip()
-        try:
-            x1, y1, x2, y2 = (
-                float(node.findtext(f'bndbox/{c}') or '') for c in CORNERS
-            )
-        except ValueError:
-            name = ''
-        if not name:
-            raise AnnotationError(
-                f'{path}: object[{number}] needs name and bndbox with '
-                f'{", ".join(CORNERS)}'
-            )
-        objects.append(
-            {
-                'name': name,
-                'bbox': [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1],
-                'iscrowd': int((node.findtext('difficult') or '0').strip() == '1'),
-            }
-        )
-    size = [root.findtext(f'size/{side}') or '0' for side in ('width', 'height')]
-    width, height = (int(float(text)) for text in size)
-    return (
-        root.findtext('filename'),
-        (width, height) if width * height else None,
-        objects,
-    )
+from mmir.data.check import Problem
+from mmir.data.images import ImageReadError, list_images, read_image
+from mmir.data.readers import read_voc
+from mmir.utils.errors import AnnotationError
 
 
 def _find_image(name: str | None, xml: Path, images: dict[str, str]) -> str | None:

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from _common import add_output_arguments, finish, list_images, plain_coco, run
+from _common import add_output_arguments, finish, plain_coco, run
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import Problem
+from mmir.data.check import Problem
+from mmir.data.images import ImageReadError, list_images, read_image
+from mmir.data.readers import read_yolo, yolo_boxes
+from mmir.utils.errors import AnnotationError
 
 
 def read_names(path: Path) -> list[str]:
@@ -56,62 +57,6 @@ def read_names(path: Path) -> list[str]:
     if not names or not isinstance(names, list):
         raise AnnotationError(f'{path} holds no class names')
     return [str(name) for name in names]
-
-
-def read_yolo(path: Path, num_classes: int) -> np.ndarray:
-    """Read one label file.
-
-    Args:
-        path (Path): Text file.
-        num_classes (int): Class numbers must be below this.
-
-    Returns:
-        np.ndarray: (N, 5) float64, class and normalised centre, width, height.
-
-    Raises:
-        AnnotationError: Not five numbers, an unknown class, or pixels instead of parts.
-    """
-    rows = []
-    lines = path.read_text(encoding='utf-8').splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(text) for text in line.split()]
-        except ValueError:
-            row = []
-        if len(row) != 5:
-            raise AnnotationError(
-                f'{path}:{number}: expected "class x y width height", got {line!r}'
-                + (' (polygons are not boxes)' if len(row) > 6 else '')
-            )
-        if row[0] not in range(num_classes):
-            raise AnnotationError(
-                f'{path}:{number}: class {row[0]:g}, but there are {num_classes} names '
-                '(numbers start at 0)'
-            )
-        if max(row[1:]) > 2:
-            raise AnnotationError(
-                f'{path}:{number}: {line!r} is not in parts of the image (0 to 1)'
-            )
-        rows.append(row)
-    return np.array(rows, np.float64).reshape(-1, 5)
-
-
-def to_pixels(rows: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Turn normalised centre boxes into COCO boxes.
-
-    Args:
-        rows (np.ndarray): (N, 4), centre x, y, width, height in parts of the image.
-        width (int): Image width in pixels.
-        height (int): Image height in pixels.
-
-    Returns:
-        np.ndarray: (N, 4), left, top, width, height in pixels.
-    """
-    scale = np.array([width, height], np.float64)
-    centre, size = rows[:, :2] * scale, rows[:, 2:] * scale
-    return np.concatenate([centre - size / 2, size], 1)
 
 
 def default_labels(images: Path) -> Path:
@@ -182,7 +127,7 @@ def convert_yolo(
                 'height': height,
             }
         )
-        boxes = to_pixels(lines[:, 1:], width, height).tolist()
+        boxes = yolo_boxes(lines[:, 1:], width, height).tolist()
         numbers = lines[:, 0].astype(int).tolist()
         rows += [(image_id, k, box, 0) for k, box in zip(numbers, boxes, strict=True)]
     return plain_coco(entries, rows, names), problems

@@ -12,13 +12,14 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmir.utils import cli
+from mmir.cli import cli
+from mmir.cli.config import apply_options
 from mmir.utils.checkpoint import (
     load_checkpoint,
     refuse_unsafe_checkpoints,
     trust_checkpoints,
 )
-from mmir.utils.config import UserError, apply_options
+from mmir.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

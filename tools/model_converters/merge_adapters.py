@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from mmir.adapters import merge_checkpoint
-from mmir.utils import cli
+from mmir.cli import cli
 
 
 def main() -> None:

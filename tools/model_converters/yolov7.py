@@ -8,7 +8,7 @@ factorised model factorises it as it loads.
 import argparse
 import sys
 
-from mmir.utils import cli
+from mmir.cli import cli
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
+from mmir.data.check import DEGENERATE, OUTSIDE, examine_boxes
+from mmir.data.coco import check_coco, label_map, read_coco
 from mmir.registry import DATASETS
-from mmir.utils.coco import examine_boxes, label_map, read_coco
-from mmir.utils.coco_check import DEGENERATE, OUTSIDE, check_coco
 
 from .few_shot import choose_subset
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmir.utils.coco import AnnotationError, few, read_json
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_json
 
 
 def subset_order(

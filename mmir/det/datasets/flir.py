@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from mmengine.logging import print_log
 
-from mmir.registry import DATASETS
-from mmir.utils.flir_layout import (
+from mmir.data.layouts.flir import (
     FLIR_CLASSES,
     V10,
     Modality,
@@ -17,6 +16,7 @@ from mmir.utils.flir_layout import (
     read_flir,
     use_16_bit,
 )
+from mmir.registry import DATASETS
 
 from .coco_subset import CocoSubsetDataset
 

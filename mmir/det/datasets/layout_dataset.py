@@ -4,21 +4,22 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmir.utils.coco import AnnotationError, image_names, read_coco
-from mmir.utils.det_layouts import (
+from mmir.data.coco import image_names, read_coco
+from mmir.data.layouts.det import (
     JSON_FOLDER,
     DetLayout,
     command,
     lacking_message,
     unconverted_message,
 )
-from mmir.utils.flir_layout import Modality
+from mmir.data.layouts.flir import Modality
+from mmir.utils.errors import AnnotationError
 
 from .coco_subset import CocoSubsetDataset
 
 
 class LayoutDataset(CocoSubsetDataset):
-    """A data set of :mod:`mmir.utils.det_layouts_rows`, converted once.
+    """A data set of :mod:`mmir.data.layouts.det`, converted once.
 
     `data_root` and `split` are enough: the labels are `coco/SPLIT.json` in it, which
     the converter of that data set writes, the images those named there.

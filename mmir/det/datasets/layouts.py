@@ -1,7 +1,6 @@
 """The public detection data sets with an infrared camera, a class each."""
 
-from mmir.registry import DATASETS
-from mmir.utils.det_layouts_rows import (
+from mmir.data.layouts.det import (
     DRONE_VEHICLE,
     FLIR_ALIGNED,
     HIT_UAV,
@@ -9,6 +8,7 @@ from mmir.utils.det_layouts_rows import (
     LLVIP,
     M3FD,
 )
+from mmir.registry import DATASETS
 
 from .layout_dataset import LayoutDataset
 

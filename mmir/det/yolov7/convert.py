@@ -13,13 +13,13 @@ from mmir.det.yolov7.backbone import YOLOv7Backbone
 from mmir.det.yolov7.convert_names import SOURCES, Table, name_table
 from mmir.det.yolov7.head_module import ANCHORS, YOLOv7HeadModule
 from mmir.det.yolov7.neck import YOLOv7Neck
+from mmir.det.yolov7.pickled_modules import Foreign, module_weights, read_pickled
 from mmir.utils.checkpoint import (
     CheckpointError,
     UnsafeCheckpointError,
     load_checkpoint,
     save_checkpoint_atomic,
 )
-from mmir.utils.pickled_modules import Foreign, module_weights, read_pickled
 
 _STRIDES = torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
 _ANCHORS = 'bbox_head.anchors'

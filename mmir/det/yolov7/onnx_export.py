@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmir.det.yolov7.onnx_check import Comparison, compare
 from mmir.det.yolov7.onnx_graph import rename, trace
 from mmir.det.yolov7.onnx_nms import append_nms, check_test_cfg
+from mmir.utils.files import write_bytes
 from mmir.version import __version__
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def export_onnx(
         raise ValueError(
             f'{path} is not written: it would differ from PyTorch, {found}'
         )
-    _write(final.SerializeToString(), Path(path))
+    write_bytes(final.SerializeToString(), Path(path))
     return found
 
 
@@ -143,14 +144,3 @@ def _describe(proto: 'ModelProto', model: 'YOLOv7', settings: Settings) -> None:
         facts['pad_value'] = [round(v, 3) for v in pad.flatten().tolist()]
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=json.dumps(value))
-
-
-def _write(content: bytes, path: Path) -> None:
-    """Write a file in full or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

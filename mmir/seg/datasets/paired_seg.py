@@ -7,10 +7,7 @@ from typing import Any, Literal
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
-from mmir.registry import DATASETS
-from mmir.structures import PATHS, REFERENCE
-from mmir.utils.pairing import PairRule
-from mmir.utils.seg_layout import (
+from mmir.data.layouts.seg import (
     LABEL,
     MissingFilesError,
     Sample,
@@ -20,6 +17,9 @@ from mmir.utils.seg_layout import (
     match_files,
     no_data_message,
 )
+from mmir.data.pairing import PairRule
+from mmir.registry import DATASETS
+from mmir.structures import PATHS, REFERENCE
 
 
 @DATASETS.register_module()
@@ -38,7 +38,7 @@ class PairedSegDataset(BaseSegDataset):
         modality (str | Sequence[str]): 'both' is `('rgb', 'ir')`; one name; or several,
             the first of which is the `reference` (that of `img_path`).
         rules (Mapping[str, Mapping], optional): Modality -> arguments of
-            :class:`mmir.utils.pairing.PairRule` by which its name follows from the
+            :class:`mmir.data.pairing.PairRule` by which its name follows from the
             names in the list, or in the folders without a rule.
         missing (str): Images that do not exist: 'raise', or 'absent' to give None for
             their path, which `LoadPairedImages` takes for an absent modality; counted

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
+from mmir.data.layouts.seg import LABEL, listed_names
+from mmir.data.layouts.seg_sets import FMB, MFNET, MSRS, MVSEG, PST900, SEMANTICRT
 from mmir.registry import DATASETS
-from mmir.utils.seg_layout import LABEL, listed_names
-from mmir.utils.seg_sets import FMB, MFNET, MSRS, MVSEG, PST900, SEMANTICRT
 
 from .paired_seg import PairedSegDataset
 

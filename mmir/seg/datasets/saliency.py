@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from mmseg.datasets.transforms import LoadAnnotations
 
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.seg_sets import SEG_SETS, VT5000
 from mmir.registry import DATASETS, TRANSFORMS
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.seg_sets import SEG_SETS, VT5000
 
 from .paired_seg import PairedSegDataset
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmir.utils.files import write_json
+
 from .det_layouts_parts import (
     Box,
     PathLike,
@@ -20,7 +22,7 @@ from .det_layouts_parts import (
     shown,
     write_xml,
 )
-from .disk import _write_image, _write_json
+from .disk import _write_image
 from .parts import Modality
 from .scene import Scene
 
@@ -111,9 +113,7 @@ def write_hituav(
         content['categories'] = [
             {'id': k, 'name': n} for k, n in enumerate(HITUAV_NAMES.values())
         ]
-        labels = folder / 'normal_json/annotations'
-        labels.mkdir(parents=True, exist_ok=True)
-        _write_json(labels / f'{split}.json', content)
+        write_json(content, folder / f'normal_json/annotations/{split}.json')
 
     counts = {'train': train, 'val': val, 'test': test}
     return SplitWriter('hituav', counts, seed, size, progress).write(root, fill)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 from tqdm import tqdm
+
+from mmir.utils.files import atomic_path, write_json
 
 from .drones import DRONE_SIZES, TARGETS, render_flight
 from .parts import Modality
@@ -157,21 +158,15 @@ def _write_once(
     marks = json.loads(json.dumps(dict(marks, version=VERSION)))
     if _holds(root, marks):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = root.parent / f'.{root.name}.{os.getpid()}.partial'
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
-        fill(partial)
-        files = sum(path.is_file() for path in partial.rglob('*'))
-        _write_json(partial / MARKER, dict(marks, files=files))
-        try:
-            os.replace(partial, root)
-        except OSError:
-            if not _holds(root, marks):  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic_path(root) as partial:
+            partial.mkdir()
+            fill(partial)
+            files = sum(path.is_file() for path in partial.rglob('*'))
+            write_json(dict(marks, files=files), partial / MARKER)
+    except OSError:
+        if not _holds(root, marks):  # else another process was first
+            raise
     return root
 
 
@@ -208,10 +203,6 @@ def _write_image(path: Path, image: np.ndarray) -> None:
         raise OSError(f'could not write the image {path}')
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding='utf-8')
-
-
 def _flir_split(
     folder: Path, scenes: Iterable[Scene], first: int, sixteen_bit: bool
 ) -> None:
@@ -238,12 +229,12 @@ def _flir_split(
             {'id': k, 'name': name, 'supercategory': 'unknown'}
             for name, k in CATEGORY_ID.items()
         ]
-        _write_json(
-            folder / f'{stem}_annotations.json',
+        write_json(
             {
                 'info': {'description': 'synthetic scenes, layout of FLIR ADAS v1.3'},
                 'images': images, 'annotations': annotations, 'categories': categories,
             },
+            folder / f'{stem}_annotations.json',
         )  # fmt: skip
 
 
@@ -299,11 +290,11 @@ def _drone_split(
                  'category_id': TARGETS.index(label) + 1, 'iscrowd': 0,
                  'bbox': [float(v) for v in (x, y, w, h)], 'area': float(w * h)}
             )  # fmt: skip
-    _write_json(
-        folder / f'{split}.json',
+    write_json(
         {
             'info': {'description': f'synthetic {modality} pictures of flying targets'},
             'images': images, 'annotations': annotations,
             'categories': [{'id': k, 'name': n} for k, n in enumerate(TARGETS, 1)],
         },
+        folder / f'{split}.json',
     )  # fmt: skip

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmir.utils.seg_layout import SegLayout
-from mmir.utils.seg_sets import (
+from mmir.data.layouts.seg import SegLayout
+from mmir.data.layouts.seg_sets import (
     FMB,
     MFNET,
     MSRS,
@@ -114,7 +114,7 @@ def write_seg_set(
     registered pairs.
 
     Args:
-        name: One of `mmir.utils.seg_sets.SEG_SETS`.
+        name: One of `mmir.data.layouts.seg_sets.SEG_SETS`.
         root: Folder to make. One that already holds the same scenes is kept as it is.
         train: Number of pairs (of videos in MVSeg) for training. Splits that the set
             does not have are left out.

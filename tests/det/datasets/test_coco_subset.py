@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmir.det.datasets import CocoSubsetDataset
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 CLASSES = ('car', 'person')  # not the order of the file
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mmir.det.datasets import choose_subset
 from mmir.det.datasets.few_shot import subset_order
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 LABELS = st.lists(st.sets(st.integers(0, 3)), min_size=1, max_size=30)
 

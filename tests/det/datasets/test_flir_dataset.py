@@ -7,7 +7,7 @@ from coco_files import write_flir_v10, write_flir_v13
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs  # noqa: F401
 
 from mmir.det.datasets import FLIRDataset
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 
 def infos_of(dataset):

@@ -21,7 +21,7 @@ from mmir.det.datasets import (
 )
 from mmir.testing.scenes import det_layouts as layouts
 from mmir.transforms import LoadPairedImages
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 SIZE, SEED = (200, 160), 6
 COUNTS = {'train': 4, 'val': 2, 'test': 2}

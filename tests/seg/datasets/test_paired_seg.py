@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
+from mmir.data.layouts.seg import MissingFilesError
 from mmir.seg.datasets import MSRSDataset, PairedSegDataset
 from mmir.testing.scenes.seg_layouts import write_msrs
-from mmir.utils.seg_layout import MissingFilesError
 
 CLASSES = dict(classes=('background', 'leaf'), palette=[[0, 0, 0], [0, 255, 0]])
 FOLDERS = dict(rgb='vis', ir='heat', seg_map_path='mask')

@@ -5,10 +5,10 @@ import pytest
 from mmengine.registry import DATASETS
 
 import mmir.seg.datasets as sets
+from mmir.data.layouts.seg import MissingFilesError
 from mmir.testing.scenes import SEMANTIC, render_scene
 from mmir.testing.scenes.seg_layouts import write_mfnet, write_pst900, write_seg_set
 from mmir.transforms import LoadPairedImages
-from mmir.utils.seg_layout import MissingFilesError
 
 SIZE = (96, 64)
 STREET = {'person': 2, 'bicycle': 3, 'car': 1, 'pavement': 4, 'clutter': 7}
