@@ -33,11 +33,12 @@ MODULE2PACKAGE.setdefault('mmir', 'mmir')
 
 HOST_FREE = (
     'compat',
-    'adapters',
-    'peft',
-    'layers',
-    'fusion',
     'transforms',
+    'adapters',
+    'tensorfact',
+    'peft',
+    'fusion',
+    'layers',
     'engine',
     'evaluation',
     'visualization',

@@ -79,7 +79,7 @@ def check_same_base(
         if shape != shape2:
             problems.append(f'{key} has shape {shape2}, not {shape}')
         elif note != note2:
-            problems.append(f'{key} has {note2 or "no factors"}, not {note}')
+            problems.append(f'{key} has {note2 or "another form"}, not {note}')
         elif not max(abs(norm - norm2), abs(product - product2)) <= _TOLERANCE * norm:
             problems.append(f'{key} has other values')
     if problems:

@@ -94,7 +94,7 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             self._settle(group, name, parameter, id(parameter) in exempt, scale(name))
             key = tuple(sorted((k, repr(v)) for k, v in group.items()))
             groups.setdefault(key, {'params': [], **group})['params'].append(parameter)
-        params.extend(groups.values())
+        params.extend(sorted(groups.values(), key=lambda g: g['name'] != 'decayed'))
         self._check(params, module)
 
     def _settle(

@@ -1,5 +1,15 @@
-"""Layers, and the surgery that puts them into models of any host."""
+"""Public names of the layers and blocks of all methods, in one place."""
 
+from mmir.adapters import (
+    Adapted,
+    adapt_,
+    load_adapter,
+    merge_,
+    merge_checkpoint,
+    save_adapter,
+    switch_adapter_,
+    trainable_report,
+)
 from mmir.fusion import (
     AddFusion,
     ConcatFusion,
@@ -9,35 +19,39 @@ from mmir.fusion import (
     TwoStreamBackbone,
     widen_stem_,
 )
-
-from .complementarity import Complementarity, complementarity_loss
-from .complementarity_hook import attach_complementarity_, detach_complementarity_
-from .compression import CompressionPlan, compression_plan
-from .exportable import to_factored_modules_
-from .factorize import FactorizeReport, augment_, factorize_
-from .method import TensorFact
-from .split import SPLITS
-from .tensorfact import TensorFactConv
+from mmir.peft import BitFit, ConvLoRA, Frozen, Full, LoRAConv2d
+from mmir.tensorfact import (
+    TensorFact,
+    TensorFactConv,
+    complementarity_loss,
+    compression_plan,
+    factorize_,
+)
 
 __all__ = [
-    'SPLITS',
+    'Adapted',
     'AddFusion',
-    'Complementarity',
-    'CompressionPlan',
+    'BitFit',
     'ConcatFusion',
+    'ConvLoRA',
     'CrossAttentionFusion',
     'EarlyFusion',
-    'FactorizeReport',
+    'Frozen',
+    'Full',
+    'LoRAConv2d',
     'SingleModality',
     'TensorFact',
     'TensorFactConv',
     'TwoStreamBackbone',
-    'attach_complementarity_',
-    'augment_',
+    'adapt_',
     'complementarity_loss',
     'compression_plan',
-    'detach_complementarity_',
     'factorize_',
-    'to_factored_modules_',
+    'load_adapter',
+    'merge_',
+    'merge_checkpoint',
+    'save_adapter',
+    'switch_adapter_',
+    'trainable_report',
     'widen_stem_',
 ]

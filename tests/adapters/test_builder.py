@@ -1,4 +1,4 @@
-"""`mmir.factorized` on a registered model, through mmengine's registry and Runner."""
+"""`mmir.Adapted` on a registered model, through mmengine's registry and Runner."""
 
 import copy
 
@@ -11,7 +11,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmir.adapters import adapter_state
-from mmir.layers import TensorFactConv, augment_, factorize_
+from mmir.tensorfact import TensorFactConv, augment_, factorize_
 
 
 class ToyDetector(BaseModel):
@@ -35,11 +35,11 @@ def _registered():
     MODELS.module_dict.pop('ToyDetector')
 
 
-def config(**factorize):
+def config(**adapt):
     return ConfigDict(
-        type='factorized',
+        type='Adapted',
         target='ToyDetector',
-        factorize={'rank': 4, **factorize},
+        adapt={'type': 'TensorFact', 'rank': 4, 'delta': None, **adapt},
         data_preprocessor={'type': 'ImgDataPreprocessor', 'mean': [1.0], 'std': [2.0]},
         backbone={
             'type': 'ConvModule',
@@ -54,7 +54,7 @@ def config(**factorize):
 
 def dense():
     cfg = config()
-    del cfg['factorize'], cfg['target']
+    del cfg['adapt'], cfg['target']
     return MODELS.build({**cfg, 'type': 'ToyDetector'})
 
 
@@ -73,12 +73,12 @@ def test_first_stage_trains_everything():
 
 def test_found_with_the_scope_of_the_package():
     pytest.importorskip('mmir.registry')
-    model = MODELS.build({**config(), 'type': 'mmir.factorized'})
+    model = MODELS.build({**config(), 'type': 'mmir.Adapted'})
     assert type(model.backbone.conv) is TensorFactConv
 
 
 def test_second_stage_trains_delta_and_head():
-    model = MODELS.build(config(delta={'name': 'ir', 'rank': 1}, bn='frozen'))
+    model = MODELS.build(config(delta={'rank': 1}, norm='frozen'))
     names = [n for n, p in model.named_parameters() if p.requires_grad]
     assert names == [
         'backbone.conv.deltas.ir.A',
@@ -94,18 +94,18 @@ def test_second_stage_trains_delta_and_head():
 
 
 def test_parts_to_train_can_be_named():
-    stage = {'delta': {'name': 'ir', 'rank': 1}, 'trainable': [r'backbone\.bn']}
-    model = MODELS.build(config(**stage, bn='frozen'))
+    stage = {'delta': 1, 'trainable': [r'backbone\.bn']}
+    model = MODELS.build(config(**stage, norm='frozen'))
     names = {n for n, p in model.named_parameters() if p.requires_grad}
     assert names >= {'backbone.bn.weight', 'backbone.bn.bias'}
     assert not any(n.startswith('bbox_head') for n in names)
 
 
-@pytest.mark.parametrize('delta', [None, {'name': 'ir', 'rank': {'ratio': 0.5}}])
+@pytest.mark.parametrize('delta', [None, {'rank': {'ratio': 0.5}}])
 def test_dense_checkpoint_loads_as_by_load_from(tmp_path, delta):
     source = dense()
     torch.save({'state_dict': source.state_dict(), 'meta': {}}, tmp_path / 'rgb.pth')
-    model = MODELS.build(config(**({'delta': delta} if delta else {})))
+    model = MODELS.build(config(delta=delta))
     model.init_weights()
     load_checkpoint(model, str(tmp_path / 'rgb.pth'))
     factorize_(source, 4)
@@ -117,7 +117,7 @@ def test_init_cfg_of_the_model_is_obeyed(tmp_path):
     source = dense()
     path = tmp_path / 'rgb.pth'
     torch.save(source.state_dict(), path)
-    cfg = config(delta={'name': 'ir', 'rank': 1})
+    cfg = config(delta=1)
     cfg.init_cfg = {'type': 'Pretrained', 'checkpoint': str(path)}
     model = MODELS.build(cfg)
     model.init_weights()
@@ -127,7 +127,7 @@ def test_init_cfg_of_the_model_is_obeyed(tmp_path):
 
 
 def test_training_step_changes_only_the_stage():
-    model = MODELS.build(config(delta={'name': 'ir', 'rank': 1}))
+    model = MODELS.build(config(delta=1))
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=0.1)
     model.train()(torch.randn(2, 3, 8, 8), mode='loss')['loss'].backward()
@@ -140,15 +140,22 @@ def test_training_step_changes_only_the_stage():
 
 
 @pytest.mark.parametrize(
-    ('factorize', 'error', 'message'),
+    ('adapt', 'error', 'message'),
     [
         ({'rank': 99}, ValueError, 'nothing to factorize at rank 99'),
         ({'split': 'x'}, ValueError, 'available: ts_dd'),
-        ({'colour': 1}, TypeError, 'colour'),
-        ({'bn': 'frozen'}, ValueError, 'belong to a stage with a delta'),
-        ({'delta': {'rank': 1}}, TypeError, 'name'),
+        ({'color': 1}, TypeError, 'color'),
+        ({'norm': 'frozen'}, ValueError, 'TensorFact freezes nothing here'),
+        ({'delta': 1, 'norm': 'off'}, ValueError, "unknown norm 'off'"),
+        ({'delta': 1, 'trainable': 'neck'}, TypeError, 'give a list'),
+        ({'type': 'LoRAs'}, KeyError, 'LoRAs'),
+        ({'type': 'ConvModule'}, TypeError, 'delta|unexpected'),
+        ({'rank': None}, ValueError, 'has no factors yet, give a rank'),
+        ({'rank': None, 'split': 'td_sd', 'mode': 'auto'}, ValueError, 'give a rank'),
+        ({'comp_loss': {}}, ValueError, 'comp_loss belongs to a delta'),
+        ({'rank': {'energy': 0.9}}, ValueError, 'give checkpoint=PATH'),
     ],
 )
-def test_wrong_keys(factorize, error, message):
+def test_wrong_keys(adapt, error, message):
     with pytest.raises(error, match=message):
-        MODELS.build(config(**factorize))
+        MODELS.build(config(**adapt))

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
-from mmir.layers import augment_, factorize_
-from mmir.layers.stem import widen_stem_
+from mmir.fusion.stem import widen_stem_
+from mmir.tensorfact import augment_, factorize_
 
 
 class Detector(nn.Module):

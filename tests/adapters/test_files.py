@@ -3,6 +3,7 @@
 import copy
 import io
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,15 @@ from mmir.adapters import (
     switch_adapter_,
     unload_adapter,
 )
-from mmir.layers import augment_, factorize_
+from mmir.adapters.checksum import seal
+from mmir.tensorfact import augment_, factorize_
+
+
+def meta_of(adapter):
+    """What `seal` is given: the metadata without checksums."""
+    meta = dict(adapter['meta'])
+    del meta['checksums'], meta['digest']
+    return meta
 
 
 class Net(nn.Module):
@@ -96,7 +105,8 @@ def test_holds_what_changed_and_nothing_else():
     assert set(delta['state_dict']) == changed
     assert all(torch.equal(v, new[k]) for k, v in delta['state_dict'].items())
     assert delta['meta']['name'] == 'ir'
-    assert delta['meta']['ranks'] == {'backbone.0': 1, 'backbone.2': 1}
+    row = {'kind': 'TensorFactConv', 'options': {'rank': 1}}
+    assert delta['meta']['layers'] == {'backbone.0': row, 'backbone.2': row}
     # Copies: what is trained later does not change the delta.
     with torch.no_grad():
         trained.bbox_head.weight.zero_()
@@ -189,7 +199,7 @@ def perturb(model):
     ('other', 'message'),
     [
         (lambda: base(seed=7), r'backbone\.0\.bias has other values'),
-        (lambda: base(rank=4), r'backbone\.0\.kernel has rank 4, not 3'),
+        (lambda: base(rank=4), r'backbone\.0\.kernel has rank 4, not rank 3'),
         (lambda: base(width=16), r'backbone\.0\.bias has shape \[16\], not \[8\]'),
         (
             lambda: perturb(base()),
@@ -224,15 +234,16 @@ def test_damaged_or_foreign_deltas():
     good = adapter_state(adapted(base()))
     bad = copy.deepcopy(good)
     bad['state_dict']['backbone.0.deltas.ir.A'][0] = float('nan')
+    flipped = copy.deepcopy(good)
+    flipped['meta']['layers']['backbone.0']['options']['rank'] = 2
     cases = [
-        (bad, r'backbone\.0\.deltas\.ir\.A of the delta holds NaN'),
+        (bad, r'backbone\.0\.deltas\.ir\.A of the adapter is damaged'),
+        (seal(meta_of(bad), bad['state_dict']), 'holds NaN or infinite'),
+        (flipped, 'the metadata of the adapter are damaged'),
+        (seal(meta_of(flipped), good['state_dict']), 'has shape|of shape'),
         (base().state_dict(), "not the result of adapter_state: no 'meta'"),
         ([1], 'not the result of adapter_state'),
         ({**good, 'meta': {**good['meta'], 'format': 'x'}}, "unknown format 'x'"),
-        (
-            {**good, 'meta': {**good['meta'], 'ranks': {'backbone.0': 2}}},
-            'has shape|of shape',
-        ),
     ]
     for delta, message in cases:
         model = base()
@@ -251,7 +262,7 @@ def test_nothing_half_written(tmp_path):
     content = path.read_bytes()
     with torch.no_grad():
         trained.bbox_head.bias[0] = float('nan')
-    with pytest.raises(ValueError, match=r'bbox_head\.bias of the delta holds NaN'):
+    with pytest.raises(ValueError, match=r'bbox_head\.bias of the adapter holds NaN'):
         save_adapter(trained, path)
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ['ir.pth']
@@ -262,7 +273,7 @@ def test_failed_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path.write_bytes(b'old')
 
     def full_disk(obj, file):
-        file.write(b'half')
+        Path(file).write_bytes(b'half')
         raise OSError('No space left on device')
 
     monkeypatch.setattr(torch, 'save', full_disk)
@@ -295,9 +306,9 @@ def test_unsafe_and_broken_files_are_named(tmp_path, monkeypatch):
 
 def test_without_a_stage_or_a_loaded_delta():
     model = base()
-    with pytest.raises(ValueError, match='call augment_ and freeze_ before'):
+    with pytest.raises(ValueError, match='or call adapt_ before training'):
         adapter_state(model)
-    with pytest.raises(ValueError, match="'ir' was not loaded by"):
+    with pytest.raises(ValueError, match="'ir' was not loaded from a file"):
         switch_adapter_(adapted(model), 'ir', False)
 
 
@@ -308,7 +319,7 @@ def test_merging_ends_the_stage_and_forgets_loaded_deltas():
         layer.mode = 'reconstruct'
     expected = model(X)
     assert torch.equal(merge_(model)(X), expected)
-    with pytest.raises(ValueError, match="'ir' was not loaded by"):
+    with pytest.raises(ValueError, match="'ir' was not loaded from a file"):
         switch_adapter_(model, 'ir', False)
     with pytest.raises(ValueError, match='in no stage of adaptation'):
         adapter_state(model)

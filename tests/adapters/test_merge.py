@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmir.adapters import merge_, merge_checkpoint, merge_state_dict
-from mmir.layers import augment_, factorize_
+from mmir.tensorfact import augment_, factorize_
 
 
 def network(deltas: int, dtype: torch.dtype = torch.float32) -> nn.Module:

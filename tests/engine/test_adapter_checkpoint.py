@@ -1,4 +1,4 @@
-"""The delta file is that of the weights in the checkpoint beside it."""
+"""The adapter file is that of the weights in the checkpoint beside it."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ from torch import nn
 
 from mmir.adapters import freeze_, load_adapter
 from mmir.engine import AdapterCheckpointHook
-from mmir.layers import augment_, factorize_
+from mmir.tensorfact import augment_, factorize_
 
 
 def staged() -> nn.Module:
@@ -28,7 +28,7 @@ def test_averaged_weights_are_written(tmp_path: Path) -> None:
     runner = SimpleNamespace(model=net, work_dir=str(tmp_path))
     AdapterCheckpointHook().before_save_checkpoint(runner, dict(state_dict=average))
     base = staged()
-    load_adapter(base, tmp_path / 'delta.pth')
+    load_adapter(base, tmp_path / 'adapter.pth')
     for key, value in base.state_dict().items():
         assert value.equal(average[key]), key
     assert not net.state_dict()['0.deltas.ir.A'].equal(average['0.deltas.ir.A'])

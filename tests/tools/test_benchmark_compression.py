@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmir.layers import compression_plan, factorize_
-from mmir.layers.walk import count_parameters
+from mmir.adapters.walk import count_parameters
+from mmir.tensorfact import compression_plan, factorize_
 from mmir.testing import shrink
 from mmir.testing.scenes import write_flir
 

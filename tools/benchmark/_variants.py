@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmir.adapters import adapt_, merge_
 from mmir.cli.stages import ROOT
-from mmir.layers import TensorFact, TensorFactConv, factorize_
+from mmir.tensorfact import TensorFact, TensorFactConv, factorize_
 
 BASELINE, CONTROL = 'dense', 'dense, again'
 

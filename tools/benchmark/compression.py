@@ -19,14 +19,15 @@ from typing import Any
 from mmengine.runner import Runner
 from torch import nn
 
-from mmir.layers import CompressionPlan, compression_plan, factorize_, merge_
-from mmir.layers.rank import factor_count, wanted_rank
-from mmir.layers.rank_search import rank_for_energy
-from mmir.layers.split import SPLITS, get_split
-from mmir.layers.svd import spectrum
-from mmir.layers.walk import count_parameters
-from mmir.utils import cli
-from mmir.utils.coco import write_json
+from mmir.adapters import merge_
+from mmir.adapters.walk import count_parameters
+from mmir.cli import cli
+from mmir.tensorfact import CompressionPlan, compression_plan, factorize_
+from mmir.tensorfact.rank import factor_count, wanted_rank
+from mmir.tensorfact.rank_search import rank_for_energy
+from mmir.tensorfact.split import SPLITS, get_split
+from mmir.tensorfact.svd import spectrum
+from mmir.utils.files import write_json
 
 STEPS = 30
 """Halvings of the interval in which the energy is searched."""

@@ -46,7 +46,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmir.layers.execution import MODES
+from mmir.tensorfact.execution import MODES
 from mmir.utils.files import write_json
 
 Amp = Callable[[], AbstractContextManager]

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from mmir.adapters import merge_, replace_
+from mmir.det.yolov7.fold import bn_affine, fold_bn_
 from mmir.det.yolov7.head_module import YOLOv7HeadModule
 from mmir.det.yolov7.layers import RepConv
-from mmir.layers.fold import bn_affine, fold_bn_
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from mmir.adapters import FrozenBatchNorm, freeze_
 from mmir.det.yolov7 import YOLOv7, YOLOv7Backbone, YOLOv7HeadModule, YOLOv7Neck
 from mmir.det.yolov7.deploy import deploy_
 from mmir.det.yolov7.layers import Implicit, RepConv
-from mmir.layers import TensorFactConv, augment_, factorize_
+from mmir.tensorfact import TensorFactConv, augment_, factorize_
 
 
 def network(arch: str, classes: int = 3) -> nn.Sequential:
