@@ -6,7 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmir.adapters import AdapterLayer
+
 from .split import Split, get_split
+
+_OTHERS = f'.{AdapterLayer.container}.'  # adapters of other methods have A and B, too
 
 
 def merge_factors(
@@ -36,7 +40,8 @@ def merge_factors(
         if prefix.startswith('deltas.'):  # of a layer that is the whole model
             layer = ''
         where = f'{layer}.'.lstrip('.')
-        if name not in ('A', 'B') or not {f'{where}A', f'{where}B'} <= set(state):
+        foreign = _OTHERS in f'.{key}' or name not in ('A', 'B')
+        if foreign or not {f'{where}A', f'{where}B'} <= state.keys():
             merged[key] = value
         elif name == 'A' and prefix == layer:
             pairs = _factors(state, where)
