@@ -3,10 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import mmcv.ops
 import torch
 import torchvision.ops as vision
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -54,6 +52,8 @@ def _random_boxes(count: int, device: str) -> Tensor:
 
 def _boxes(device: str, quick: bool) -> list[Operator]:
     """Suppression of overlapping boxes."""
+    import mmcv.ops
+
     many, few = (200, 20) if quick else (5000, 300)
 
     def soft(boxes: Tensor, scores: Tensor) -> Tensor:
@@ -77,6 +77,8 @@ def _boxes(device: str, quick: bool) -> list[Operator]:
 
 def _pooling(device: str, quick: bool) -> list[Operator]:
     """RoIAlign on a level of a feature pyramid."""
+    import mmcv.ops
+
     count, channels, side = (10, 4, 40) if quick else (1000, 256, 160)
     index = (torch.arange(count, device=device) % 2).float()[:, None]
     rois = torch.cat([index, _random_boxes(count, device)], dim=1)
@@ -99,6 +101,8 @@ def _pooling(device: str, quick: bool) -> list[Operator]:
 
 def _deformable(device: str, quick: bool) -> list[Operator]:
     """Deformable convolutions of a ResNet stage."""
+    import mmcv.ops
+
     channels, side = (4, 8) if quick else (256, 40)
     x, offset = (_draw(device, 2, c, side, side) for c in (channels, 18))
     mask = _draw(device, 2, 9, side, side).sigmoid()
@@ -122,6 +126,8 @@ def _deformable(device: str, quick: bool) -> list[Operator]:
 
 def _attention(device: str, quick: bool) -> Operator:
     """Deformable attention of a DETR decoder with four levels."""
+    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+
     sides, queries = ((8, 4), 5) if quick else ((80, 40, 20, 10), 900)
     shapes = torch.tensor([[s, s] for s in sides], device=device)
     sizes = shapes.prod(1)
@@ -144,6 +150,8 @@ def _attention(device: str, quick: bool) -> Operator:
 
 def _focal(device: str, quick: bool) -> Operator:
     """Sigmoid focal loss of a dense head with 80 classes."""
+    import mmcv.ops
+
     rows = 50 if quick else 30000
     target = torch.arange(rows, device=device) % 81  # 80 is background
     truth = one_hot(target, 81)[:, :80].float()
