@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmir import compat
+
+compat.activate()
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools/benchmark'))
 
 
