@@ -17,7 +17,7 @@ from mmir.testing.scenes import write_flir
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tools/benchmark'))
 
-import compression  # noqa: E402
+import compression_plans  # noqa: E402
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def detector(tmp_path: Path) -> tuple[Path, Path]:
 def test_rows_and_files(detector, tmp_path, capsys) -> None:
     out = tmp_path / 'out/compression.json'
     options = ['--alphas', '0.75', '--out', str(out)]
-    results = compression.main([*map(str, detector), *options])
+    results = compression_plans.main([*map(str, detector), *options])
     dense, plan, uniform, energy = results
     assert [row['ranks'].partition(' ')[0].strip(',') for row in results] == [
         'dense',
@@ -75,10 +75,10 @@ def test_sizes_are_those_of_factorized_models(split: str) -> None:
         return torch.nn.Sequential(*convs)
 
     dense = compression_plan(net(), dict(rank=1), split=split)
-    budget = compression.size_at(dense, {'0': 3, '1': 4})
-    energy = compression.energy_within(net(), dense, budget)
+    budget = compression_plans.size_at(dense, {'0': 3, '1': 4})
+    energy = compression_plans.energy_within(net(), dense, budget)
     for more, fits in ((0.0, True), (1e-6, False)):
         model = net()
         factorize_(model, dict(energy=energy + more), split)
         assert (count_parameters(model) <= budget) == fits
-    assert compression.size_at(dense, {'0': 99, '1': 99}) == dense.before.params
+    assert compression_plans.size_at(dense, {'0': 99, '1': 99}) == dense.before.params

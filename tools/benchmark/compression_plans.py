@@ -5,7 +5,7 @@ each of them `compression_plan` and the largest energy that fits choose ranks fr
 same layers. Every model is evaluated as it is, without fine-tuning, by the validation
 data and evaluator of the config. Prints a markdown table; the numbers go to `--out`.
 
-    python tools/benchmark/compression.py CONFIG CHECKPOINT
+    python tools/benchmark/compression_plans.py CONFIG CHECKPOINT
 """
 
 import argparse
