@@ -1,21 +1,29 @@
 """Run a shipped config small, on synthetic images: what `--demo` does."""
 
+import logging
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_drones, write_flir
 from mmir.testing.shrink import shrink
+from mmir.utils.shipped import shipped_checkpoint
 
 DATA = Path('work_dirs/demo_data')
 """Folder the synthetic images are written to, once."""
 
-TRAIN_IMAGES, VAL_IMAGES = 200, 60
-EPOCHS = {'rgb': 12, 'ir': 16}
+DETECTOR = 'yolo-tiny_scenes_rgb.pth'
+"""The shipped RGB detector; `configs/tensorfact/yolo-tiny_scenes_rgb.py` trained it."""
+
+SEED, FAR = 1, 30.0  # other scenes than the detector saw, objects within 30 m
+IMAGES = {'rgb': 100, 'ir': 25}
+VAL_IMAGES = 60
+EPOCHS = {'rgb': 8, 'ir': 32}
 BATCH_SIZE = 4
-LEARNING_RATE = 1e-3  # the RGB stage starts from scratch
+FROM_SCRATCH = 1e-3  # learning rate where there is no detector to start from
+MIXES = ('Mosaic', 'RandomAffine', 'CachedMixUp')
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:
@@ -30,7 +38,9 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
             for beside it.
 
     Returns:
-        Config: Small network, 320 px, short schedule from scratch, synthetic data.
+        Config: Small network, 320 px, short schedule, synthetic data. YOLOv7 on street
+        scenes starts from the shipped RGB detector, other networks from the demo of
+        their RGB stage or from scratch.
 
     Raises:
         ValueError: The config has no key `demo`.
@@ -40,29 +50,53 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
             'this config has no demo: it needs demo=dict(data="street" or "drone", '
             'modality="rgb" or "ir")'
         )
-    modality = cfg.demo.modality
+    modality, street = cfg.demo.modality, cfg.demo.data == 'street'
     small = shrink(cfg)
-    train, test = (_street if cfg.demo.data == 'street' else _drone)(modality)
+    train, test = (_street if street else _drone)(modality)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _dataset(small[key]).update(train if key == 'train_dataloader' else test)
+    _dataset(small.train_dataloader).pop('subset', None)  # all of the few images
+    _crop_instead_of_mixing(small)
     set_schedule(small, EPOCHS[modality], BATCH_SIZE)
-    small.optim_wrapper.optimizer.lr = LEARNING_RATE
-    small.load_from = _rgb_stage(small.get('load_from'), Path(work_dir).parent)
+    small.train_cfg.val_interval = EPOCHS[modality] // 4
+    small.load_from = _start(small, street, Path(work_dir).parent)
+    if small.load_from is None:
+        small.optim_wrapper.optimizer.lr = FROM_SCRATCH
     return small
 
 
-def _dataset(loader: dict) -> dict:
-    """The data set of a loader, inside its wrappers."""
+def _dataset(loader: ConfigDict) -> ConfigDict:
+    """The dataset of a loader, inside its wrappers."""
     dataset = loader['dataset']
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
 
 
+def _crop_instead_of_mixing(cfg: Config) -> None:
+    """Zoom and crop single images: mosaics of few small scenes are mostly border."""
+    pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
+    kept = [t for t in pipeline if t.type not in MIXES]
+    if len(kept) == len(pipeline):
+        return
+    size = next(t.scale for t in kept if t.type == 'Resize')
+    zoom = dict(
+        type='RandomResize', scale=size, ratio_range=(0.9, 1.5), keep_ratio=True
+    )
+    crop = dict(type='RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
+    cfg.train_dataloader.dataset.pipeline = [
+        ConfigDict(zoom),
+        ConfigDict(crop),
+        *(t for t in kept if t.type != 'Resize'),
+    ]
+
+
 def _street(modality: str) -> tuple[dict, dict]:
-    """Street scenes in FLIR layout: arguments of the training and test data set."""
-    root = DATA / 'street'
-    write_flir(root, train=TRAIN_IMAGES, val=VAL_IMAGES, seed=0)
+    """Street scenes in FLIR layout: arguments of the training and test dataset."""
+    root = DATA / f'street_{modality}'
+    write_flir(
+        root, IMAGES[modality], VAL_IMAGES, seed=SEED, far=FAR, sixteen_bit=False
+    )
     name = {'rgb': 'rgb', 'ir': 'thermal'}[modality]
     return tuple(
         dict(
@@ -75,9 +109,11 @@ def _street(modality: str) -> tuple[dict, dict]:
 
 
 def _drone(modality: str) -> tuple[dict, dict]:
-    """Flying objects in COCO layout: arguments of the training and test data set."""
+    """Flying objects in COCO layout: arguments of the training and test dataset."""
     root = DATA / f'drone_{modality}'
-    write_drones(root, modality=modality, train=TRAIN_IMAGES, test=VAL_IMAGES, seed=0)
+    write_drones(
+        root, modality=modality, train=IMAGES[modality], test=VAL_IMAGES, seed=0
+    )
     return tuple(
         dict(
             data_root=str(root),
@@ -88,23 +124,30 @@ def _drone(modality: str) -> tuple[dict, dict]:
     )
 
 
-def _rgb_stage(load_from: str | None, beside: Path) -> str | None:
-    """The checkpoint to start from: as given, else that of the RGB stage's demo."""
-    if load_from is None or Path(load_from).is_file():
-        return load_from
-    stage = Path(load_from).parent.name
-    for folder in (beside / f'{stage}_demo', beside / stage):
-        merged = folder / Path(load_from).name
-        latest = folder / 'last_checkpoint'
-        if 'merged' in merged.name and merged.is_file():
-            return str(merged)
-        if 'merged' not in merged.name and latest.is_file():
-            return latest.read_text().strip()
-    print_log(
-        f'no checkpoint of the RGB stage ({load_from}, or its demo in {beside}): this '
-        f'demo starts from scratch. To see both stages, run that of '
-        f'configs/tensorfact/{stage}.py first.',
-        logger='current',
-        level=30,  # logging.WARNING
-    )
+def _start(cfg: Config, street: bool, beside: Path) -> str | None:
+    """The checkpoint to start from, None for a start from scratch.
+
+    As given; else that of the RGB stage's demo; else, for YOLOv7 on street scenes, the
+    shipped RGB detector.
+    """
+    wanted, infrared = cfg.get('load_from'), cfg.demo.modality == 'ir'
+    if infrared and wanted is None:  # the config wants no RGB knowledge
+        return None
+    if wanted is not None:
+        if Path(wanted).is_file():
+            return wanted
+        stage = Path(wanted).parent.name
+        for folder in (beside / f'{stage}_demo', beside / stage):
+            latest = folder / 'last_checkpoint'
+            if latest.is_file():
+                return latest.read_text().strip()
+    if street and 'YOLOv7' in cfg.model.backbone.type:
+        return str(shipped_checkpoint(DETECTOR))
+    if infrared:
+        print_log(
+            f'no {wanted} and no demo of its RGB stage in {beside}: this demo starts '
+            'from scratch',
+            logger='current',
+            level=logging.WARNING,
+        )
     return None
