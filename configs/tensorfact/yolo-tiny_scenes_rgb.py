@@ -16,11 +16,17 @@ img_scale = (320, 320)
 pad = dict(img=(114.0, 114.0, 114.0))
 # There are many scenes and no two alike: crops in place of mosaics.
 train_pipeline = [
-    dict(type='RandomResize', scale=img_scale, ratio_range=(0.9, 1.6), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(256, 320), allow_negative_crop=True),
+    dict(
+        type='RandomResize',
+        scale=img_scale,
+        ratio_range=(0.9, 1.6),
+        keep_ratio=True,
+        resize_type='mmdet.Resize',
+    ),
+    dict(type='mmdet.RandomCrop', crop_size=(256, 320), allow_negative_crop=True),
     dict(type='YOLOXHSVRandomAug'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=(320, 256), pad_val=pad),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.Pad', size=(320, 256), pad_val=pad),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='PackDetInputs'),
 ]

@@ -76,19 +76,28 @@ def _dataset(loader: ConfigDict) -> ConfigDict:
 def _crop_instead_of_mixing(cfg: Config) -> None:
     """Zoom and crop single images: mosaics of few small scenes are mostly border."""
     pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
-    kept = [t for t in pipeline if t.type not in MIXES]
+    kept = [t for t in pipeline if _bare(t) not in MIXES]
     if len(kept) == len(pipeline):
         return
-    size = next(t.scale for t in kept if t.type == 'Resize')
+    size = next(t.scale for t in kept if _bare(t) == 'Resize')
     zoom = dict(
-        type='RandomResize', scale=size, ratio_range=(0.9, 1.5), keep_ratio=True
+        type='RandomResize',
+        scale=size,
+        ratio_range=(0.9, 1.5),
+        keep_ratio=True,
+        resize_type='mmdet.Resize',
     )
-    crop = dict(type='RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
+    crop = dict(type='mmdet.RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
     cfg.train_dataloader.dataset.pipeline = [
         ConfigDict(zoom),
         ConfigDict(crop),
-        *(t for t in kept if t.type != 'Resize'),
+        *(t for t in kept if _bare(t) != 'Resize'),
     ]
+
+
+def _bare(transform: ConfigDict) -> str:
+    """Type of a transform without its scope."""
+    return transform.type.rpartition('.')[2]
 
 
 def _street(modality: str) -> tuple[dict, dict]:

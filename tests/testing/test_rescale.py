@@ -43,7 +43,7 @@ def test_a_single_epoch_is_all_warm_up(cfg: Config) -> None:
 def test_image_scale_reaches_every_transform(cfg: Config) -> None:
     before = cfg.model.bbox_head.obj_weight
     set_image_scale(cfg, (320, 160))
-    train = {t.type: t for t in cfg.train_dataloader.dataset.pipeline}
+    train = {t.type.split('.')[-1]: t for t in cfg.train_dataloader.dataset.pipeline}
     assert train['Mosaic'].img_scale == (320, 160)
     assert train['CachedMixUp'].img_scale == (320, 160)
     assert train['Resize'].scale == (320, 160)

@@ -11,7 +11,7 @@ num_workers = 4
 
 # ========================= values that rarely change ==========================
 images = dict(type='mmir.LoadPairedImages', modalities=dict(rgb=dict(), ir=dict()))
-load = [images, dict(type='LoadAnnotations', with_bbox=True)]
+load = [images, dict(type='mmdet.LoadAnnotations', with_bbox=True)]
 train_pipeline = [
     dict(
         type='mmir.PairedTransform',
@@ -44,9 +44,9 @@ train_pipeline = [
     dict(
         type='mmir.PairedTransform',
         transforms=[
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='Resize', scale=img_scale, keep_ratio=True),
-            dict(type='Pad', size=img_scale, pad_val=dict(img=114)),
+            dict(type='mmdet.RandomFlip', prob=0.5),
+            dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+            dict(type='mmdet.Pad', size=img_scale, pad_val=dict(img=114)),
         ],
     ),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
@@ -57,11 +57,11 @@ test_pipeline = [
     dict(
         type='mmir.PairedTransform',
         transforms=[
-            dict(type='Resize', scale=img_scale, keep_ratio=True),
+            dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
             dict(type='mmir.PadToStride', divisor=32),
         ],
     ),
-    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
     # `instances` lets the metric take the very boxes the data set holds
     dict(type='mmir.PackPairedInputs', meta_keys=('instances',)),
 ]

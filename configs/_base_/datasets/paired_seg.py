@@ -12,7 +12,7 @@ load = [
         type='mmir.LoadPairedImages',
         modalities=dict(rgb=dict(), ir=dict(channels=1)),
     ),
-    dict(type='LoadAnnotations'),
+    dict(type='mmseg.LoadAnnotations'),
 ]
 train_pipeline = [
     *load,
@@ -25,14 +25,14 @@ train_pipeline = [
                 ratio_range=(0.5, 2.0),
                 keep_ratio=True,
             ),
-            dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
-            dict(type='RandomFlip', prob=0.5),
+            dict(type='mmseg.RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
+            dict(type='mmseg.RandomFlip', prob=0.5),
         ],
     ),
     dict(
         type='mmir.OnModality',
         modality='rgb',
-        transforms=dict(type='PhotoMetricDistortion'),
+        transforms=dict(type='mmseg.PhotoMetricDistortion'),
     ),
     dict(type='mmir.PackPairedInputs'),
 ]

@@ -13,7 +13,7 @@ model = dict(
         seg_pad_val=255,
     ),
     backbone=dict(
-        type='ResNetV1c',
+        type='mmseg.ResNetV1c',
         depth=18,
         num_stages=4,
         out_indices=(0, 1, 2, 3),
@@ -36,7 +36,9 @@ model = dict(
         num_classes=num_classes,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        loss_decode=dict(
+            type='mmseg.CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
+        ),
     ),
     auxiliary_head=dict(
         type='FCNHead',
@@ -49,7 +51,9 @@ model = dict(
         num_classes=num_classes,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+        loss_decode=dict(
+            type='mmseg.CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4
+        ),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'),

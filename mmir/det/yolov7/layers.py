@@ -15,8 +15,8 @@ class ConvFactory:
     Args:
         act_cfg (dict): Activation, `SiLU` in L and X, `LeakyReLU` 0.1 in tiny.
         norm_cfg (dict, optional): Normalization; `NORM` when not given.
-        conv_cfg (dict, optional): Convolution. To factorize, rather take the builder
-            `mmir.factorized`, which leaves 1x1 convolutions dense.
+        conv_cfg (dict, optional): Convolution. To factorize a model, take `TensorFact`
+            of `mmir.Adapted` instead, which leaves 1x1 convolutions dense.
     """
 
     def __init__(
