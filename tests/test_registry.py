@@ -357,7 +357,7 @@ def test_register_all_modules_logs_what_is_off(monkeypatch):
     assert 'no ops' in said[1][0]
 
 
-@pytest.mark.parametrize('name', ['yolo-tiny_flir_1pct', 'yolo-tiny_drone_ir_dense'])
+@pytest.mark.parametrize('name', ['yolo-tiny_flir_1pct', 'yolo-tiny_drone_ir_full'])
 def test_inferencer_of_the_host_by_name(name, monkeypatch):
     import numpy as np
     from mmdet.apis import DetInferencer

@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import nn
 
-from .freeze import freeze_
+from .freeze import check_stage, freeze_
 from .method import Method
 from .record import Stage, record_of
 from .report import TrainableReport, trainable_report
@@ -92,6 +92,8 @@ def adapt_(
     kind = type(method).__name__
     if not method.freezes and (trainable is not None or norm is not None):
         raise ValueError(f'{kind} freezes nothing here: leave out trainable and norm')
+    norm = method.norm if norm is None else norm
+    check_stage(model, trainable, norm)  # while the model is still as it was
     notes = method.insert_(model, name)
     if method.freezes:
         freeze_(
@@ -100,7 +102,7 @@ def adapt_(
             method=kind,
             trains=method.trains,
             trainable=trainable,
-            norm=method.norm if norm is None else norm,
+            norm=norm,
         )
     elif method.stage:
         record_of(model).stage = Stage(name, kind, tuple(model.state_dict()))

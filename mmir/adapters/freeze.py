@@ -98,20 +98,11 @@ def freeze_(
         The record of the stage, which is kept on the model.
 
     Raises:
-        ValueError: For an unknown policy, an expression that finds nothing, or if
-            nothing is left to train.
+        ValueError: See `check_stage`, or nothing is left to train.
         TypeError: If `trainable` is a string.
     """
-    if norm not in NORM_POLICIES:
-        raise ValueError(
-            f'unknown norm {norm!r}, available: {", ".join(NORM_POLICIES)}'
-        )
-    if isinstance(trainable, str):
-        raise TypeError(f'give a list of expressions, not {trainable!r}')
+    check_stage(model, trainable, norm)
     parameters = list(model.named_parameters(remove_duplicate=False))
-    for pattern in trainable or ():
-        if not any(re.search(pattern, key) for key, _ in parameters):
-            raise ValueError(f'trainable {pattern!r} is found in no parameter name')
     own = adapter_keys(model, name)
     parts = [*trains, *([HEADS] if trainable is None else trainable)]
 
@@ -130,6 +121,24 @@ def freeze_(
     changed = (k for k in model.state_dict() if k in learning | moving or learns(k))
     record_of(model).stage = stage = Stage(name, method, tuple(changed))
     return stage
+
+
+def check_stage(model: nn.Module, trainable: Sequence[str] | None, norm: str) -> None:
+    """Check arguments of `freeze_` against a model.
+
+    Raises:
+        ValueError: For an unknown policy, or an expression that finds no parameter.
+        TypeError: If `trainable` is a string.
+    """
+    if norm not in NORM_POLICIES:
+        known = ', '.join(NORM_POLICIES)
+        raise ValueError(f'unknown norm {norm!r}, available: {known}')
+    if isinstance(trainable, str):
+        raise TypeError(f'give a list of expressions, not {trainable!r}')
+    names = [key for key, _ in model.named_parameters(remove_duplicate=False)]
+    for pattern in trainable or ():
+        if not any(re.search(pattern, key) for key in names):
+            raise ValueError(f'trainable {pattern!r} is found in no parameter name')
 
 
 def adapter_keys(model: nn.Module, name: str) -> set[str]:

@@ -35,6 +35,7 @@ def change_modality(batch: dict, name: str, change: ImageChange) -> dict:
     """
 
     def one(inputs: Tensor, meta: Mapping) -> Tensor:
+        """The inputs of one sample, with the modality changed."""
         if name in meta.get(ABSENT, ()):
             return inputs
         inputs = inputs.clone()

@@ -107,6 +107,7 @@ class CorruptionTestLoop(VariantTestLoop):
         span = self.value_ranges.get(name)
 
         def change(img: Tensor, meta: Mapping) -> Tensor:
+            """One image, corrupted."""
             rng = generator_of(meta, self.seed, f'{name} {kind}')
             return corrupt(img, kind, strength, rng, span)
 

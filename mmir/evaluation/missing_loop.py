@@ -147,6 +147,7 @@ def take_away(batch: dict, gone: Sequence[str], fill: Fill, seed: int = 0) -> di
             ) from error
 
     def change(img: Tensor, meta: Mapping) -> Tensor:
+        """What stands in for one image."""
         rng = generator_of(meta, seed, f'{fill} {name}')
         return from_numpy(stand_in(img.numpy(), fill, rng))
 

@@ -1,7 +1,7 @@
 """Whole-model surgery: factorize, widen and merge the convolutions of a model."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,10 +99,8 @@ def factorize_(
         model, NameFilter(include, exclude), cut, skip_growing, factorize_stem
     )
     kernels = _kernels(convs, checkpoint)
-    ranks, new = search_ranks(rank, kernels, cut), {}
+    ranks, new = _at_most_full(search_ranks(rank, kernels, cut), kernels, cut), {}
     for name, kernel in kernels.items():
-        if ranks[name] is not None:
-            ranks[name] = min(ranks[name], full_rank(tuple(kernel.shape), cut))
         reasons[name] = _why_kept(ranks[name], kernel, cut, skip_growing)
         if reasons[name]:
             continue
@@ -116,6 +114,16 @@ def factorize_(
     replace_(model, {convs[name]: layer for name, layer in new.items()})
     ranks = {name: layer.rank for name, layer in new.items()}
     return FactorizeReport(ranks, skipped, before, count_parameters(model))
+
+
+def _at_most_full(
+    ranks: Mapping[str, int | None], kernels: Mapping[str, Tensor], cut: Split
+) -> dict[str, int | None]:
+    """Ranks, cut to the full rank of the kernels."""
+    limits = {
+        name: full_rank(tuple(kernel.shape), cut) for name, kernel in kernels.items()
+    }
+    return {name: rank and min(rank, limits[name]) for name, rank in ranks.items()}
 
 
 def _kernels(
@@ -244,8 +252,7 @@ def augment_(
     layers = {
         aliases[0]: layer
         for layer, aliases in names_of(model, TensorFactConv)
-        if full_rank(layer.kernel_shape, get_split(layer.split)) > 1
-        and names.reason(aliases) is None
+        if _full_rank(layer) > 1 and names.reason(aliases) is None
     }
     if not layers:
         raise ValueError(
@@ -271,6 +278,8 @@ def augment_(
 
 def _at_most(rank: DeltaRank, layer: TensorFactConv) -> DeltaRank:
     """An integer rank, cut to the full rank of the kernel; other rules as they are."""
-    if not isinstance(rank, int):
-        return rank
-    return min(rank, full_rank(layer.kernel_shape, get_split(layer.split)))
+    return min(rank, _full_rank(layer)) if isinstance(rank, int) else rank
+
+
+def _full_rank(layer: TensorFactConv) -> int:
+    return full_rank(layer.kernel_shape, get_split(layer.split))

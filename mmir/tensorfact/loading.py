@@ -1,4 +1,4 @@
-"""Loading of dense, factorised and widened checkpoints into a TensorFactConv."""
+"""Loading of dense, factorized and widened checkpoints into a TensorFactConv."""
 
 import warnings
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from torch import nn
 
 from mmir.cli import stages
 
@@ -60,24 +61,26 @@ def test_a_failed_stage_shows_the_end_of_its_output(
 def test_parameters_are_counted_by_whether_they_train() -> None:
     config = Config.fromfile(stages.ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')
     trainable, total = stages.count_parameters(config)
-    # rank 8 of the 23 3x3 kernels (sum of T S: 440,416, each 9 pixels), 1x1 dense
-    dense = 6_020_400
-    factors = 8 * (440_416 + 23 * 9)
-    delta = 440_416 + 23 * 9
-    norms = 2 * sum(p for p in _widths(config))
-    assert total == dense - 9 * 440_416 + factors + delta
-    assert trainable == delta + 22_544 + norms
+    plain = _plain(config)
+    convs = [
+        m
+        for name, m in plain.named_modules()
+        if isinstance(m, nn.Conv2d) and not name.startswith('bbox_head')
+    ]
+    # rank 12 of each kernel as a matrix of outputs x inputs, all wider than 12
+    updates = 12 * sum(len(c.weight) + c.weight[0].numel() for c in convs)
+    norms = [m for m in plain.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert total == 6_020_400 + updates
+    assert trainable == updates + 22_544 + 2 * sum(m.num_features for m in norms)
 
 
-def _widths(config: Config) -> list[int]:
-    """Channels of every batch norm of the dense network."""
+def _plain(config: Config) -> nn.Module:
+    """The network without adapters."""
     from mmengine.registry import MODELS
-    from torch.nn import BatchNorm2d
 
-    dense = copy.deepcopy(config)
-    dense.model.factorize = None
-    model = MODELS.build(dense.model)
-    return [m.num_features for m in model.modules() if isinstance(m, BatchNorm2d)]
+    plain = copy.deepcopy(config)
+    plain.model.adapt = None
+    return MODELS.build(plain.model)
 
 
 def test_tools_are_those_of_the_checkout() -> None:

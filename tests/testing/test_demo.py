@@ -46,7 +46,7 @@ def test_every_config_has_a_demo(path: Path, small: Path) -> None:
         assert (Path(dataset.data_root) / dataset.data_prefix.img).is_dir()
     rgb = 'rgb' in train.ann_file or 'rgb' in train.data_root
     assert rgb == (cfg.demo.modality == 'rgb')
-    assert made.model.get('factorize') == cfg.model.get('factorize')
+    assert made.model.get('adapt') == cfg.model.get('adapt')
 
 
 def test_the_infrared_demo_starts_from_the_rgb_demo(small: Path) -> None:

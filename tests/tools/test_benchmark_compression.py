@@ -25,7 +25,7 @@ def detector(tmp_path: Path) -> tuple[Path, Path]:
     """Config and checkpoint of a tiny detector on two images of 64 px."""
     pytest.importorskip('mmdet')
     data = write_flir(tmp_path / 'data', train=1, val=2, size=(160, 128), seed=0)
-    cfg = Config.fromfile(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct_dense.py')
+    cfg = Config.fromfile(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct_full.py')
     cfg = shrink(cfg, (64, 64))
     cfg.val_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.val_dataloader.dataset.update(

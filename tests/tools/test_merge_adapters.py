@@ -19,10 +19,10 @@ FOLDER = Path(__file__).parents[2] / 'tools' / 'model_converters'
 def run(monkeypatch):
     """Run the tool as a user does; returns its exit code."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    tool = import_module('merge_factors')
+    tool = import_module('merge_adapters')
 
     def start(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['merge_factors.py', *map(str, arguments)])
+        monkeypatch.setattr(sys, 'argv', ['merge_adapters.py', *map(str, arguments)])
         return cli.run(tool.main)
 
     return start

@@ -10,7 +10,7 @@ from mmir.cli import cli
 ROOT = Path(__file__).parents[2]
 main = runpy.run_path(str(ROOT / 'tools/train.py'))['main']
 STOCK = """
-_base_ = '{root}/configs/tensorfact/yolo-tiny_flir_1pct_dense.py'
+_base_ = '{root}/configs/tensorfact/yolo-tiny_flir_1pct_full.py'
 data_root = '/data'
 train_dataloader = dict(dataset=dict(
     _delete_=True, type='mmdet.CocoDataset', data_root='/data', ann_file='train.json',

@@ -256,14 +256,15 @@ def test_other_networks_are_refused(tiny):
 
 
 @pytest.mark.parametrize(('arch', 'name'), [('tiny', 'yolo-tiny'), ('l', 'yolo')])
-def test_a_factorised_model_starts_from_it(arch, name, tmp_path):
+def test_a_factorized_model_starts_from_it(arch, name, tmp_path):
     """At full rank it is the dense one; only the layers of other classes differ."""
     own = weights(arch, 80)
     source, target = tmp_path / 'official.pt', tmp_path / 'dense.pth'
     torch.save(export_names(own, arch, 'official'), source)
     convert_checkpoint(source, target)
     cfg = Config.fromfile(f'configs/tensorfact/{name}_rgb.py').model
-    cfg.factorize.update(rank='full', skip_growing=False)
+    full = dict(type='TensorFact', rank='full', skip_growing=False, delta=None)
+    cfg.update(type='mmir.Adapted', target='mmir.YOLOv7', adapt=full)
     cfg.test_cfg.score_thr = 0.3
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg).eval()
