@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from mmir.adapters import (
+    PLAIN_CONVS,
     AdapterLayer,
     Method,
     NameFilter,
@@ -22,9 +22,6 @@ from mmir.adapters.geometry import ConvGeometry
 from mmir.adapters.kernel_cache import KernelCache
 from mmir.adapters.low_rank import HALF, LowRank, describe_cuts
 from mmir.adapters.tracing import as_leaf, refuse_onnx
-
-# Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
-PLAIN = (nn.Conv2d, MMCVConv2d)
 
 
 class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
@@ -45,7 +42,7 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
     @classmethod
     def from_base(cls, module: nn.Module) -> 'LoRAConv2d':
         """Make the layer of a plain convolution; weight and bias are shared."""
-        if type(module) not in PLAIN:
+        if type(module) not in PLAIN_CONVS:
             raise ValueError(f'{type(module).__name__} is no plain nn.Conv2d')
         layer = take_over(cls, module)
         layer.original = type(module)
@@ -179,8 +176,9 @@ class ConvLoRA(Method):
         """Put updates on the convolutions of a model; see `Method`."""
         chosen = {
             conv: names[0]
-            for conv, names in names_of(model, (*PLAIN, LoRAConv2d))
-            if type(conv) in (*PLAIN, LoRAConv2d) and self.names.reason(names) is None
+            for conv, names in names_of(model, (*PLAIN_CONVS, LoRAConv2d))
+            if type(conv) in (*PLAIN_CONVS, LoRAConv2d)
+            if self.names.reason(names) is None
         }
         if not chosen:
             raise ValueError(
