@@ -174,11 +174,11 @@ class ConvLoRA(Method):
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Put updates on the convolutions of a model; see `Method`."""
+        kinds = (*PLAIN_CONVS, LoRAConv2d)
         chosen = {
-            conv: names[0]
-            for conv, names in names_of(model, (*PLAIN_CONVS, LoRAConv2d))
-            if type(conv) in (*PLAIN_CONVS, LoRAConv2d)
-            if self.names.reason(names) is None
+            conv
+            for conv, names in names_of(model, kinds)
+            if type(conv) in kinds and self.names.reason(names) is None
         }
         if not chosen:
             raise ValueError(
@@ -186,15 +186,17 @@ class ConvLoRA(Method):
             )
 
         def widened(module: nn.Module) -> nn.Module | None:
-            """The layer with the new update, None for what stays."""
+            """The layer that takes the update, None for what stays."""
             if module not in chosen:
                 return None
-            base = module if isinstance(module, LoRAConv2d) else None
-            layer = LoRAConv2d.from_base(module) if base is None else base
-            layer.add_adapter(name, rank=self.rank)
-            return None if base is layer else layer
+            is_wide = isinstance(module, LoRAConv2d)
+            layer = module if is_wide else LoRAConv2d.from_base(module)
+            layer.check_name(name)  # of all layers, before one of them changes
+            return layer
 
         layers = converted(model, widened)
+        for layer in layers.values():
+            layer.add_adapter(name, rank=self.rank)
         replace_(model, layers)
         ranks = {
             names[0]: layer.adapters[name].rank
