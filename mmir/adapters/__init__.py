@@ -10,6 +10,7 @@ from .files import (
     save_adapter,
 )
 from .freeze import FrozenBatchNorm, freeze_, thaw_
+from .insert import insert_adapters_
 from .layer import AdapterLayer, take_over, undecayed
 from .merge import merge_, merge_checkpoint, merge_state_dict
 from .method import Method
@@ -48,6 +49,7 @@ __all__ = [
     'count_parameters',
     'freeze_',
     'in_stage',
+    'insert_adapters_',
     'is_head',
     'load_adapter',
     'load_adapter_state',

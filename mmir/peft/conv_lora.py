@@ -13,10 +13,7 @@ from mmir.adapters import (
     AdapterLayer,
     Method,
     NameFilter,
-    converted,
-    names_of,
-    replace_,
-    take_over,
+    insert_adapters_,
 )
 from mmir.adapters.geometry import ConvGeometry
 from mmir.adapters.kernel_cache import KernelCache
@@ -36,25 +33,14 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
     weight and not the updates.
     """
 
+    stands_on = PLAIN_CONVS
     adapter_parameters = ('A', 'B')
     no_decay = ('B',)
 
-    @classmethod
-    def from_base(cls, module: nn.Module) -> 'LoRAConv2d':
-        """Make the layer of a plain convolution; weight and bias are shared."""
-        if type(module) not in PLAIN_CONVS:
-            raise ValueError(f'{type(module).__name__} is no plain nn.Conv2d')
-        layer = take_over(cls, module)
-        layer.original = type(module)
-        layer.adapters = nn.ModuleDict().train(module.training)
-        return layer
-
     def release(self) -> nn.Conv2d:
-        """Make the convolution again, without updates; weight and bias are shared."""
-        conv = take_over(self.original, self)
-        for name in ('original', '_cache'):
-            conv.__dict__.pop(name, None)
-        del conv._modules['adapters']
+        """See `AdapterLayer`."""
+        conv = super().release()
+        conv.__dict__.pop('_cache', None)
         return conv
 
     @property
@@ -174,33 +160,6 @@ class ConvLoRA(Method):
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Put updates on the convolutions of a model; see `Method`."""
-        kinds = (*PLAIN_CONVS, LoRAConv2d)
-        chosen = {
-            conv
-            for conv, names in names_of(model, kinds)
-            if type(conv) in kinds and self.names.reason(names) is None
-        }
-        if not chosen:
-            raise ValueError(
-                'ConvLoRA: no plain nn.Conv2d to adapt; check include and exclude'
-            )
-
-        def widened(module: nn.Module) -> nn.Module | None:
-            """The layer that takes the update, None for what stays."""
-            if module not in chosen:
-                return None
-            is_wide = isinstance(module, LoRAConv2d)
-            layer = module if is_wide else LoRAConv2d.from_base(module)
-            layer.check_name(name)  # of all layers, before one of them changes
-            return layer
-
-        layers = converted(model, widened)
-        for layer in layers.values():
-            layer.add_adapter(name, rank=self.rank)
-        replace_(model, layers)
-        ranks = {
-            names[0]: layer.adapters[name].rank
-            for layer, names in names_of(model, LoRAConv2d)
-            if name in layer.adapters
-        }
+        layers = insert_adapters_(model, name, [LoRAConv2d], self.names, rank=self.rank)
+        ranks = {key: layer.adapters[name].rank for key, layer in layers.items()}
         return describe_cuts(self.rank, ranks)
