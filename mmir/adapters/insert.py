@@ -31,7 +31,7 @@ def insert_adapters_(
         **options: Of `AdapterLayer.add_adapter`.
 
     Returns:
-        The layers that got an adapter, by their first name.
+        The layers that got one, by their first name.
 
     Raises:
         ValueError: There is no such layer, or one refuses the name or an option; its
@@ -41,17 +41,14 @@ def insert_adapters_(
     inside = _parts_of_adapters(model)
     names = {
         module: found[0]
-        for module, found in names_of(model, nn.Module)
+        for module, found in names_of(model, (*kinds, *kind_of))
         if type(module) in (*kinds, *kind_of) and module not in inside
         # a plain module without a parent cannot be replaced
         if (found[0] or type(module) in kinds) and chosen.reason(found) is None
     }
     if not names:
         types = ', '.join(dict.fromkeys(t.__name__ for t in kind_of))
-        raise ValueError(
-            f'nothing to adapt: no {types} for a '
-            f'{" or ".join(kind.__name__ for kind in kinds)}; check include and exclude'
-        )
+        raise ValueError(f'nothing to adapt: no {types}; check include, exclude')
     added: list[AdapterLayer] = []
 
     def adapted(module: nn.Module) -> AdapterLayer | None:
@@ -59,7 +56,7 @@ def insert_adapters_(
         if module not in names:
             return None
         kind = kind_of.get(type(module))
-        layer = module if kind is None else kind.from_base(module)
+        layer = kind.from_base(module) if kind else module
         layer.add_adapter(name, **options)
         added.append(layer)
         return layer

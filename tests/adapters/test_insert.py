@@ -94,7 +94,7 @@ def test_a_refusal_leaves_the_model_unchanged(before: tuple[str, ...]):
     'model', [nn.Sequential(nn.ReLU()), nn.Linear(2, 2), nn.MultiheadAttention(4, 2)]
 )
 def test_nothing_to_adapt_is_said(model: nn.Module):
-    with pytest.raises(ValueError, match='nothing to adapt: no Linear for a Through'):
+    with pytest.raises(ValueError, match='nothing to adapt: no Linear; check'):
         insert(model, 'ir', [ThroughLinear])
 
 
