@@ -10,9 +10,11 @@ from .files import (
     save_adapter,
 )
 from .freeze import FrozenBatchNorm, freeze_, thaw_
+from .insert import insert_adapters_
 from .layer import AdapterLayer, take_over, undecayed
 from .merge import merge_, merge_checkpoint, merge_state_dict
 from .method import Method
+from .plain import PLAIN_CONVS, PLAIN_LINEARS
 from .record import in_stage, record_of, stage_of
 from .report import TrainableReport, trainable_report
 from .switch import switch_adapter_, unload_adapter
@@ -30,6 +32,8 @@ from .walk import (
 
 __all__ = [
     'HEADS',
+    'PLAIN_CONVS',
+    'PLAIN_LINEARS',
     'Adapted',
     'AdapterLayer',
     'CheckpointMismatchError',
@@ -45,6 +49,7 @@ __all__ = [
     'count_parameters',
     'freeze_',
     'in_stage',
+    'insert_adapters_',
     'is_head',
     'load_adapter',
     'load_adapter_state',

@@ -33,8 +33,9 @@ def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Modu
 
     Args:
         target: Type of the model, as it would stand in `type`.
-        adapt: `type`, a method such as `ConvLoRA`; `name`, `trainable` and `norm` of
-            `adapt_`; the other keys are the method's. None builds the plain model.
+        adapt: `type`, a method such as `ConvLoRA`, or one of your own, see `Method`;
+            `name`, `trainable` and `norm` of `adapt_`; the other keys are the method's.
+            None builds the plain model.
         **cfg: All other keys, handed to `target`.
 
     Returns:

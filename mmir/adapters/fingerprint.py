@@ -39,15 +39,15 @@ def fingerprint(model: nn.Module, changed: Collection[str]) -> Fingerprint:
     """
     state, notes = dict(model.state_dict()), {}
     for layer, names in names_of(model, AdapterLayer):
-        own = set(layer.state_dict())
-        for name in names:
+        own, base = set(layer.state_dict()), layer.base_tensors()
+        for name in names:  # as in the state dict of the plain model
             for key in own:
                 state.pop(f'{name}.{key}'.lstrip('.'), None)
-        for key, (tensor, note) in layer.base_tensors().items():
-            made_of = layer.derived.get(key, ())
-            if not any(f'{names[0]}.{k}'.lstrip('.') in changed for k in made_of):
-                state[f'{names[0]}.{key}'.lstrip('.')] = tensor
-                notes[f'{names[0]}.{key}'.lstrip('.')] = note
+            for key, (tensor, note) in base.items():
+                made_of = layer.derived.get(key, ())
+                if not any(f'{name}.{k}'.lstrip('.') in changed for k in made_of):
+                    state[f'{name}.{key}'.lstrip('.')] = tensor
+                    notes[f'{name}.{key}'.lstrip('.')] = note
     return {
         key: [list(tensor.shape), notes.get(key, ''), *_sketch(tensor)]
         for key, tensor in state.items()

@@ -18,20 +18,28 @@ KINDS: dict[str, type['AdapterLayer']] = {}
 class AdapterLayer(nn.Module):
     """A layer with named adapters on a base, each of which can be switched off.
 
-    Subclasses declare the class attributes, implement `add_adapter` and `merge`, and
-    let `forward` add up what `active` holds. The base keeps the keys it had before, so
-    that plain checkpoints load. An adapter is a module with an attribute `enabled`;
-    it stands under `<container>.<name>` in the state dict.
+    Subclasses declare the class attributes, implement `add_adapter`,
+    `adapter_options`, `merge` and `merge_state`, and let `forward` apply what `active`
+    holds to the base. The base keeps the keys it had before, so that plain checkpoints
+    load. An adapter is a module with an attribute `enabled`, which is no tensor; it
+    stands under `<container>.<name>` in the state dict.
+
+    A file refers to a layer by the name of its class: give it one that no other class
+    of adapter layers has.
 
     Attributes:
+        stands_on: Exact types of the modules that `from_base` takes, such as
+            `PLAIN_CONVS`; none for layers that a model is built with.
         container: Name of the `nn.ModuleDict` that holds the adapters.
-        adapter_parameters: Names of the parameters of an adapter.
+        adapter_parameters: Names of the parameters of an adapter, those of modules
+            within it included.
         no_decay: Names of parameters, of an adapter or of the layer itself, that get
             no weight decay.
         derived: Names of what `base_tensors` computes, and the parameters it is made
             of.
     """
 
+    stands_on: ClassVar[tuple[type[nn.Module], ...]] = ()
     container: ClassVar[str] = 'adapters'
     adapter_parameters: ClassVar[tuple[str, ...]] = ()
     no_decay: ClassVar[tuple[str, ...]] = ()
@@ -49,22 +57,36 @@ class AdapterLayer(nn.Module):
             module: The module; it is not changed, its tensors are shared.
 
         Returns:
-            A layer without adapters that computes what `module` does.
+            A layer without adapters that computes what `module` does. Its attributes
+            are those of the module, and `original`, the module's type.
 
         Raises:
-            ValueError: `module` cannot be a base, with the reason.
+            ValueError: The exact type of `module` is not in `stands_on`.
         """
-        raise ValueError(
-            f'a {cls.__name__} is not made of a plain {type(module).__name__}: build '
-            'the model with it first'
-        )
+        if type(module) not in cls.stands_on:
+            raise ValueError(
+                f'a {cls.__name__} cannot stand on a {type(module).__name__}'
+                + ('' if cls.stands_on else ': build the model with it first')
+            )
+        layer = take_over(cls, module)
+        layer.original = type(module)
+        layer.add_module(cls.container, nn.ModuleDict().train(module.training))
+        return layer
 
     def release(self) -> nn.Module:
-        """Make the plain module again that `from_base` was given, without adapters."""
-        raise NotImplementedError
+        """Make the plain module again that `from_base` was given, without adapters.
+
+        Returns:
+            The module; tensors are shared with this layer, which stays.
+        """
+        module = take_over(self.original, self)
+        del module.__dict__['original'], module._modules[self.container]
+        return module
 
     def add_adapter(self, name: str, **options: Any) -> None:
         """Add an adapter that does not change the output yet.
+
+        Its parameters have the device and dtype of the base, and train.
 
         Args:
             name: Its name, such as `ir`; see `check_name`.
@@ -82,8 +104,12 @@ class AdapterLayer(nn.Module):
     def merge(self) -> nn.Module:
         """Make the plain module this layer computes; the layer stays.
 
+        Adapters that are switched off are left out. The module may have parameters
+        that the base has not, such as a bias; no tensor is shared that is changed.
+
         Raises:
-            ValueError: For NaN or infinite weights, or if the method cannot merge.
+            ValueError: For NaN or infinite weights, or if the method cannot merge, in
+                these words.
         """
         raise NotImplementedError
 
@@ -95,6 +121,10 @@ class AdapterLayer(nn.Module):
         **options: Any,
     ) -> dict[str, Tensor]:
         """Merge the tensors of all layers of this class in a state dict.
+
+        There are keys and no modules here, so a class knows its own tensors by
+        `container` and the names of its parameters. Whether an adapter is switched off
+        is in no state dict: it is merged.
 
         Args:
             state: State dict of a whole model; not changed.

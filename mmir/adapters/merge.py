@@ -18,7 +18,8 @@ def merge_(model: nn.Module) -> nn.Module:
     """Turn an adapted model into the plain one it computes, in place.
 
     Adapter layers become plain ones and `FrozenBatchNorm` the batch norm it was, so the
-    state dict has the keys of the model that was never adapted.
+    state dict has the keys of the model that was never adapted, and those of biases
+    where a method needs one that was not there.
 
     Args:
         model: Any model; without such layers nothing changes.
@@ -54,8 +55,9 @@ def merge_state_dict(
             as `split` of factors.
 
     Returns:
-        State dict of the plain model, bit-equal to that of `merge_(model)`; other
-        entries are the same tensors. A plain state dict comes back unchanged.
+        State dict of the plain model, bit-equal to that of `merge_(model)` with all
+        adapters switched on; other entries are the same tensors. A plain state dict
+        comes back unchanged.
 
     Raises:
         ValueError: The tensors of a layer do not fit together, naming it.

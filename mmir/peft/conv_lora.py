@@ -4,27 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from mmir.adapters import (
+    PLAIN_CONVS,
     AdapterLayer,
     Method,
     NameFilter,
-    converted,
-    names_of,
-    replace_,
-    take_over,
+    insert_adapters_,
 )
 from mmir.adapters.geometry import ConvGeometry
 from mmir.adapters.kernel_cache import KernelCache
 from mmir.adapters.low_rank import HALF, LowRank, describe_cuts
 from mmir.adapters.tracing import as_leaf, refuse_onnx
-
-# Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
-PLAIN = (nn.Conv2d, MMCVConv2d)
 
 
 class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
@@ -39,25 +33,14 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
     weight and not the updates.
     """
 
+    stands_on = PLAIN_CONVS
     adapter_parameters = ('A', 'B')
     no_decay = ('B',)
 
-    @classmethod
-    def from_base(cls, module: nn.Module) -> 'LoRAConv2d':
-        """Make the layer of a plain convolution; weight and bias are shared."""
-        if type(module) not in PLAIN:
-            raise ValueError(f'{type(module).__name__} is no plain nn.Conv2d')
-        layer = take_over(cls, module)
-        layer.original = type(module)
-        layer.adapters = nn.ModuleDict().train(module.training)
-        return layer
-
     def release(self) -> nn.Conv2d:
-        """Make the convolution again, without updates; weight and bias are shared."""
-        conv = take_over(self.original, self)
-        for name in ('original', '_cache'):
-            conv.__dict__.pop(name, None)
-        del conv._modules['adapters']
+        """See `AdapterLayer`."""
+        conv = super().release()
+        conv.__dict__.pop('_cache', None)
         return conv
 
     @property
@@ -177,30 +160,6 @@ class ConvLoRA(Method):
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Put updates on the convolutions of a model; see `Method`."""
-        chosen = {
-            conv: names[0]
-            for conv, names in names_of(model, (*PLAIN, LoRAConv2d))
-            if type(conv) in (*PLAIN, LoRAConv2d) and self.names.reason(names) is None
-        }
-        if not chosen:
-            raise ValueError(
-                'ConvLoRA: no plain nn.Conv2d to adapt; check include and exclude'
-            )
-
-        def widened(module: nn.Module) -> nn.Module | None:
-            """The layer with the new update, None for what stays."""
-            if module not in chosen:
-                return None
-            base = module if isinstance(module, LoRAConv2d) else None
-            layer = LoRAConv2d.from_base(module) if base is None else base
-            layer.add_adapter(name, rank=self.rank)
-            return None if base is layer else layer
-
-        layers = converted(model, widened)
-        replace_(model, layers)
-        ranks = {
-            names[0]: layer.adapters[name].rank
-            for layer, names in names_of(model, LoRAConv2d)
-            if name in layer.adapters
-        }
+        layers = insert_adapters_(model, name, [LoRAConv2d], self.names, rank=self.rank)
+        ranks = {key: layer.adapters[name].rank for key, layer in layers.items()}
         return describe_cuts(self.rank, ranks)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import Tensor, nn
 
 from mmir.adapters import (
+    PLAIN_CONVS,
     NameFilter,
     count_parameters,
     names_of,
@@ -21,9 +21,6 @@ from .layer import TensorFactConv
 from .rank import DeltaRank, Rank, factor_count, full_rank
 from .rank_search import search_ranks
 from .split import Split, get_split
-
-# Subclasses of nn.Conv2d have a forward of their own; this one's is that of Conv2d.
-_PLAIN = (nn.Conv2d, MMCVConv2d)
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ def _candidates(
     factorize_stem: bool,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str | None]]:
     """Convolutions that may be replaced by name, and for all why not or None."""
-    uses = Counter(id(m.weight) for m in model.modules() if type(m) in _PLAIN)
+    uses = Counter(id(m.weight) for m in model.modules() if type(m) in PLAIN_CONVS)
     convs, reasons = {}, {}
     for index, (conv, aliases) in enumerate(names_of(model, nn.Conv2d)):
         name = aliases[0]
@@ -182,7 +179,7 @@ def _candidates(
 
 def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
     """Why the geometry of `conv` speaks against factors, None if it does not."""
-    if type(conv) not in _PLAIN:
+    if type(conv) not in PLAIN_CONVS:
         return f'{type(conv).__name__} is no plain nn.Conv2d'
     if full_rank(tuple(conv.weight.shape), cut) == 1:
         return 'kernel too small to factorize (full rank 1)'

@@ -2,12 +2,16 @@
 
 A method, of mmir or of your own, is shown right by rows in a table::
 
+    ROWS = [Case(network, ScaleAndShift, loss, outputs, part), ...]
+
     @pytest.mark.parametrize('check', CHECKS, ids=lambda check: check.__name__)
-    @pytest.mark.parametrize('case', [Case(network, SSF, loss, outputs), ...])
-    def test_contract(check, case):
+    @pytest.mark.parametrize('case', ROWS)
+    def test_contract(case, check):
         check(case)
 
-Each check raises an AssertionError that says what does not hold.
+Each check raises an AssertionError that says what does not hold. What a check builds is
+kept for the next one of the same `Case`: make each row once, and run its checks one
+after the other. `projects/example_project` is a method from outside with its rows.
 """
 
 import copy
@@ -57,13 +61,18 @@ class Case:
     Args:
         network: Builds the plain network, always with the same weights.
         method: Builds the method.
-        loss: Scalar loss (graph attached) of a fixed batch; the model is in training.
-        outputs: Tensors the model computes of a fixed batch; it is in evaluation.
-        part: A submodule and an example input of it, to trace and to checkpoint.
+        loss: Scalar loss (graph attached) of a fixed batch; the model is in training,
+            and may be wrapped for distributed training.
+        outputs: Tensors the model computes of a fixed batch, without gradients; it is
+            in evaluation.
+        part: A submodule with adapters and an example input of it, to trace and to
+            checkpoint. It returns a tensor, or a list or tuple of them.
         prepare: Changes the network before the method is applied, in place, such as a
             factorization; the result is the base of the adapter.
         stage: Arguments of `adapt_`: `trainable`, `norm`.
         merges: Whether the method can merge.
+        new_keys: Regular expression of the keys that merging may add to those of the
+            plain network, such as biases; None for none.
     """
 
     network: Callable[[], nn.Module]
@@ -74,6 +83,7 @@ class Case:
     prepare: Callable[[nn.Module], object] | None = None
     stage: dict[str, Any] = field(default_factory=dict, hash=False)
     merges: bool = True
+    new_keys: str | None = None
 
     def base(self) -> nn.Module:
         """The model without the method, in evaluation."""
@@ -240,14 +250,18 @@ def check_merging(case: Case) -> None:
             merge_(model)
         return
     broken = copy.deepcopy(model)
-    if adapter_keys(broken, NAME):
-        parameter = dict(broken.named_parameters())[min(adapter_keys(broken, NAME))]
+    own = adapter_keys(broken, NAME)
+    parameter = next((p for key, p in broken.named_parameters() if key in own), None)
+    if parameter is not None:
         parameter.data.view(-1)[0] = float('nan')
         with _refused('NaN'):
             merge_(broken)
     merge_(model)
     assert not any(isinstance(m, AdapterLayer) for m in model.modules())
-    assert model.state_dict().keys() == plain.state_dict().keys()
+    keys, wanted = model.state_dict().keys(), plain.state_dict().keys()
+    assert keys >= wanted, f'merged, it lacks {wanted - keys}'
+    new = {k for k in keys - wanted if not re.search(case.new_keys or r'$^', k)}
+    assert not new, f'merged, it has keys that new_keys does not name: {new}'
     assert _close(case.outputs(model), expected), 'merged, the output is another'
     once = {key: value.clone() for key, value in model.state_dict().items()}
     merge_(model)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmir.adapters import (
+    adapt_,
     adapter_state,
     freeze_,
     load_adapter,
@@ -20,6 +21,7 @@ from mmir.adapters import (
     unload_adapter,
 )
 from mmir.adapters.checksum import seal
+from mmir.peft import ConvLoRA
 from mmir.tensorfact import augment_, factorize_
 
 
@@ -117,6 +119,20 @@ def test_holds_what_changed_and_nothing_else():
 def test_shared_modules_stand_in_the_file_once():
     delta = adapter_state(adapted(base()))['state_dict']
     assert delta['bbox_head.weight'] is delta['shared_head.weight']
+
+
+@pytest.mark.parametrize('name', ['first', 'second'])
+def test_loads_on_a_plain_layer_with_two_names(name):
+    plain = nn.Module()
+    plain.first = plain.second = nn.Conv2d(3, 3, 3)
+    trained, x = copy.deepcopy(plain), X[:, :3]
+    adapt_(trained, ConvLoRA(2))
+    nn.init.normal_(trained.first.adapters['ir'].A)
+    load_adapter_state(plain, adapter_state(trained))
+    assert plain.first is plain.second
+    assert getattr(plain, name)(x).equal(trained.first(x))
+    unload_adapter(plain, 'ir')
+    assert type(getattr(plain, name)) is nn.Conv2d
 
 
 def test_loads_into_a_model_built_for_the_stage():

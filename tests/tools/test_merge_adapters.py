@@ -1,4 +1,4 @@
-"""The tool that turns a checkpoint with factors into a dense one."""
+"""The tool that turns a checkpoint with adapters into a plain one."""
 
 import sys
 from importlib import import_module
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmir.adapters import merge_
+from mmir.adapters.layer import KINDS
 from mmir.cli import cli
 from mmir.tensorfact import factorize_
 
@@ -58,3 +59,30 @@ def test_a_dense_checkpoint_and_one_with_code_are_refused(run, net, tmp_path, ca
     assert run(tmp_path / 'no.pth', target) == 2
     assert 'no file' in capsys.readouterr().err
     assert not target.exists()
+
+
+def test_adapters_of_a_module_of_the_user(run, tmp_path, monkeypatch, capsys):
+    code = """
+from mmir.adapters import AdapterLayer
+
+class Doubled(AdapterLayer):
+    @classmethod
+    def merge_state(cls, state, told, **options):
+        return {k: v * 2 for k, v in state.items() if not k.endswith('adapters.ir.x')}
+"""
+    (tmp_path / 'doubled_layer.py').write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source, target = tmp_path / 'source.pth', tmp_path / 'out.pth'
+    torch.save({'a.weight': torch.ones(1), 'a.adapters.ir.x': torch.ones(1)}, source)
+    assert run(source, target) == 2
+    assert 'nothing to merge' in capsys.readouterr().err
+    assert run(source, target, '--import', 'doubled_layers') == 2
+    assert (
+        "--import doubled_layers: No module named 'doubled" in capsys.readouterr().err
+    )
+    try:
+        assert run(source, target, '--import', 'doubled_layer') == 0
+    finally:
+        KINDS.pop('Doubled', None)
+    merged = torch.load(target, weights_only=True)['state_dict']
+    assert merged == {'a.weight': torch.full((1,), 2.0)}

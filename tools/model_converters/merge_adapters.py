@@ -6,6 +6,7 @@ another training.
 
 import argparse
 import sys
+from importlib import import_module
 
 from mmir.adapters import merge_checkpoint
 from mmir.cli import cli
@@ -21,7 +22,21 @@ def main() -> None:
         help='load a checkpoint that can run code; only for files of a trusted source',
     )
     parser.add_argument('--split', help='of the factors, where the file does not tell')
+    parser.add_argument(
+        '--import',
+        dest='modules',
+        action='append',
+        default=[],
+        metavar='MODULE',
+        help='defines adapter layers of your own, as custom_imports of the config; may '
+        'be repeated',
+    )
     args = parser.parse_args()
+    for module in args.modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise cli.UserError(f'--import {module}: {error}') from error
     cli.check_checkpoint(args.source, 'source', args.trust_checkpoint)
     try:
         count = merge_checkpoint(

@@ -4,15 +4,13 @@ from collections import Counter
 
 import torch
 from mmcv.cnn import ConvModule
-from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmir.adapters import FrozenBatchNorm, replace_
+from mmir.adapters import PLAIN_CONVS, FrozenBatchNorm, replace_
 from mmir.adapters.record import forget
 
 Norm = _BatchNorm | FrozenBatchNorm
-_CONVS = (nn.Conv2d, MMCVConv2d)
 
 
 def fold_bn_(model: nn.Module) -> dict[str, str]:
@@ -81,7 +79,7 @@ def _obstacle(
     conv: nn.Module, norm: nn.Module, slots: Counter[nn.Module]
 ) -> str | None:
     """Why `norm` cannot be folded into `conv`, None if it can."""
-    if type(conv) not in _CONVS:
+    if type(conv) not in PLAIN_CONVS:
         return f'{type(conv).__name__} is no plain 2D convolution'
     if not isinstance(norm, Norm):
         return f'{type(norm).__name__} is no batch norm'
