@@ -33,6 +33,7 @@ MODULE2PACKAGE.setdefault('mmir', 'mmir')
 
 HOST_FREE = (
     'compat',
+    'utils.shipped',
     'transforms',
     'adapters',
     'tensorfact',

@@ -82,7 +82,7 @@ def shipped() -> set[str]:
     """List the files `.mim` must have."""
     files = {
         str(path.relative_to(ROOT))
-        for folder in ('configs', 'tools')
+        for folder in ('configs', 'tools', 'demo')
         for path in (ROOT / folder).rglob('*')
         if path.is_file() and '__pycache__' not in path.parts
     }
@@ -153,7 +153,9 @@ def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind
     assert result.returncode == 0, result.stderr[-3000:]
     where = Path(result.stdout.split()[-1])
     assert where == (site if kind == 'wheel' else tree) / 'mmir'
-    links = [(where / '.mim' / name).is_symlink() for name in ('configs', 'tools')]
+    links = [
+        (where / '.mim' / name).is_symlink() for name in ('configs', 'tools', 'demo')
+    ]
     assert links == [kind == 'editable'] * 2
     assert (where / '.mim/tools/train.py').is_file()
 

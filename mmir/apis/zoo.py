@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from torch import nn
 
-import mmir
+from mmir.utils.shipped import PREFIX, resource
 
 
 def zoo_root() -> Path:
@@ -21,14 +21,7 @@ def zoo_root() -> Path:
     Raises:
         FileNotFoundError: If the installation has neither.
     """
-    package = Path(mmir.__file__).parent
-    for folder in (package.parent, package / '.mim'):
-        if (folder / 'model-index.yml').is_file():
-            return folder
-    raise FileNotFoundError(
-        f'no model-index.yml beside {package} nor in it: install mmir from a wheel, or '
-        'with `pip install -e .` from a checkout'
-    )
+    return resource('model-index.yml').parent
 
 
 def _models() -> dict[str, dict[str, Any]]:
@@ -82,7 +75,8 @@ def get_model(
         name (str): A name or alias of :func:`list_models`.
         checkpoint (str, optional): File or address of its weights, loaded without
             running code and with every key required to fit. Without it the weights are
-            those of a fresh initialisation: nothing is downloaded.
+            the shipped ones, if there are any, else those of a fresh initialization:
+            nothing is downloaded.
         device (str): Where to put it.
 
     Returns:
@@ -98,6 +92,9 @@ def get_model(
     from mmir.utils.checkpoint import refuse_unsafe_checkpoints
 
     cfg = Config.fromfile(find_config(name))
+    weights = _models()[name].get('Weights') or ''
+    if checkpoint is None and weights.startswith(PREFIX):
+        checkpoint = weights
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model)
     if checkpoint is None:
