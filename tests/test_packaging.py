@@ -153,10 +153,8 @@ def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind
     assert result.returncode == 0, result.stderr[-3000:]
     where = Path(result.stdout.split()[-1])
     assert where == (site if kind == 'wheel' else tree) / 'mmir'
-    links = [
-        (where / '.mim' / name).is_symlink() for name in ('configs', 'tools', 'demo')
-    ]
-    assert links == [kind == 'editable'] * 2
+    folders = [where / '.mim' / name for name in ('configs', 'tools', 'demo')]
+    assert [f.is_symlink() for f in folders] == [kind == 'editable'] * 3
     assert (where / '.mim/tools/train.py').is_file()
 
 

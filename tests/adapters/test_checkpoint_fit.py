@@ -97,3 +97,22 @@ def test_another_rank_names_the_layer() -> None:
 def test_another_network_is_refused() -> None:
     with pytest.raises(CheckpointMismatchError, match='does not fit the model'):
         fits(Detector(), nn.Sequential(nn.Conv2d(3, 4, 3)).state_dict())
+
+
+def test_nothing_is_decomposed_for_the_check(monkeypatch):
+    """Names and shapes tell; the one decomposition is that of the real load."""
+    from mmir.tensorfact import TensorFactConv
+
+    calls, decompose = [], TensorFactConv.decompose
+    monkeypatch.setattr(
+        TensorFactConv,
+        'decompose',
+        lambda layer, kernel: calls.append(layer) or decompose(layer, kernel),
+    )
+    dense, model = Detector(), Detector()
+    layers = factorize_(model, rank=2).layers
+    calls.clear()
+    assert fits(model, dense.state_dict())
+    assert calls == []
+    model.load_state_dict(dense.state_dict())
+    assert len(calls) == len(layers) > 0
