@@ -75,10 +75,10 @@ def _dataset(loader: ConfigDict) -> ConfigDict:
 
 def _crop_instead_of_mixing(cfg: Config) -> None:
     """Zoom and crop single images: mosaics of few small scenes are mostly border."""
-    pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
-    kept = [t for t in pipeline if _bare(t) not in MIXES]
-    if len(kept) == len(pipeline):
+    dataset = cfg.train_dataloader.dataset
+    if 'dataset' not in dataset:  # a network of a host keeps its own augmentation
         return
+    kept = [t for t in dataset.pipeline if _bare(t) not in MIXES]
     size = next(t.scale for t in kept if _bare(t) == 'Resize')
     zoom = dict(
         type='RandomResize',
@@ -88,7 +88,7 @@ def _crop_instead_of_mixing(cfg: Config) -> None:
         resize_type='mmdet.Resize',
     )
     crop = dict(type='mmdet.RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
-    cfg.train_dataloader.dataset.pipeline = [
+    dataset.pipeline = [
         ConfigDict(zoom),
         ConfigDict(crop),
         *(t for t in kept if _bare(t) != 'Resize'),
