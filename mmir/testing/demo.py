@@ -79,6 +79,8 @@ def _crop_instead_of_mixing(cfg: Config) -> None:
     if 'dataset' not in dataset:  # a network of a host keeps its own augmentation
         return
     kept = [t for t in dataset.pipeline if _bare(t) not in MIXES]
+    if len(kept) == len(dataset.pipeline):
+        return
     size = next(t.scale for t in kept if _bare(t) == 'Resize')
     zoom = dict(
         type='RandomResize',
