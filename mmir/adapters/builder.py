@@ -51,8 +51,9 @@ def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Modu
         return model
     options = dict(adapt)
     stage = {key: options.pop(key) for key in _STAGE if key in options}
-    if '.' not in options.get('type', '.'):
-        options['type'] = f'mmir.{options["type"]}'
+    kind = options.get('type')
+    if isinstance(kind, str) and '.' not in kind:
+        options['type'] = f'mmir.{kind}'
     method = MODELS.build(options)
     if not isinstance(method, Method):
         raise TypeError(
