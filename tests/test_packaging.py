@@ -18,6 +18,7 @@ SOURCES = (
     'mmir',
     'configs',
     'tools',
+    'demo',
     'projects',  # must not be in the wheel
     'setup.py',
     'pyproject.toml',

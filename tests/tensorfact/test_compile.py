@@ -108,11 +108,11 @@ def test_torch_jit_trace(mode, frozen, tmp_path):
     traced = torch.jit.trace(model, (X,))
     traced.save(tmp_path / 'model.pt')
     loaded, x = torch.jit.load(tmp_path / 'model.pt'), X.flip(-1)
-    assert torch.equal(loaded(x), model(x))
+    torch.testing.assert_close(loaded(x), model(x), rtol=1e-5, atol=1e-6)
     with torch.no_grad():  # the trace computes the kernel from the factors
         dict(loaded.named_parameters())['1.A'].mul_(3)
         model[1].A.mul_(3)
-    assert torch.equal(loaded(x), model(x))
+    torch.testing.assert_close(loaded(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('split', ALL)

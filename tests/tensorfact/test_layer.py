@@ -185,7 +185,7 @@ def test_zero_delta_changes_nothing_and_switches_off():
     assert not torch.allclose(layer(x), before)
     layer.enable_adapter('ir', False)
     assert torch.equal(layer(x), before)
-    with pytest.raises(KeyError, match=r"no delta 'uv', there are \['ir', 'nir'\]"):
+    with pytest.raises(KeyError, match=r"no adapter 'uv', there are \['ir', 'nir'\]"):
         layer.enable_adapter('uv')
 
 
@@ -405,9 +405,9 @@ def test_other_layers_are_refused(kind):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('ir', 1), "a delta 'ir' already"),
-        (('a.b', 1), "'a.b' cannot name a delta"),
-        (('keys', 1), "'keys' cannot name a delta"),
+        (('ir', 1), "an adapter 'ir' already"),
+        (('a.b', 1), "'a.b' cannot name an adapter"),
+        (('keys', 1), "'keys' cannot name an adapter"),
         (('nir', 99), 'delta rank 99'),
         (('nir', 1, 'ones'), 'available: zero_A, zero_B, residual, orth'),
     ],

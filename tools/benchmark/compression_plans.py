@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print the table and write the JSON file; the rows of the table."""
     args = parse(arguments)
     cli.check_checkpoint(args.checkpoint, 'checkpoint', args.trust_checkpoint)
-    cfg = cli.prepare(args, ('val_dataloader', 'val_evaluator'))
+    cfg = cli.prepare(args)
     # No training: no moving average to swap in, no best checkpoint to keep.
     cfg.load_from, cfg.resume, cfg.custom_hooks = None, False, []
     cfg.default_hooks = dict(cfg.get('default_hooks') or {}, checkpoint=None)

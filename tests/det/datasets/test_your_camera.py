@@ -148,4 +148,4 @@ def test_16_bit_images_of_the_page(tmp_path: Path, scenes: Path) -> None:
     _, train, val = build(config_of(tmp_path, data, *blocks))
     for sample in (train, val):
         assert sample['inputs'].dtype == torch.uint8
-        assert sample['inputs'].float().std() > 20
+        assert len(sample['inputs'].unique()) > 50  # neither flat nor clipped
