@@ -53,7 +53,7 @@ def write_coco(folder, coco):
     return path
 
 
-def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labelled_rgb=0):
+def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labeled_rgb=0):
     """Write a v1.3 copy.
 
     File numbers run on over the splits while image ids start at 0 in each; every image
@@ -89,7 +89,7 @@ def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labelled
                     }
                 )
         (folder / 'thermal_annotations.json').write_text(json.dumps(coco))
-        if labelled_rgb:
+        if labeled_rgb:
             rgb = {**coco, 'images': [], 'annotations': coco['annotations'][3:]}
             for entry in coco['images'][1:]:
                 stem = Path(entry['file_name']).stem

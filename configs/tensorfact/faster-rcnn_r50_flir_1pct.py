@@ -1,5 +1,5 @@
 # A stock two-stage detector: the host's Faster R-CNN R50, trained on COCO, learns
-# FLIR's thermal camera from 62 labelled images.
+# FLIR's thermal camera from 62 labeled images.
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
 ]
@@ -62,7 +62,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=None)  # evaluates the boxes the data set holds
+val_evaluator = dict(ann_file=None)  # evaluates the boxes the dataset holds
 test_evaluator = val_evaluator
 
 # ================================ the schedule ===============================

@@ -1,5 +1,5 @@
 # A stock detector: the host's RTMDet-tiny, trained on COCO, learns FLIR's thermal
-# camera from 62 labelled images.
+# camera from 62 labeled images.
 _base_ = [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
 ]
@@ -66,7 +66,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=None)  # evaluates the boxes the data set holds
+val_evaluator = dict(ann_file=None)  # evaluates the boxes the dataset holds
 test_evaluator = val_evaluator
 
 # ================================ the schedule ===============================

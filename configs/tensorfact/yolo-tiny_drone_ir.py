@@ -1,4 +1,4 @@
-# Infrared stage on small flying objects: 25 labelled infrared images.
+# Infrared stage on small flying objects: 25 labeled infrared images.
 _base_ = './yolo-tiny_flir_1pct.py'
 
 # ========================== values one often changes ==========================

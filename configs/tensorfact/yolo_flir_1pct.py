@@ -1,4 +1,4 @@
-# Infrared stage: an RGB YOLOv7-L learns FLIR's thermal camera from 62 labelled images.
+# Infrared stage: an RGB YOLOv7-L learns FLIR's thermal camera from 62 labeled images.
 # Its convolutions are frozen and get low-rank updates, the recipe that did best in
 # docs/results/tensorfact.md. TensorFact as published: yolo_flir_1pct_tensorfact.py.
 _base_ = [

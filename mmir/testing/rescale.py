@@ -1,4 +1,4 @@
-"""Fit a training config to another number of epochs, image size or data set size.
+"""Fit a training config to another number of epochs, image size or dataset size.
 
 A config writes the same quantity in several places (the epochs in the loop, in two
 schedulers and in a hook); these functions change all of them together.

@@ -26,7 +26,7 @@ class _Pooling:
         spatial_scale (float): Feature pixels per unit of the regions.
         sampling_ratio (int): Samples along each side of a bin; one a pixel if not
             positive.
-        aligned (bool): Pixel centres at half coordinates.
+        aligned (bool): Pixel centers at half coordinates.
     """
 
     height: int
@@ -108,7 +108,7 @@ def roi_align_forward(
         sampling_ratio (int): Samples along each side of a bin; one a pixel if not
             positive.
         pool_mode (int): 0 maximum, 1 average.
-        aligned (bool): Pixel centres at half coordinates.
+        aligned (bool): Pixel centers at half coordinates.
     """
     pooling = _Pooling(
         aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned
@@ -155,7 +155,7 @@ def roi_align_backward(
         spatial_scale (float): Feature pixels per unit of `rois`.
         sampling_ratio (int): Samples along each side of a bin.
         pool_mode (int): 0 maximum, 1 average.
-        aligned (bool): Pixel centres at half coordinates.
+        aligned (bool): Pixel centers at half coordinates.
     """
     pooling = _Pooling(
         aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned

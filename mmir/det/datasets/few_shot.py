@@ -1,4 +1,4 @@
-"""Choosing the few labelled images a model is adapted with."""
+"""Choosing the few labeled images a model is adapted with."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The FLIR ADAS thermal data set, and data in its layout."""
+"""The FLIR ADAS thermal dataset, and data in its layout."""
 
 import os
 from pathlib import Path

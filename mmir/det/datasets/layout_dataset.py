@@ -1,4 +1,4 @@
-"""Detection data sets that a converter has brought to COCO files with pairs."""
+"""Detection datasets that a converter has brought to COCO files with pairs."""
 
 import os
 from pathlib import Path
@@ -19,20 +19,20 @@ from .coco_subset import CocoSubsetDataset
 
 
 class LayoutDataset(CocoSubsetDataset):
-    """A data set of :mod:`mmir.data.layouts.det`, converted once.
+    """A dataset of :mod:`mmir.data.layouts.det`, converted once.
 
     `data_root` and `split` are enough: the labels are `coco/SPLIT.json` in it, which
-    the converter of that data set writes, the images those named there.
+    the converter of that dataset writes, the images those named there.
 
     Args:
         *args: Arguments of :class:`CocoSubsetDataset`.
-        split (str): One of the data set's splits, the first by default. Not used when
+        split (str): One of the dataset's splits, the first by default. Not used when
             `ann_file` is set.
         modality (str): 'ir' or 'rgb': the images of that camera. 'both': the images
             the labels belong to (`reference`), and `img_paths` with those of both
             cameras, for :class:`mmir.transforms.LoadPairedImages`.
         labels (str, optional): Modality whose labels are used, where the owners
-            labelled both. Default: that of the images, 'ir' for 'both'.
+            labeled both. Default: that of the images, 'ir' for 'both'.
         **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
 
     Raises:
@@ -45,7 +45,7 @@ class LayoutDataset(CocoSubsetDataset):
     LAYOUT: ClassVar[DetLayout]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Take classes and colours from the layout."""
+        """Take classes and colors from the layout."""
         super().__init_subclass__(**kwargs)
         cls.METAINFO = {
             'classes': cls.LAYOUT.classes,

@@ -1,4 +1,4 @@
-"""The public detection data sets with an infrared camera, a class each."""
+"""The public detection datasets with an infrared camera, a class each."""
 
 from mmir.data.layouts.det import (
     DRONE_VEHICLE,

@@ -20,7 +20,7 @@ class Arch:
         pyramid: Channels of the neck at strides 8, 16 and 32.
         neck_block: `hidden` and `width` of the neck's ELAN blocks as fractions of
             their input, with their `depth` and `tap`.
-        rep_out: Output layers are re-parameterisable.
+        rep_out: Output layers are re-parameterizable.
         out: Channels handed to the head at strides 8, 16 and 32.
     """
 

@@ -53,7 +53,7 @@ class Converted:
 def convert(state_dict: Mapping[str, Tensor], arch: str = 'auto') -> Converted:
     """Translate a foreign state dict; its kind is told from its names.
 
-    Official heads that were re-parameterised have no implicit layers: they become a sum
+    Official heads that were re-parameterized have no implicit layers: they become a sum
     of 0 and a product of 1, which is the same function.
 
     Args:
@@ -290,7 +290,7 @@ def _anchors(state_dict: Mapping[str, Tensor], head: str) -> Tensor:
             f'{tuple(pixels.shape)} are not those of 3 levels of 3 anchors'
         )
     pixels = pixels.reshape(3, 3, 2)
-    # half precision rounds anchors that were fitted to a data set
+    # half precision rounds anchors that were fitted to a dataset
     if not torch.allclose(cells * _STRIDES, pixels, rtol=2e-3):
         raise ValueError(
             f'{head}.anchors, in cells, and {head}.anchor_grid, in pixels, contradict '

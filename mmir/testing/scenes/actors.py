@@ -1,6 +1,6 @@
 """People, bicycles, dogs and cars as parts.
 
-Colour and heat are drawn from separate random numbers: what is bright is not warm.
+Color and heat are drawn from separate random numbers: what is bright is not warm.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ SKINS = ((0.45, 0.55, 0.78), (0.30, 0.42, 0.62), (0.18, 0.26, 0.40))
 HAIRS = ((0.05, 0.05, 0.06), (0.10, 0.16, 0.26), (0.30, 0.42, 0.50), (0.5, 0.5, 0.5))
 
 
-def cloth_colour(rng: np.random.Generator) -> tuple[float, float, float]:
-    """BGR colour of a garment: mostly dull, sometimes vivid."""
-    grey = rng.choice([0.06, 0.12, 0.25, 0.5, 0.75], p=[0.3, 0.25, 0.2, 0.15, 0.1])
+def cloth_color(rng: np.random.Generator) -> tuple[float, float, float]:
+    """BGR color of a garment: mostly dull, sometimes vivid."""
+    gray = rng.choice([0.06, 0.12, 0.25, 0.5, 0.75], p=[0.3, 0.25, 0.2, 0.15, 0.1])
     tint = rng.uniform(-1, 1, 3) * rng.choice([0.05, 0.35], p=[0.7, 0.3])
-    return tuple(np.clip(grey + tint * (0.3 + grey), 0.03, 0.95))
+    return tuple(np.clip(gray + tint * (0.3 + gray), 0.03, 0.95))
 
 
 class Look:
@@ -33,7 +33,7 @@ class Look:
         self.skin = SKINS[rng.integers(3)]
         self.hair = HAIRS[rng.integers(4)]
         self.top, self.bottom, self.shoe, self.bag = (
-            cloth_colour(rng) for _ in range(4)
+            cloth_color(rng) for _ in range(4)
         )
         self.coat = rng.random() < 0.25
         self.carries = rng.choice(['', 'back', 'hand'], p=[0.55, 0.25, 0.2])
@@ -102,12 +102,12 @@ class _Body:
     def add(
         self,
         shape: np.ndarray,
-        colour: tuple[float, float, float],
+        color: tuple[float, float, float],
         heat: float,
         grain: float = 0.1,
     ) -> None:
         """Put a shape on top of the others."""
-        self.parts.append(Part(upright(shape, *self.where), colour, heat, grain))
+        self.parts.append(Part(upright(shape, *self.where), color, heat, grain))
 
     def leg(self, k: int) -> None:
         """A leg with its shoe."""
@@ -201,10 +201,10 @@ def bicycle(
     yaw: float,
     ridden: bool,
 ) -> list[Part]:
-    """A bicycle; warm tyres when ridden, near the air's temperature when parked."""
-    colour = cloth_colour(rng)
+    """A bicycle; warm tires when ridden, near the air's temperature when parked."""
+    color = cloth_color(rng)
     heat = weather.air + rng.normal(0, 1.2) + (1.0 if ridden else 0)
-    tyre = heat + (rng.uniform(1.0, 5.0) if ridden else rng.normal(0, 0.8))
+    tire = heat + (rng.uniform(1.0, 5.0) if ridden else rng.normal(0, 0.8))
     along = np.sin(yaw)
     along = np.sign(along or 1) * max(abs(along), 0.15)
     radius = 0.35
@@ -215,7 +215,7 @@ def bicycle(
         Part(
             upright(ring(*hub, radius * max(abs(along), 0.12), radius, 0.05), *where),
             rubber,
-            tyre,
+            tire,
         )
         for hub in hubs
     ]
@@ -224,7 +224,7 @@ def bicycle(
         (saddle, (0.33 * along, 0.8)), (hubs[1], bar),
     ]  # fmt: skip
     parts += [
-        Part(upright(limb(a, b, 0.05, 0.05), *where), colour, heat) for a, b in bones
+        Part(upright(limb(a, b, 0.05, 0.05), *where), color, heat) for a, b in bones
     ]
     parts.append(
         Part(upright(box(saddle[0] - 0.13, 0.84, saddle[0] + 0.13, 0.92), *where),
@@ -239,7 +239,7 @@ def bicycle(
         x = rng.choice([-0.5, 0.5]) * along
         cold = weather.air + rng.normal(0, 1)
         shape = box(x - 0.2, 0.75, x + 0.2, 1.0)
-        parts.append(Part(upright(shape, *where), cloth_colour(rng), cold, 0.2))
+        parts.append(Part(upright(shape, *where), cloth_color(rng), cold, 0.2))
     return parts
 
 
@@ -248,7 +248,7 @@ def dog(
 ) -> list[Part]:
     """A dog seen from the side: as warm as people, and no person."""
     side = rng.choice([-1.0, 1.0])
-    colour = cloth_colour(rng)
+    color = cloth_color(rng)
     heat = weather.air + (weather.skin - weather.air) * rng.uniform(0.3, 0.7)
     shapes = [limb((x * side, 0.35), (x * side + 0.03, 0.03), 0.1, 0.07)
               for x in (-0.3, -0.22, 0.24, 0.32)]  # fmt: skip
@@ -257,4 +257,4 @@ def dog(
         limb((-0.36 * side, 0.5), (-0.55 * side, 0.7), 0.06, 0.04),
         disc(0.5 * side, 0.66, 0.15, 0.12),
     ]
-    return [Part(upright(shape, *where), colour, heat, 0.15) for shape in shapes]
+    return [Part(upright(shape, *where), color, heat, 0.15) for shape in shapes]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .actors import cloth_colour
+from .actors import cloth_color
 from .parts import Lamp, Part, disc, lying
 from .weather import Weather
 
@@ -47,7 +47,7 @@ class Car:
         weather: Air, sun and sky.
         where: Ground position X, Z of the middle in m.
         yaw: Heading in rad, 0 away from the camera, pi towards it.
-        driven: Warm engine, tyres and exhaust, lights on at night.
+        driven: Warm engine, tires and exhaust, lights on at night.
         eye: Height of the cameras in m, decides which faces are seen.
     """
 
@@ -80,7 +80,7 @@ class Car:
             'side': rng.uniform(-2.5, 1.5),
             'shade': rng.uniform(1, 5) if driven else rng.uniform(-2.0, 0.3),
         }
-        self.bumper = cloth_colour(rng) if rng.random() < 0.2 else self.paint
+        self.bumper = cloth_color(rng) if rng.random() < 0.2 else self.paint
 
     def place(self, s: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
         """World points (..., 3) of car points: forward, up, to the right, in m."""
@@ -97,9 +97,9 @@ class Car:
         return float((middle - (0, self.eye, 0)) @ normal) < 0
 
     def _part(
-        self, points: np.ndarray, colour: tuple, heat: str, grain: float = 0.05
+        self, points: np.ndarray, color: tuple, heat: str, grain: float = 0.05
     ) -> Part:
-        return Part(points, colour, self.air + self.heat[heat], grain)
+        return Part(points, color, self.air + self.heat[heat], grain)
 
     def _edge(self, k: int) -> tuple[float, list[Part]] | None:
         """Parts of the k-th strip across the car, or None when it looks away."""
@@ -113,9 +113,9 @@ class Car:
         tilt = (s1 - s0) / np.hypot(s1 - s0, y1 - y0)
         front = s0 + s1 > 0
         shade = 0.62 + 0.38 * tilt
-        colour = tuple(c * shade for c in self.paint)
+        color = tuple(c * shade for c in self.paint)
         where = 'hood' if front and abs(s0 + s1) > 0.3 * self.length else 'body'
-        parts = [self._part(quad, colour, where)]
+        parts = [self._part(quad, color, where)]
         if k in self.glass:
             inset = quad.mean(0) + (quad - quad.mean(0)) * 0.86
             parts.append(self._part(inset, GLASS, 'up', 0.12))
@@ -124,7 +124,7 @@ class Car:
         return float(quad[:, 2].mean()), parts
 
     def _end(self, front: bool) -> list[Part]:
-        """Bumper, plate, lights, tyres and exhaust of the front or the rear."""
+        """Bumper, plate, lights, tires and exhaust of the front or the rear."""
         s = self.length / 2 * (1.002 if front else -1.002)
         h, w, sign = self.height, self.width / 2, 1 if front else -1
 
@@ -146,11 +146,11 @@ class Car:
             parts.append(self._part(low, (0.1,) * 3, 'exhaust'))
         shine = self.night and self.driven
         red = (0.1, 0.08, 0.9 if shine else 0.45)
-        colour = ((1.0, 1.0, 1.0) if shine else (0.6,) * 3) if front else red
+        color = ((1.0, 1.0, 1.0) if shine else (0.6,) * 3) if front else red
         heat = self.air + self.heat['grill' if front else 'body']
         for t in (-1, 1):
             lens = rect(0.36 * h, 0.47 * h, t * 0.95 * w, t * 0.62 * w)
-            parts.append(Part(lens, colour, heat + 2 * sign, 0.05, shine))
+            parts.append(Part(lens, color, heat + 2 * sign, 0.05, shine))
         return parts
 
     def _side(self, t: int) -> tuple[float, list[Part]] | None:
@@ -160,10 +160,10 @@ class Car:
         normal = self.place(0, 0, t) - self.place(0, 0, 0)
         if not self._faces_us(plane.mean(0), normal):
             return None
-        colour = tuple(0.8 * c for c in self.paint)
+        color = tuple(0.8 * c for c in self.paint)
         panes = self.place(*self.window.T, t * self._half(self.window[:, 1]) * 1.01)
         parts = [
-            self._part(plane, colour, 'body'),
+            self._part(plane, color, 'body'),
             self._part(panes, GLASS, 'side', 0.12),
         ]
         return float(plane[:, 2].mean()) - 0.1, parts + self._wheels(t)
@@ -171,21 +171,21 @@ class Car:
     def _wheels(self, t: int) -> list[Part]:
         parts = []
         for s in (-0.31, 0.31):
-            for radius, colour, heat in (
+            for radius, color, heat in (
                 (0.33, BLACK, 'wheel'),
                 (0.2, (0.4,) * 3, 'wheel'),
             ):
                 flat = disc(s * self.length, 0.33, radius, radius)
                 points = self.place(*flat.T, t * self.width / 2 * 1.01)
-                parts.append(self._part(points, colour, heat))
+                parts.append(self._part(points, color, heat))
         return parts
 
     def shadow(self, ground: tuple[float, float, float], heat: float) -> Part:
         """What the car does to the ground below: dark in RGB, warm or cool in heat."""
         s, t = 0.52 * self.length, 0.52 * self.width
         points = self.place((-s, s, s, -s), 0.0, (-t, -t, t, t))
-        colour = tuple(0.35 * c for c in ground)
-        return Part(lying(points[:, ::2]), colour, heat + self.heat['shade'])
+        color = tuple(0.35 * c for c in ground)
+        return Part(lying(points[:, ::2]), color, heat + self.heat['shade'])
 
     def parts(self) -> list[Part]:
         """Faces that look at the camera, the farthest first."""
@@ -205,7 +205,7 @@ class Car:
         if not (self.night and self.driven):
             return []
         front = np.cos(self.yaw) < 0
-        colour, power = ((1.0, 0.95, 0.9), 0.8) if front else ((0.1, 0.05, 0.9), 0.15)
+        color, power = ((1.0, 0.95, 0.9), 0.8) if front else ((0.1, 0.05, 0.9), 0.15)
         s = self.length / 2 * (1 if front else -1)
         points = self.place(s, 0.42 * self.height, np.array((-0.4, 0.4)) * self.width)
-        return [Lamp(tuple(p), colour, power) for p in points]
+        return [Lamp(tuple(p), color, power) for p in points]

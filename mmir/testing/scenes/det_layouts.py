@@ -1,4 +1,4 @@
-"""Write street scenes in the layouts of public detection data sets, quirks included.
+"""Write street scenes in the layouts of public detection datasets, quirks included.
 
 What the scenes show stands for what the sets show: a bicycle for M3FD's motorcycle. The
 labels are those of the scenes, so that what a reader makes of the files can be compared
@@ -142,7 +142,7 @@ def kaist_name(thing: SceneObject) -> str | None:
         thing: An object.
 
     Returns:
-        The label, None for what is not labelled.
+        The label, None for what is not labeled.
     """
     if thing.label == 'person' and thing.identity % 5 == 0:
         return 'people'
@@ -223,7 +223,7 @@ def write_flir_aligned(
     """Write pairs in the layout of FLIR-aligned.
 
     `align/JPEGImages/FLIR_*_{RGB.jpg,PreviewData.jpeg}`, `align/Annotations/*.xml`,
-    `align/ImageSets/Main/align_{train,validation}.txt`; dogs are labelled.
+    `align/ImageSets/Main/align_{train,validation}.txt`; dogs are labeled.
 
     Args:
         root: Folder to make. One that already holds the same scenes is kept.

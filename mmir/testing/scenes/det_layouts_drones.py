@@ -1,4 +1,4 @@
-"""Write scenes in the layouts of detection data sets taken from drones.
+"""Write scenes in the layouts of detection datasets taken from drones.
 
 Street scenes stand for the view from above, a person for DroneVehicle's truck: what is
 exercised is the reading of the files.
@@ -127,7 +127,7 @@ def drone_labels(scene: Scene, modality: Modality) -> list[Shape]:
         modality: 'rgb' or 'ir'.
 
     Returns:
-        Name as misspelt in the file, and box in the picture without its border.
+        Name as misspelled in the file, and box in the picture without its border.
     """
     labels = []
     for k, thing in enumerate(shown(scene, modality)):
@@ -148,7 +148,7 @@ def write_dronevehicle(
     """Write pairs in the layout of DroneVehicle.
 
     `{split}/{split}{img,imgr,label,labelr}/`; a white border of 100 px; labels of
-    either camera, misspelt, as polygons and some as boxes; in the first file of each
+    either camera, misspelled, as polygons and some as boxes; in the first file of each
     folder one without a shape and one in the border.
 
     Args:

@@ -41,7 +41,7 @@ def pair_scene(
 
 
 def shown(scene: Scene, modality: Modality | None = None) -> list[SceneObject]:
-    """List what is labelled.
+    """List what is labeled.
 
     Args:
         scene: A scene.
@@ -61,7 +61,7 @@ def renamed(scene: Scene, names: dict[str, str]) -> list[Shape]:
 
     Args:
         scene: A scene.
-        names: What the data set calls the scene's classes; others are not labelled.
+        names: What the dataset calls the scene's classes; others are not labeled.
 
     Returns:
         Name and box of each label.

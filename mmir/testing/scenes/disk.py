@@ -61,7 +61,7 @@ def write_flir(
         night: Only night (True), only day (False), or both (None).
         sixteen_bit: Write the raw counts as well.
         progress: Show a progress bar.
-        far: Largest distance in m of labelled objects, see `render_scene`.
+        far: Largest distance in m of labeled objects, see `render_scene`.
 
     Returns:
         The folder.

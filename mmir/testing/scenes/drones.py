@@ -11,7 +11,7 @@ from .sensors import automatic_gain, noise, texture, thermal_camera, visible_cam
 
 TARGETS = ('airplane', 'bird', 'drone', 'helicopter')
 DRONE_SIZES: dict[Modality, tuple[int, int]] = {'rgb': (640, 512), 'ir': (320, 256)}
-MIN_SIDE = 3  # px, smaller targets are not labelled
+MIN_SIDE = 3  # px, smaller targets are not labeled
 
 
 @dataclass(frozen=True)

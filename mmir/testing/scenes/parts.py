@@ -1,7 +1,7 @@
-"""Coloured and heated polygons in the world, and the cameras that see them.
+"""Colored and heated polygons in the world, and the cameras that see them.
 
-World coordinates are metres: X to the right, Y up from the ground, Z away from the
-camera. One list of items is rasterised once per camera, so that both modalities
+World coordinates are meters: X to the right, Y up from the ground, Z away from the
+camera. One list of items is rasterized once per camera, so that both modalities
 agree about what stands where and differ by what the sensors measure.
 """
 
@@ -20,18 +20,18 @@ FIRST_OBJECT = 100  # codes from here on are objects, those below are surroundin
 
 @dataclass(frozen=True)
 class Part:
-    """Contours of one colour and one temperature; they fill by the even-odd rule.
+    """Contours of one color and one temperature; they fill by the even-odd rule.
 
     Args:
         points: (n, k, 3) or (k, 3) world points in m of n contours.
-        colour: Reflectance in BGR order, 0 to 1.
+        color: Reflectance in BGR order, 0 to 1.
         heat: Temperature in degrees Celsius.
-        grain: Relative strength of the texture, in colour and (in K times 4) in heat.
-        light: Whether `colour` is emitted rather than reflected.
+        grain: Relative strength of the texture, in color and (in K times 4) in heat.
+        light: Whether `color` is emitted rather than reflected.
     """
 
     points: np.ndarray
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     heat: float
     grain: float = 0.06
     light: bool = False
@@ -58,13 +58,13 @@ class Lamp:
 
     Args:
         point: (3,) world position in m.
-        colour: BGR, 0 to 1.
+        color: BGR, 0 to 1.
         power: Brightness of the halo.
         pool: Radius in m of what it lights up, 0 for none.
     """
 
     point: tuple[float, float, float]
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     power: float
     pool: float = 0.0
 
@@ -106,12 +106,12 @@ class Camera:
 
 @dataclass(frozen=True)
 class Air:
-    """What lies between object and camera: it fades colours and temperatures.
+    """What lies between object and camera: it fades colors and temperatures.
 
     Args:
         heat: Temperature of the air in degrees Celsius.
-        haze: BGR colour of far things, 0 to 1.
-        sight: Distance in m over which colours fade to 1/e; heat fades over three
+        haze: BGR color of far things, 0 to 1.
+        sight: Distance in m over which colors fade to 1/e; heat fades over three
             times that, the long-wave window being clearer.
     """
 
@@ -139,15 +139,15 @@ class Air:
             keep = np.exp(-depths / (3 * self.sight))
             heat[:, :1] = self.heat + (heat[:, :1] - self.heat) * keep
             return heat
-        colour = np.array(
-            [(*part.colour, -1.0 if part.light else part.grain) for part in parts]
+        color = np.array(
+            [(*part.color, -1.0 if part.light else part.grain) for part in parts]
         )
         haze = np.array(self.haze)
-        colour[:, :3] = haze + (colour[:, :3] - haze) * np.exp(-depths / self.sight)
-        return colour
+        color[:, :3] = haze + (color[:, :3] - haze) * np.exp(-depths / self.sight)
+        return color
 
 
-def rasterise(
+def rasterize(
     items: Sequence[Item],
     camera: Camera,
     air: Air,
@@ -236,7 +236,7 @@ def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 def limb(
     start: Sequence[float], end: Sequence[float], w0: float, w1: float
 ) -> np.ndarray:
-    """Thick segment with bevelled ends as a (6, 2) polygon, widths in m."""
+    """Thick segment with beveled ends as a (6, 2) polygon, widths in m."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
     across = np.array([-along[1], along[0]])
@@ -248,6 +248,6 @@ def limb(
 def blob(
     rng: np.random.Generator, x: float, y: float, rx: float, ry: float
 ) -> np.ndarray:
-    """Irregular (24, 2) patch around a centre."""
+    """Irregular (24, 2) patch around a center."""
     radius = 1 + 0.3 * np.convolve(rng.standard_normal(26), (0.5, 0.7, 0.5), 'valid')
     return (disc(0, 0, rx, ry, 24) * radius[:, None]) + (x, y)

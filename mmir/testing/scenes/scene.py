@@ -19,7 +19,7 @@ from .parts import (
     Part,
     disc,
     lying,
-    rasterise,
+    rasterize,
 )
 from .sensors import (
     automatic_gain,
@@ -41,7 +41,7 @@ MIN_SIDE, MIN_AREA, MIN_SEEN = 4, 24, 0.3
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A labelled object.
+    """A labeled object.
 
     Args:
         label: One of `CLASSES`, or 'dog', which the real sets label as well.
@@ -143,10 +143,8 @@ class Cast:
 
     def shade(self, x: float, z: float, rx: float) -> None:
         """Darken the ground below an object."""
-        colour = tuple(0.5 * c for c in self.street.road)
-        part = Part(
-            lying(disc(x, z, rx, 0.5 * rx)), colour, self.street.road_heat - 0.4
-        )
+        color = tuple(0.5 * c for c in self.street.road)
+        part = Part(lying(disc(x, z, rx, 0.5 * rx)), color, self.street.road_heat - 0.4)
         self.items.append(Item(990.0, CODE['road'], [part]))
 
 
@@ -232,11 +230,11 @@ def _sky(
     clouds += 0.5 * cv2.resize(fine, camera.size, interpolation=cv2.INTER_CUBIC)
     clouds = np.clip(clouds * 0.5 + np.float32(2.4 * weather.clouds - 1), 0, 1)
     planes = []
-    for low, high, grey in ((0.95, 0.85, 0.8), (0.9, 0.6, 0.79), (0.85, 0.42, 0.77)):
+    for low, high, gray in ((0.95, 0.85, 0.8), (0.9, 0.6, 0.79), (0.85, 0.42, 0.77)):
         if weather.night:
-            low, high, grey = 0.04, 0.01, 0.03
+            low, high, gray = 0.04, 0.01, 0.03
         clear = np.float32(low) + np.float32(high - low) * rise
-        planes.append(clear + (np.float32(grey) - clear) * clouds)
+        planes.append(clear + (np.float32(gray) - clear) * clouds)
     shine = np.full_like(clouds, -1)
     cold = np.float32(weather.air - 3)
     cold = cold + np.float32(weather.sky - weather.air) * np.sqrt(rise)
@@ -311,7 +309,7 @@ def render_scene(
         size: Width and height of both pictures in px.
         night: Day or night; drawn as well when None. Heat does not depend on it.
         baseline: Distance in m of the thermal camera to the right of the visible one.
-        far: Largest distance in m of labelled objects, above 9. Nearer ones are
+        far: Largest distance in m of labeled objects, above 9. Nearer ones are
             larger, so the scenes are easier.
 
     Returns:
@@ -331,7 +329,7 @@ def render_scene(
     air = Air(weather.air, haze, weather.sight)
     with _one_thread():
         sky = _sky(world, weather, cameras['rgb'])
-        seen = {m: rasterise(items, cameras[m], air, m, sky[m]) for m in cameras}
+        seen = {m: rasterize(items, cameras[m], air, m, sky[m]) for m in cameras}
         ambient = (
             visible.uniform(0.008, 0.06)
             if weather.night
@@ -346,8 +344,8 @@ def render_scene(
             raw, *thermal.uniform((0, 0.01, 3e-4), (0.6, 0.35, 4e-3))
         )
         rgb = visible_camera(visible, radiance, weather.night)
-        grey = tone(cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY))
-        objects = _label(cast, seen, {'rgb': (grey, 0.045), 'ir': (heat, 0.6)})
+        gray = tone(cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY))
+        objects = _label(cast, seen, {'rgb': (gray, 0.045), 'ir': (heat, 0.6)})
     return Scene(
         rgb, picture, raw, objects, {m: codes for m, (codes, _) in seen.items()},
         weather.night, {'rgb': 2 * int(weather.night), 'ir': 1},

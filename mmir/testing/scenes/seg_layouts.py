@@ -1,6 +1,6 @@
 """Write scenes in the layouts of the paired segmentation and salient-object sets.
 
-A folder written here is read by the data set's class and its check as the real one is,
+A folder written here is read by the dataset's class and its check as the real one is,
 with its quirks: file types and names, planes, holes, frames without label, noisy masks.
 What a scene has no counterpart for does not occur among the labels.
 """
@@ -68,7 +68,7 @@ def label_map(scene: Scene, layout: SegLayout) -> np.ndarray:
 
     Returns:
         np.ndarray: (H, W) uint8 as the set stores it; what has no class is 0, dogs and
-        objects too small to be labelled are 255 in MVSeg.
+        objects too small to be labeled are 255 in MVSeg.
     """
     other = IGNORED if layout is MVSEG else 0
     table = np.full(256, other, np.uint8)
@@ -216,7 +216,7 @@ def _save_pst900(folder: Path, split: str, number: int, scene: Scene) -> Sequenc
 
 
 def _save_fmb(folder: Path, split: str, number: int, scene: Scene) -> Sequence[str]:
-    """Thermal is grey in three planes."""
+    """Thermal is gray in three planes."""
     name = f'{number + 1:05d}.png'
     _write_image(folder / split / 'Visible' / name, scene.rgb)
     _write_image(folder / split / 'Infrared' / name, cv2.merge([scene.thermal8] * 3))

@@ -28,7 +28,7 @@ def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def vignette(shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32 squared distance from the centre, 1 in the corners."""
+    """(H, W) float32 squared distance from the center, 1 in the corners."""
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     return (x * x + y * y) / 2
@@ -61,7 +61,7 @@ def light_map(
         reach = width * (0.008 + 0.05 * lamp.power / (1 + point[2] / 25))
         x, y = np.abs(cols - u) / reach, np.abs(rows - v) / reach
         halo = lamp.power * np.exp(-np.hypot(x[None], y[:, None]))
-        glare += halo[..., None] * np.array(lamp.colour, np.float32)
+        glare += halo[..., None] * np.array(lamp.color, np.float32)
         if lamp.pool:
             foot = camera.project(point * (1, 0.15, 1))[1]
             x, y = (cols - u) / (lamp.pool * scale), (rows - foot) / (lamp.pool * scale)
@@ -99,7 +99,7 @@ def tone(radiance: np.ndarray) -> np.ndarray:
 def visible_camera(
     rng: np.random.Generator, radiance: np.ndarray, night: bool
 ) -> np.ndarray:
-    """Optics, noise and tone curve of a colour camera.
+    """Optics, noise and tone curve of a color camera.
 
     Args:
         rng: Noise and the camera's weaknesses in this picture.
@@ -117,11 +117,11 @@ def visible_camera(
     balance = rng.uniform(0.93, 1.07, 3).astype(np.float32)
     image = tone(image * cv2.merge([shading * share for share in balance]))
     sigma = rng.uniform(0.012, 0.03) if night else rng.uniform(0.004, 0.014)
-    grey, colour = noise(rng, shape), noise(rng, (shape[0] // 2 + 1, shape[1] // 2 + 1))
-    colour = cv2.resize(colour, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    gray, color = noise(rng, shape), noise(rng, (shape[0] // 2 + 1, shape[1] // 2 + 1))
+    color = cv2.resize(color, shape[::-1], interpolation=cv2.INTER_NEAREST)
     shot = np.float32(sigma) * (0.5 + 0.7 * np.sqrt(image[..., 1]))
-    tint = np.float32(0.6) * colour
-    image += cv2.merge([shot * (grey + tint), shot * grey, shot * (grey - tint)])
+    tint = np.float32(0.6) * color
+    image += cv2.merge([shot * (gray + tint), shot * gray, shot * (gray - tint)])
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
@@ -153,12 +153,12 @@ def automatic_gain(
 ) -> np.ndarray:
     """8-bit picture of raw counts, as the camera's own gain control shows it.
 
-    A straight line between the tails of the histogram, mixed with its equalisation
+    A straight line between the tails of the histogram, mixed with its equalization
     after cutting the histogram at a plateau of three times its mean.
 
     Args:
         raw: (H, W) uint16 counts of 14 bits.
-        blend: Share of equalisation, 0 to 1.
+        blend: Share of equalization, 0 to 1.
         low: Share of pixels that the line shows as black.
         high: Share of pixels that it shows as white.
 

@@ -16,7 +16,7 @@ class Weather:
         sun: Heating by the sun, now or in the past hours: 0 to 1.
         sky: Temperature of the sky overhead in degrees Celsius.
         clouds: Share of the sky under clouds, 0 to 1.
-        sight: Distance in m over which colours fade to 1/e.
+        sight: Distance in m over which colors fade to 1/e.
     """
 
     night: bool

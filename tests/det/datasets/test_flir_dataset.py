@@ -70,7 +70,7 @@ def test_both_modalities(tmp_path, monkeypatch):
 def test_rgb_needs_labels_of_its_own(tmp_path):
     with pytest.raises(FileNotFoundError, match="FLIR's RGB frames carry no labels"):
         FLIRDataset(data_root=str(write_flir_v13(tmp_path / 'a')), modality='rgb')
-    root = write_flir_v13(tmp_path / 'b', labelled_rgb=True)
+    root = write_flir_v13(tmp_path / 'b', labeled_rgb=True)
     infos = infos_of(FLIRDataset(data_root=str(root), modality='rgb'))
     names = [info['file_name'] for info in infos]
     assert names == ['RGB/FLIR_00002.jpg', 'RGB/FLIR_00003.jpg']
