@@ -1,4 +1,4 @@
-"""Cars: a side profile, extruded, at any angle; cold when parked, warm when driven."""
+"""Cars: an extruded side profile at any angle, cold when parked, warm when driven."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from .actors import cloth_color
 from .parts import Lamp, Part, disc, lying
 from .weather import Weather
 
-# Profiles from the rear bottom over the roof to the front bottom: s along the length
-# (front at +0.5), y in heights. `glass` are the edges that are rear and front window.
+# Profiles from the rear bottom over the roof to the front bottom: s in car lengths
+# (front at +0.5), y in car heights. `glass`: the edges of the rear and front windows.
 KINDS = {
     'sedan': {
         'size': (4.5, 1.45, 1.8),
@@ -40,15 +40,15 @@ BLACK = (0.04, 0.04, 0.04)
 
 
 class Car:
-    """One car in the world.
+    """One car in world coordinates.
 
     Args:
-        rng: Kind, paint and warmth.
-        weather: Air, sun and sky.
-        where: Ground position X, Z of the middle in m.
+        rng: Generator for kind, paint and temperatures.
+        weather: Temperatures of air and sky, strength of the sun.
+        where: Ground position (X, Z) of the center in m.
         yaw: Heading in rad, 0 away from the camera, pi towards it.
-        driven: Warm engine, tires and exhaust, lights on at night.
-        eye: Height of the cameras in m, decides which faces are seen.
+        driven: Warm engine, tires and exhaust; lights on at night.
+        eye: Height of the cameras in m, which determines the visible faces.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Car:
             'grill': rng.uniform(5, 20) if driven else rng.exponential(1.0),
             'wheel': rng.uniform(3, 14) if driven else rng.normal(0, 1.0),
             'exhaust': rng.uniform(6, 30) if driven else 0.0,
-            'up': sky * rng.uniform(0.06, 0.22),  # slanted glass mirrors the cold sky
+            'up': sky * rng.uniform(0.06, 0.22),  # slanted glass reflects the cold sky
             'side': rng.uniform(-2.5, 1.5),
             'shade': rng.uniform(1, 5) if driven else rng.uniform(-2.0, 0.3),
         }
         self.bumper = cloth_color(rng) if rng.random() < 0.2 else self.paint
 
     def place(self, s: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """World points (..., 3) of car points: forward, up, to the right, in m."""
+        """Map car coordinates (forward, up, right) in m to world points (..., 3)."""
         s, y, t = np.broadcast_arrays(*(np.asarray(a, float) for a in (s, y, t)))
         sin, cos = np.sin(self.yaw), np.cos(self.yaw)
         x = self.where[0] + s * sin + t * cos
@@ -102,7 +102,7 @@ class Car:
         return Part(points, color, self.air + self.heat[heat], grain)
 
     def _edge(self, k: int) -> tuple[float, list[Part]] | None:
-        """Parts of the k-th strip across the car, or None when it looks away."""
+        """Return depth and parts of the k-th strip across the car, None if hidden."""
         (s0, y0), (s1, y1) = self.profile[k], self.profile[k + 1]
         h0, h1 = self._half(y0), self._half(y1)
         quad = self.place((s0, s1, s1, s0), (y0, y1, y1, y0), (-h0, -h1, h1, h0))
@@ -124,12 +124,12 @@ class Car:
         return float(quad[:, 2].mean()), parts
 
     def _end(self, front: bool) -> list[Part]:
-        """Bumper, plate, lights, tires and exhaust of the front or the rear."""
+        """Return bumper, plate, lights, tires and exhaust of the front or rear end."""
         s = self.length / 2 * (1.002 if front else -1.002)
         h, w, sign = self.height, self.width / 2, 1 if front else -1
 
         def rect(y0: float, y1: float, t0: float, t1: float) -> np.ndarray:
-            """Rectangle in the plane of the end."""
+            """Return a rectangle in the plane of this end."""
             return self.place(s, (y0, y0, y1, y1), (t0, t1, t1, t0))
 
         parts = [
@@ -154,7 +154,7 @@ class Car:
         return parts
 
     def _side(self, t: int) -> tuple[float, list[Part]] | None:
-        """Parts of the right (t = 1) or left (t = -1) side when it is seen."""
+        """Return depth and parts of the right (1) or left (-1) side, None if hidden."""
         s, y = self.profile.T
         plane = self.place(s, y, t * self._half(y))
         normal = self.place(0, 0, t) - self.place(0, 0, 0)
@@ -181,14 +181,14 @@ class Car:
         return parts
 
     def shadow(self, ground: tuple[float, float, float], heat: float) -> Part:
-        """What the car does to the ground below: dark in RGB, warm or cool in heat."""
+        """Return the shadow below the car: dark in RGB, warm or cool in thermal."""
         s, t = 0.52 * self.length, 0.52 * self.width
         points = self.place((-s, s, s, -s), 0.0, (-t, -t, t, t))
         color = tuple(0.35 * c for c in ground)
         return Part(lying(points[:, ::2]), color, heat + self.heat['shade'])
 
     def parts(self) -> list[Part]:
-        """Faces that look at the camera, the farthest first."""
+        """Return the faces towards the camera, farthest first."""
         belly = self.place(
             (-0.46 * self.length, 0.46 * self.length) * 2,
             np.array((0.1, 0.1, 0.3, 0.3)) * self.height,
@@ -201,7 +201,7 @@ class Car:
         return out + [part for _, parts in seen for part in parts]
 
     def lamps(self) -> list[Lamp]:
-        """Glare at night: strong from oncoming headlights, weak from rear lights."""
+        """Return the lights at night: strong headlights ahead, weak rear lights."""
         if not (self.night and self.driven):
             return []
         front = np.cos(self.yaw) < 0

@@ -1,4 +1,4 @@
-"""The street itself: ground, buildings, trees, lamps and things that mislead."""
+"""Street: ground, buildings, trees, lamps and distractors."""
 
 from dataclasses import dataclass, field
 
@@ -10,8 +10,8 @@ from .weather import Weather
 
 STUFF = ('sky', 'building', 'vegetation', 'road', 'pavement', 'pole', 'clutter')
 CODE = {name: k for k, name in enumerate(STUFF)}
-FAR = 130.0  # m, where the street ends
-GROUND = 1000.0  # depth in the painter's order: below everything that stands
+FAR = 130.0  # m, end of the street
+GROUND = 1000.0  # painting depth of the ground, behind everything that stands
 WARM_LIGHT = (0.45, 0.75, 1.0)
 
 
@@ -37,7 +37,7 @@ class Street:
 
 
 def build_street(rng: np.random.Generator, weather: Weather) -> Street:
-    """Random street in the given weather."""
+    """Draw a random street for the given weather."""
     gray = rng.uniform(0.16, 0.42)
     road = tuple(gray * rng.uniform(0.93, 1.07, 3))
     street = Street(
@@ -91,7 +91,7 @@ def _ground(rng: np.random.Generator, weather: Weather, street: Street) -> None:
 
 
 def _patches(rng: np.random.Generator, weather: Weather, street: Street) -> None:
-    """Sun-heated and shaded areas, repairs, puddles, manholes; heat apart from tone."""
+    """Sunny and shaded areas, repairs, puddles, manholes; heat independent of tone."""
     parts = []
     for _ in range(rng.integers(3, 9)):
         shape = blob(
@@ -102,7 +102,7 @@ def _patches(rng: np.random.Generator, weather: Weather, street: Street) -> None
         color = tuple(tone * c for c in street.road)
         heat = street.road_heat + rng.normal(0, 1.0 + 2.5 * weather.sun)
         parts.append(Part(lying(shape), color, heat, 0.1))
-    for _ in range(rng.integers(0, 4)):  # manholes leak the warmth of the sewer
+    for _ in range(rng.integers(0, 4)):  # manholes, warmed by the sewer
         shape = disc(
             rng.uniform(-street.half, street.half), rng.uniform(6, 40), 0.35, 0.35
         )
@@ -158,7 +158,7 @@ def _windows(
     wall: tuple[float, float, float, float],
     heat: float,
 ) -> list[Part]:
-    """A grid of windows in three states: cool mirror, leaking warmth, lit."""
+    """Return a grid of windows in three states: cool mirror, leaking warmth, lit."""
     x, z0, z1, height = wall
     pitch = rng.uniform(2.2, 4.0)
     z = np.arange(z0 + 1, z1 - 1.6, pitch)
@@ -216,7 +216,7 @@ def _trees(
 def _poles(
     rng: np.random.Generator, weather: Weather, street: Street, side: int
 ) -> None:
-    """Street lamps, in step along the curb."""
+    """Street lamps, evenly spaced along the curb."""
     if rng.random() < 0.2:
         return
     x = side * (street.half + 0.5)
@@ -242,7 +242,7 @@ def _poles(
 def _clutter(
     rng: np.random.Generator, weather: Weather, street: Street, side: int
 ) -> None:
-    """Things the size of people, cars and bicycles that are none."""
+    """Distractors of the size of people, cars and bicycles."""
     for _ in range(rng.integers(2, 8)):
         x = side * (street.half + rng.uniform(0.3, street.walk + 2))
         z = np.exp(rng.uniform(np.log(7), np.log(75)))
@@ -257,7 +257,7 @@ def _clutter(
             parts = [Part(upright(shape, x, z), color, heat, 0.12)]
             vent = box(-0.3, 0.2, 0.3, 0.5)
             parts.append(Part(upright(vent, x, z), (0.1,) * 3, heat + 3))
-        elif kind == 2:  # a poster: a person in color only
+        elif kind == 2:  # poster of a person: visible in color only
             shapes = [box(-0.7, 0.3, 0.7, 2.1), disc(0, 1.7, 0.13, 0.16),
                       limb((0, 1.5), (0, 0.5), 0.45, 0.35)]  # fmt: skip
             tones = [(0.8, 0.8, 0.78), (0.4, 0.5, 0.7), color]
@@ -265,13 +265,13 @@ def _clutter(
                 Part(upright(s, x, z), c, heat, 0.05)
                 for s, c in zip(shapes, tones, strict=True)
             ]
-        elif kind == 3:  # a heater's outlet or warm figure-like stain: heat only
+        elif kind == 3:  # warm figure-like spot on a wall: visible in thermal only
             shapes = [limb((0, 0.3), (0, 1.4), 0.4, 0.3), disc(0, 1.6, 0.16, 0.18)]
             wall = cloth_color(rng)
             parts = [Part(upright(box(-0.8, 0, 0.8, 2.3), x, z), wall, heat, 0.08)]
             warm = heat + rng.uniform(1, 6)
             parts += [Part(upright(s, x, z), wall, warm, 0.08) for s in shapes]
-        else:  # a stand of hoops and rails, thin like bicycles
+        else:  # rack of hoops and rails, thin like bicycles
             rails = [limb((d, 0), (d + 0.1, 0.8), 0.06, 0.06)
                      for d in np.arange(-0.8, 0.9, 0.4)]  # fmt: skip
             rails.append(limb((-0.9, 0.8), (0.9, 0.8), 0.06, 0.06))
@@ -280,7 +280,7 @@ def _clutter(
 
 
 def _end(rng: np.random.Generator, weather: Weather, street: Street) -> None:
-    """Houses and trees far away, across the view."""
+    """Distant houses and trees at the end of the street."""
     for x in np.arange(-110, 110, 9.0):
         leafy = rng.random() < 0.5
         tall = rng.uniform(4, 18)
