@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Callable[..., Any]:
     def _missing(*args: object, **kwargs: object) -> None:
         raise NotImplementedError(
             f"The operator '{name}' of mmcv.ops exists only in compiled form, and this "
-            'mmcv was installed without compiled operators. Build an mmcv that has them '
+            'mmcv was installed without compiled operators. Build an mmcv with them '
             'for your torch, with a C++ compiler (and the CUDA toolkit for GPUs): '
             '`pip install --no-build-isolation --no-binary '
             'onedl-mmcv --force-reinstall --no-deps onedl-mmcv` (classic: `mim '

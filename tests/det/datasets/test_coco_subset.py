@@ -110,7 +110,7 @@ def test_subset_is_chosen_among_filtered_images(tmp_path):
     assert {label for row in boxes_of(part) for label, _ in row} == {0, 1}
     again = build(tmp_path, coco_dict(rows), subset={'files': names}, **cfg)
     assert again.chosen == names
-    with pytest.raises(ValueError, match=r'num=9, but .* offers 8 images'):
+    with pytest.raises(ValueError, match=r'num=9, but .* has 8 images'):
         build(tmp_path, coco_dict(rows), subset={'num': 9}, **cfg)
 
 

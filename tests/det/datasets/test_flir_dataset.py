@@ -68,7 +68,7 @@ def test_both_modalities(tmp_path, monkeypatch):
 
 
 def test_rgb_needs_labels_of_its_own(tmp_path):
-    with pytest.raises(FileNotFoundError, match="FLIR's RGB frames carry no labels"):
+    with pytest.raises(FileNotFoundError, match="FLIR's RGB frames have no labels"):
         FLIRDataset(data_root=str(write_flir_v13(tmp_path / 'a')), modality='rgb')
     root = write_flir_v13(tmp_path / 'b', labeled_rgb=True)
     infos = infos_of(FLIRDataset(data_root=str(root), modality='rgb'))

@@ -272,7 +272,7 @@ def test_a_file_of_another_origin(roots, tmp_path):
     coco = json.loads(path.read_text())
     del coco['images'][1]['rgb']
     (tmp_path / 'other.json').write_text(json.dumps(coco))
-    with pytest.raises(AnnotationError, match=r'does not name its files of .*rgb'):
+    with pytest.raises(AnnotationError, match=r'does not name its files for .*rgb'):
         LLVIPDataset(
             data_root=str(roots['llvip']), ann_file=str(tmp_path / 'other.json')
         )
