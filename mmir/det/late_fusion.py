@@ -104,7 +104,7 @@ class BoxFusion:
         )
 
     def _weighted(self, found: Sequence[InstanceData]) -> InstanceData:
-        """Apply mmdet's weighted boxes fusion, on lists since it reads single numbers."""
+        """Apply mmdet's weighted boxes fusion, on lists for speed."""
         # mmdet warns about boxes without area and divides by the sum of the scores
         kept = [
             each[(each.bboxes[:, 2:] > each.bboxes[:, :2]).all(1) & (each.scores > 0)]

@@ -205,7 +205,7 @@ def test_half_precision_becomes_single(tiny):
     [
         (
             lambda s: s.pop('model.29.bn.bias'),
-            r"arch 'tiny' .* the official names; 1 missing: model\.29\.bn\.bias$",
+            r"arch 'tiny' .* with official names: 1 missing: model\.29\.bn\.bias$",
         ),
         (
             lambda s: s.update({'model.3.conv.bias': torch.ones(1)}),
@@ -223,7 +223,7 @@ def test_half_precision_becomes_single(tiny):
         ),
         (
             lambda s: s['model.77.anchors'].mul_(8),
-            r'model\.77\.anchors, in cells, and model\.77\.anchor_grid.*contradict',
+            r'model\.77\.anchors, in cells, and model\.77\.anchor_grid.*inconsistent',
         ),
         (
             lambda s: s.update({'model.77.anchors': torch.ones(4, 3, 2)}),
@@ -239,9 +239,9 @@ def test_tensors_that_do_not_fit_are_named(tiny, change, message):
 
 
 def test_other_networks_are_refused(tiny):
-    with pytest.raises(ValueError, match=r'neither the names.*but fc\.weight'):
+    with pytest.raises(ValueError, match=r'names are neither those.*but fc\.weight'):
         convert({'fc.weight': torch.ones(1)})
-    with pytest.raises(ValueError, match='names of this project already'):
+    with pytest.raises(ValueError, match='already has the names of this project'):
         convert(tiny)
     official = export_names(tiny, 'tiny', 'official')
     with pytest.raises(ValueError, match=r"arch 'l'.* missing: model\.\d+\."):

@@ -97,8 +97,8 @@ def test_blocks_are_found_and_the_others_reported(efficient):
         assert type(model.get_submodule(f'{name}.bn')) is nn.Identity
     assert set(kept) == {'early.bn', 'group.gn', 'factors.bn'}
     assert "('norm', 'conv', 'act')" in kept['early.bn']
-    assert kept['group.gn'] == 'GroupNorm is no batch norm'
-    assert kept['factors.bn'] == 'TensorFactConv is no plain 2D convolution'
+    assert kept['group.gn'] == 'GroupNorm is not a batch norm'
+    assert kept['factors.bn'] == 'TensorFactConv is not a plain 2D convolution'
     assert relative(model(x), expected) < 1e-13
     assert relative(model.train(False)(x), expected) < 1e-13
     assert fold_bn_(model) == kept
@@ -153,7 +153,7 @@ def shared_norm(block):
 
 
 OBSTACLES = [
-    (lambda b: setattr(b, '__class__', OwnForward), 'OwnForward has a forward of its'),
+    (lambda b: setattr(b, '__class__', OwnForward), 'OwnForward overrides forward'),
     (hooked, 'a forward hook reads'),
     (no_statistics, 'keeps no running statistics'),
     (shared_norm, 'the batch norm is shared'),
