@@ -160,7 +160,7 @@ def test_other_formats_are_refused(save, tmp_path):
         read_pickled(text)
     archive = tmp_path / 'a.npz'
     np.savez(archive, a=np.ones(2))
-    with pytest.raises(CheckpointError, match=r'not of torch\.save'):
+    with pytest.raises(CheckpointError, match=r'not from torch\.save'):
         read_pickled(archive)
     whole = save(Block()).read_bytes()
     (tmp_path / 'cut.pt').write_bytes(whole[: len(whole) // 2])
