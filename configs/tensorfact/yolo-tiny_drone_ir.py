@@ -19,4 +19,4 @@ model = dict(bbox_head=dict(head_module=dict(num_classes=len(classes))))
 train_dataloader = dict(dataset=dict(dataset=dict(data, subset=subset)))
 val_dataloader = dict(dataset=dict(data, ann_file='test.json'))
 test_dataloader = val_dataloader
-demo = dict(data='drone', modality='ir')  # what `--demo` renders instead
+demo = dict(data='drone', modality='ir')  # synthetic data of `--demo`
