@@ -1,4 +1,4 @@
-"""What ConvLoRA refuses; what it computes is shown by the contract suite."""
+"""Errors of ConvLoRA; the contract suite tests what it computes."""
 
 import pytest
 from torch import nn

@@ -237,7 +237,7 @@ def test_automatic_gain_is_monotonous_and_clips_its_tails():
     clipped = automatic_gain(raw, blend=0.0, low=0.25, high=0.25).ravel()
     assert (clipped == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert (clipped == 255).mean() == pytest.approx(0.25, abs=0.02)
-    # The histogram of a ramp is flat: equalising changes nothing but the offset.
+    # The histogram of a ramp is flat: equalizing changes nothing but the offset.
     equal = automatic_gain(raw, blend=1.0).ravel()
     assert abs(equal.astype(int) - plain).max() <= 1
 

@@ -1,4 +1,4 @@
-"""Scenes on disk: the layouts of the real sets, all or nothing."""
+"""Scenes on disk: layouts of real datasets, written all or nothing."""
 
 import hashlib
 import json

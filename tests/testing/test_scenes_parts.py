@@ -1,4 +1,4 @@
-"""Shapes, people, bicycles, cars and streets before any camera sees them."""
+"""Shapes, people, bicycles, cars and streets before rendering."""
 
 import numpy as np
 import pytest
@@ -215,7 +215,7 @@ def test_only_faces_that_look_at_the_camera_are_drawn(seed, yaw):
     )
     sides = [car._side(t) is not None for t in (-1, 1)]
     assert sum(sides) <= 1
-    # Seen sideways exactly one side shows; from behind or before none of them.
+    # From the side exactly one side is visible; from behind or in front none.
     if abs(np.sin(yaw)) > 0.2:
         assert sum(sides) == 1
     first, last = car._edge(0), car._edge(len(car.profile) - 2)

@@ -51,7 +51,7 @@ def test_seeds_differ_and_repeat():
 
 
 def test_every_image_is_equally_likely():
-    """With one class, covering it favours no image."""
+    """With one class, covering it favors no image."""
     labels = [{0}] * 20
     hits = [0] * 20
     for seed in range(1000):

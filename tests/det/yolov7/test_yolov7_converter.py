@@ -1,4 +1,4 @@
-"""Foreign checkpoints of YOLOv7 and back, name by name."""
+"""Conversion of official and MMYOLO checkpoints of YOLOv7, in both directions."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ TENSORS = {'tiny': 342, 'l': 564, 'x': 642}  # of a network, without its anchors
 
 
 def weights(arch: str, classes: int = 3, device: str = 'cpu') -> dict[str, Tensor]:
-    """Weights of the project by the formula, with anchors of their own."""
+    """Return weights of this project by the formula, with their own anchors."""
     if device == 'meta':
         with torch.device('meta'):
             return oracle.Project()._build(arch, classes).state_dict()
@@ -162,7 +162,7 @@ def test_round_trips_are_bit_exact(arch, classes):
     assert not back.own_anchors
     shipped = own['bbox_head.anchors'] - 3
     assert same(back.state_dict, {**own, 'bbox_head.anchors': shipped})
-    # and the whole circle
+    # and the round trip
     again = convert(mmyolo).state_dict
     again['bbox_head.anchors'] = own['bbox_head.anchors']
     assert same(export_names(again, arch, 'official'), official)
@@ -257,7 +257,7 @@ def test_other_networks_are_refused(tiny):
 
 @pytest.mark.parametrize(('arch', 'name'), [('tiny', 'yolo-tiny'), ('l', 'yolo')])
 def test_a_factorized_model_starts_from_it(arch, name, tmp_path):
-    """At full rank it is the dense one; only the layers of other classes differ."""
+    """At full rank the model equals the dense one, except for class layers."""
     own = weights(arch, 80)
     source, target = tmp_path / 'official.pt', tmp_path / 'dense.pth'
     torch.save(export_names(own, arch, 'official'), source)

@@ -1,4 +1,4 @@
-"""Models with folded batch norms compute what they computed."""
+"""Models with folded batch norms compute the same outputs."""
 
 import copy
 
@@ -16,7 +16,7 @@ def relative(value, reference):
 
 
 def lively(norm):
-    """A batch norm in evaluation with statistics and weights of its own."""
+    """A batch norm in evaluation mode with random statistics and weights."""
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.2, 3)
     if norm.weight is not None:
@@ -63,7 +63,7 @@ def test_folding_rounds_once(dtype):
 
 
 class Blocks(nn.Module):
-    """Every way a ConvModule can stand to its norm."""
+    """ConvModules in every order and configuration of convolution and norm."""
 
     def __init__(self):
         super().__init__()

@@ -46,7 +46,7 @@ def detector() -> YOLOv7:
 
 
 def images(size: tuple[int, int], number: int = 1) -> Tensor:
-    """Thermal images (RGB, 0 to 255) of `size`, real ones where there are any."""
+    """Return thermal images (RGB, 0 to 255) of `size`, real ones if available."""
     folder = Path(os.environ.get('MMIR_REAL_DATA', 'none')) / 'street_pairs/train'
     files = sorted((folder / 'thermal_8_bit').glob('*.jp*g'))[:number]
     if len(files) < number:
@@ -59,7 +59,7 @@ def images(size: tuple[int, int], number: int = 1) -> Tensor:
 
 @torch.no_grad()
 def predict(model: YOLOv7, rgb: Tensor) -> list[InstanceData]:
-    """What the host's test loop finds in images read as BGR."""
+    """Return the detections of the host's test loop for images read as BGR."""
     size = tuple(rgb.shape[2:])
     meta = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
     data = dict(
@@ -79,7 +79,7 @@ def assert_same(found: list[InstanceData], truth: list[InstanceData]) -> None:
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory) -> dict[bool, Path]:
-    """Files of `detector` without and with the suppression."""
+    """Export `detector` without and with NMS."""
     folder = tmp_path_factory.mktemp('onnx')
     files = {nms: folder / f'{nms}.onnx' for nms in (False, True)}
     for nms, path in files.items():
@@ -145,7 +145,7 @@ def test_dynamic_file_takes_any_batch_and_size(tmp_path):
 
 
 def suppression(cfg: ConfigDict, batch: int, classes: int) -> onnx.ModelProto:
-    """`append_nms` behind a graph without nodes."""
+    """Apply `append_nms` to a graph without nodes."""
     text = f"""<ir_version: 10, opset_import: ["": 18]>
     raw (float[{batch}, 3, H, W] images, float[{batch}, B, 4] all_boxes,
          float[{batch}, B, {classes}] all_scores)
