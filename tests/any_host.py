@@ -1,4 +1,4 @@
-"""Models of the hosts' own shipped configs, small images for them, their batches."""
+"""Models of the hosts' shipped configs, with small images and batches for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ def classification_sample(index: int) -> Any:
 
 @dataclass
 class Host:
-    """A shipped config and what makes its model fast to run.
+    """A shipped config and overrides that make its model fast to run.
 
     Attributes:
         scope: Package of the host.
@@ -66,7 +66,7 @@ class Host:
     split: str = 'ts_dd'
 
     def model_config(self) -> ConfigDict:
-        """The config of the model, without downloads."""
+        """Return the config of the model, without downloads."""
         package = Path(import_module(self.scope).__file__).parent
         cfg = Config.fromfile(package / '.mim' / 'configs' / self.config)
         model = cfg.model
@@ -83,7 +83,7 @@ class Host:
         return model
 
     def batch(self) -> dict[str, Any]:
-        """Two images and their samples, as the host's dataloader gives them."""
+        """Return two images and their samples, as from the host's dataloader."""
         generator = torch.Generator().manual_seed(0)
         shape = (3, SIZE, SIZE)
         images = [
@@ -105,7 +105,7 @@ HOSTS = {
         **MMDET,
         config='faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
         small={
-            'backbone.frozen_stages': -1,  # else the host freezes deltas in it, too
+            'backbone.frozen_stages': -1,  # else the host freezes its deltas too
             'roi_head.bbox_head.fc_out_channels': 64,
             'test_cfg.rpn.max_per_img': 20,
             'train_cfg.rpn_proposal.max_per_img': 20,
@@ -147,7 +147,7 @@ HOSTS = {
 
 
 def features(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """What backbone and neck make of normalized images: all that can be factorized."""
+    """Return the features of normalized images, through all layers to factorize."""
     model.eval()
     with torch.no_grad():
         out = model.extract_feat(x)
@@ -155,7 +155,7 @@ def features(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def outputs(model: nn.Module, batch: dict[str, Any]) -> list[Tensor]:
-    """Every tensor of the raw output of a model, in order."""
+    """Return all tensors of the raw output of a model, in order."""
     model.eval()
     with torch.no_grad():
         data = model.data_preprocessor(batch)
@@ -163,7 +163,7 @@ def outputs(model: nn.Module, batch: dict[str, Any]) -> list[Tensor]:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """Tensors in nested tuples, lists, dictionaries and instances, in order."""
+    """Yield tensors in nested tuples, lists, dictionaries and instances, in order."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, InstanceData):

@@ -1,4 +1,4 @@
-"""What the documentation names exists, and its Python runs."""
+"""Names and paths in the documentation exist, and its Python code runs."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ names = pytest.mark.parametrize(
 
 
 def missing(paths: set[str]) -> list[str]:
-    """Those that are not in the checkout."""
+    """Return the paths that are not in the checkout."""
     return sorted(
         p for p in paths if not (ROOT / p).exists() and not p.startswith(WRITTEN)
     )

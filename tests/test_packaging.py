@@ -1,4 +1,4 @@
-"""A wheel, an sdist and an editable install hold what mims and mmengine look for."""
+"""Wheel, sdist and editable install contain the files mim and mmengine need."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Every public type is found from every scope; what is missing says what to do."""
+"""Public types are found from every scope; missing ones say what to do."""
 
 import subprocess
 import sys

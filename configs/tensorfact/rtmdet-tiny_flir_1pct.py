@@ -1,5 +1,5 @@
-# A stock detector: the host's RTMDet-tiny, trained on COCO, learns FLIR's thermal
-# camera from 62 labelled images.
+# A stock detector: mmdet's RTMDet-tiny, trained on COCO, is adapted to FLIR's thermal
+# camera with 62 labeled images.
 _base_ = [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
 ]
@@ -8,7 +8,7 @@ _base_ = [
 data_root = 'data/FLIR_ADAS_1_3/'
 classes = ('person', 'bicycle', 'car')
 subset = dict(num=62, seed=0)
-load_from = 'work_dirs/rtmdet_tiny_coco.pth'  # the host's COCO checkpoint
+load_from = 'work_dirs/rtmdet_tiny_coco.pth'  # mmdet's COCO checkpoint
 max_epochs = 200
 base_lr = 1e-3
 
@@ -66,7 +66,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=None)  # evaluates the boxes the data set holds
+val_evaluator = dict(ann_file=None)  # evaluate the boxes loaded by the dataset
 test_evaluator = val_evaluator
 
 # ================================ the schedule ===============================
@@ -94,4 +94,4 @@ custom_hooks = [
         switch_pipeline={{_base_.train_pipeline_stage2}},
     ),
 ]
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

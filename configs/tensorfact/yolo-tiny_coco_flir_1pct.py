@@ -1,5 +1,5 @@
-# From the released YOLOv7-tiny to FLIR's thermal camera, without a training on RGB
-# images: the head is made anew. Convert the official file first:
+# From the released YOLOv7-tiny to FLIR's thermal camera without an RGB stage: the head
+# is trained from scratch. Convert the official file first:
 #   python tools/model_converters/yolov7.py yolov7-tiny.pt \
 #       work_dirs/yolov7-tiny_coco.pth
 _base_ = './yolo-tiny_flir_1pct.py'

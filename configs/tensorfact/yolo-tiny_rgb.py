@@ -11,7 +11,7 @@ model = dict(
         cls_weight=0.5,
     ),
 )
-# tiny learns from milder augmentation than L
+# tiny uses milder augmentation than L
 img_scale = (640, 640)
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),

@@ -14,7 +14,7 @@ img_scale = (320, 320)
 
 # ========================= values that rarely change ==========================
 pad = dict(img=(114.0, 114.0, 114.0))
-# There are many scenes and no two alike: crops in place of mosaics.
+# With many different scenes, crops replace mosaics.
 train_pipeline = [
     dict(
         type='RandomResize',

@@ -1,5 +1,5 @@
-# Infrared stage: an RGB YOLOv7-L learns FLIR's thermal camera from 62 labelled images.
-# Its convolutions are frozen and get low-rank updates, the recipe that did best in
+# Infrared stage: adapts an RGB YOLOv7-L to FLIR's thermal camera with 62 labeled
+# images. Frozen convolutions with low-rank updates, the best recipe in
 # docs/results/tensorfact.md. TensorFact as published: yolo_flir_1pct_tensorfact.py.
 _base_ = [
     '../_base_/models/yolov7_l.py',
@@ -11,7 +11,7 @@ _base_ = [
 # ========================== values one often changes ==========================
 data_root = 'data/FLIR_ADAS_1_3/'
 train_ann = 'train/thermal_annotations.json'
-train_img = 'train/'  # file names in the annotations continue from here
+train_img = 'train/'  # prefix of the file names in the annotations
 val_ann = 'val/thermal_annotations.json'
 val_img = 'val/'
 classes = ('person', 'bicycle', 'car')
@@ -59,4 +59,4 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=base_lr))
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

@@ -1,4 +1,4 @@
-# Baseline: only batch norms and the head train.
+# Baseline: only batch norms and the head are trained.
 _base_ = './yolo_flir_1pct.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Baseline: the usual few-shot recipe, the RGB backbone stays and the rest trains.
+# Baseline: the usual few-shot recipe: frozen RGB backbone, neck and head are trained.
 _base_ = './yolo_flir_1pct.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# Baseline: full fine-tuning. Every parameter trains on the same 62 images, with the
-# same schedule and augmentation, from the same RGB model.
+# Baseline: full fine-tuning of all parameters on the same 62 images, with the same
+# schedule and augmentation, from the same RGB model.
 _base_ = './yolo_flir_1pct.py'
 
 model = dict(adapt=dict(_delete_=True, type='Full'))

@@ -1,5 +1,5 @@
-# RGB stage: a YOLOv7-L on the classes of FLIR, from COCO (FLIR's RGB frames carry no
-# labels).
+# RGB stage: a YOLOv7-L for the classes of FLIR, trained on COCO (FLIR's RGB frames have
+# no labels).
 _base_ = [
     '../_base_/models/yolov7_l.py',
     '../_base_/datasets/coco_ir.py',
@@ -14,8 +14,8 @@ train_img = 'train2017/'
 val_ann = 'annotations/instances_val2017.json'
 val_img = 'val2017/'
 classes = ('person', 'bicycle', 'car')
-load_from = None  # such as released COCO weights
-base_lr = 1e-5  # paper: fine-tunes a pretrained detector; from scratch take 1e-3
+load_from = None  # e.g. released COCO weights
+base_lr = 1e-5  # paper, for a pretrained detector; from scratch use 1e-3
 
 # ========================= values that rarely change ==========================
 img_scale = (640, 640)
@@ -62,4 +62,4 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=base_lr))
-demo = dict(data='street', modality='rgb')  # what `--demo` renders instead
+demo = dict(data='street', modality='rgb')  # synthetic data of `--demo`

@@ -2,12 +2,12 @@
 _base_ = './yolo_rgb.py'
 
 # =========================== values one may change ============================
-# One 3x3 kernel is stored as `rank` patterns and their mixture. alpha=1 keeps as many
-# parameters as the dense kernel has: rank 8 of at most 9.
+# Each 3x3 kernel is stored as `rank` patterns and their mixing weights. alpha=1 keeps
+# about as many parameters as the dense kernel: rank 8 of at most 9.
 rank = dict(alpha=1.0)
 
 # ========================= values that rarely change ==========================
-load_from = None  # a dense RGB checkpoint: it is factorized as it loads
+load_from = None  # or a dense RGB checkpoint, which is factorized on load
 model = dict(
     type='mmir.Adapted',
     target='mmir.YOLOv7',

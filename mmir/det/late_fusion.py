@@ -1,4 +1,4 @@
-"""Late fusion of detections: one detector per modality, their boxes fused."""
+"""Late fusion of detections: one detector per modality, whose boxes are fused."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,24 +23,26 @@ Method = Literal['nms', 'wbf', 'prob']
 class BoxFusion:
     """Fuse the boxes of several detectors.
 
-    Boxes of one class belong together if they overlap by more than `iou_threshold`:
-    with the best of them, or for 'wbf' with the fused box so far.
+    A cluster has the boxes of one class whose IoU with its best box (for 'wbf': with
+    its fused box so far) exceeds `iou_threshold`.
 
     Sources: Solovyev et al., Weighted boxes fusion: Ensembling boxes from different
     object detection models, Image and Vision Computing 107, 2021. Chen et al.,
     Multimodal Object Detection via Probabilistic Ensembling, ECCV 2022.
 
     Args:
-        method (str): 'nms': of each cluster the best box is kept (non-maximum
-            suppression of the union). 'wbf': mmdet's weighted boxes fusion, a loop over
-            boxes on the CPU; the box is the mean weighted by the scores, the score is
-            the mean score times min(T, N) / N, for T boxes in the cluster and N
-            detectors. 'prob': the box is the mean weighted by the scores; the scores,
-            one per detector, are taken for independent evidence: their odds over those
-            of the prior are multiplied.
-        iou_threshold (float): Overlap of boxes that belong together.
-        max_per_img (int): The best boxes to keep.
-        prior (float): For 'prob', the score that says nothing.
+        method (str): How a cluster is fused.
+
+            - 'nms': keep the best box (non-maximum suppression of the union).
+            - 'wbf': mmdet's weighted boxes fusion, a loop over boxes on the CPU. The
+              box is the score-weighted mean; the score is the mean score times
+              min(T, N) / N for T boxes in the cluster and N detectors.
+            - 'prob': the box is the score-weighted mean. The scores, one per detector,
+              are treated as independent evidence: their odds relative to the prior
+              are multiplied.
+        iou_threshold (float): IoU above which boxes belong to the same cluster.
+        max_per_img (int): Number of boxes to keep per image, best first.
+        prior (float): For 'prob', the score that carries no evidence.
 
     Raises:
         ValueError: An option is out of its range.
@@ -68,12 +70,12 @@ class BoxFusion:
 
         Args:
             found (Sequence[InstanceData]): `bboxes` (n, 4) xyxy, `scores` (n,) and
-                `labels` (n,) of each detector that was asked. 'nms' keeps what else
-                they have, such as masks.
+                `labels` (n,) of each detector that ran. 'nms' keeps other fields too,
+                such as masks.
 
         Returns:
-            InstanceData: The boxes by falling score; what a single detector found is
-            returned as it is.
+            InstanceData: The boxes by descending score. The result of a single detector
+            is returned unchanged.
         """
         if len(found) == 1:
             return found[0]
@@ -102,8 +104,8 @@ class BoxFusion:
         )
 
     def _weighted(self, found: Sequence[InstanceData]) -> InstanceData:
-        """Weighted boxes fusion of mmdet, on lists: it reads every number by itself."""
-        # of a box without area mmdet warns, and it divides by the sum of the scores
+        """Apply mmdet's weighted boxes fusion, on lists for speed."""
+        # mmdet warns about boxes without area and divides by the sum of the scores
         kept = [
             each[(each.bboxes[:, 2:] > each.bboxes[:, :2]).all(1) & (each.scores > 0)]
             for each in found
@@ -122,7 +124,7 @@ class BoxFusion:
         )
 
     def _best(self, union: InstanceData) -> Tensor:
-        """Rows of the best boxes of all clusters, ascending."""
+        """Return the rows of the best box of each cluster, ascending."""
         suppress = dict(type='nms', iou_threshold=self.iou_threshold)
         _, keep = batched_nms(union.bboxes, union.scores, union.labels, suppress)
         return keep.sort().values
@@ -130,7 +132,7 @@ class BoxFusion:
     def _evidence(
         self, union: InstanceData, member: Tensor, clusters: int, models: int
     ) -> Tensor:
-        """Scores (clusters,) from the best score of each detector in a cluster."""
+        """Return scores (clusters,) from each detector's best score per cluster."""
         nothing = union.scores.new_tensor(self.prior).logit()
         table = nothing.repeat(clusters * models)
         evidence = union.scores.logit(eps=torch.finfo(union.scores.dtype).eps)
@@ -142,7 +144,7 @@ class BoxFusion:
 
 @MODELS.register_module()
 class LateFusionDetector(LateFusion, BaseDetector):
-    """A detector of mmdet for each modality; the boxes of those present are fused.
+    """Late fusion: one mmdet detector per modality, boxes fused over present ones.
 
     ::
 
@@ -156,20 +158,20 @@ class LateFusionDetector(LateFusion, BaseDetector):
     For training see :class:`mmir.fusion.late.LateFusion`.
 
     Args:
-        detectors (Mapping[str, dict]): Modality -> config of its detector; they have
-            the same classes. `data_preprocessor` in it is left out.
-        data_preprocessor (dict): A paired one, for all.
-        fuse (str | dict): Arguments of :class:`BoxFusion`, or its
-            `method` alone.
-        checkpoints (Mapping[str, str], optional): Modality -> checkpoint file of its
-            detector alone, read without running code in it.
-        train_cfg (dict, optional): Not used: each detector has its own. The hosts'
-            tools set it.
+        detectors (Mapping[str, dict]): Detector config per modality. All detectors have
+            the same classes. Their `data_preprocessor` is ignored.
+        data_preprocessor (dict): Paired data preprocessor, shared by all detectors.
+        fuse (str | dict): Arguments of :class:`BoxFusion`, or its `method` alone.
+        checkpoints (Mapping[str, str], optional): Checkpoint file per modality, of the
+            single detector. It is read without running code in it.
+        train_cfg (dict, optional): Not used, since each detector has its own. The tools
+            of the host set it.
         test_cfg (dict, optional): The same.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: A name is no modality of the data preprocessor; `fuse` is wrong.
+        ValueError: A name is not a modality of the data preprocessor, or `fuse` is
+            invalid.
         RuntimeError: A checkpoint cannot be read safely or does not fit.
     """
 
@@ -193,16 +195,16 @@ class LateFusionDetector(LateFusion, BaseDetector):
         batch_data_samples: SampleList,
         rescale: bool = True,
     ) -> SampleList:
-        """Find boxes in each modality that is present, and fuse them.
+        """Detect boxes in each modality that is present, and fuse them.
 
         Args:
             batch_inputs (Tensor): Shape (N, C, H, W), all modalities.
             batch_data_samples (list[DetDataSample]): Samples with `absent`.
-            rescale (bool): Boxes of the original image.
+            rescale (bool): Whether to scale boxes to the original image.
 
         Returns:
-            list[DetDataSample]: The samples with `pred_instances`; without a box where
-            no detector's modality is present.
+            list[DetDataSample]: The samples with `pred_instances`, which is empty if no
+            detector's modality is present.
         """
         found: list[list[InstanceData]] = [[] for _ in batch_data_samples]
         for name, part in self._parts(batch_inputs).items():
@@ -223,9 +225,10 @@ class LateFusionDetector(LateFusion, BaseDetector):
 
 
 def _cluster(union: InstanceData, best: Tensor) -> Tensor:
-    """The cluster (n,) of each box: which of the `best` before it overlaps it most.
+    """Return the cluster (n,) of each box: the index in `best` with the largest IoU.
 
-    Boxes come by falling score; each has one, or is one, after the suppression.
+    Boxes are sorted by descending score, and only better ones count. After suppression
+    each box is in `best` or overlaps one of them.
     """
     overlap = bbox_overlaps(union.bboxes, union.bboxes[best])
     rank = torch.arange(len(union), device=best.device)
@@ -236,7 +239,7 @@ def _cluster(union: InstanceData, best: Tensor) -> Tensor:
 
 
 def _mean_box(union: InstanceData, member: Tensor, clusters: int) -> Tensor:
-    """Mean (clusters, 4) of the boxes of each cluster, weighted by their scores."""
+    """Return the score-weighted mean box (clusters, 4) of each cluster."""
     weights = union.scores[:, None].clamp(min=torch.finfo(union.scores.dtype).tiny)
     rows = torch.cat([union.bboxes * weights, weights], 1)
     sums = rows.new_zeros(clusters, 5).index_add_(0, member, rows)

@@ -1,6 +1,6 @@
-"""The contract suite: what must hold for every method of adaptation on every network.
+"""Contract suite: checks that every adaptation method must pass on every network.
 
-A method, of mmir or of your own, is shown right by rows in a table::
+To test a method, from mmir or your own, list its cases in a table::
 
     ROWS = [Case(network, ScaleAndShift, loss, outputs, part), ...]
 
@@ -9,9 +9,9 @@ A method, of mmir or of your own, is shown right by rows in a table::
     def test_contract(case, check):
         check(case)
 
-Each check raises an AssertionError that says what does not hold. What a check builds is
-kept for the next one of the same `Case`: make each row once, and run its checks one
-after the other. `projects/example_project` is a method from outside with its rows.
+Each check raises an AssertionError that says what failed. Models are cached per `Case`:
+create each case once and run its checks one after the other. `projects/example_project`
+shows a method from outside mmir with its cases.
 """
 
 import copy
@@ -51,28 +51,28 @@ from mmir.adapters.freeze import adapter_keys
 from mmir.adapters.walk import names_of
 
 NAME = 'ir'
-TOLERANCE = 1e-4  # relative, of float32 networks some fifty layers deep
+TOLERANCE = 1e-4  # relative, for float32 networks about fifty layers deep
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method on a network.
+    """One method applied to one network.
 
     Args:
         network: Builds the plain network, always with the same weights.
         method: Builds the method.
-        loss: Scalar loss (graph attached) of a fixed batch; the model is in training,
-            and may be wrapped for distributed training.
-        outputs: Tensors the model computes of a fixed batch, without gradients; it is
-            in evaluation.
-        part: A submodule with adapters and an example input of it, to trace and to
-            checkpoint. It returns a tensor, or a list or tuple of them.
-        prepare: Changes the network before the method is applied, in place, such as a
-            factorization; the result is the base of the adapter.
+        loss: Computes a scalar loss (graph attached) on a fixed batch. The model is in
+            training mode and may be wrapped for distributed training.
+        outputs: Computes the model's output tensors on a fixed batch, without
+            gradients. The model is in evaluation mode.
+        part: Returns a submodule with adapters and an example input, for tracing and
+            gradient checkpointing. Its output is a tensor, or a list or tuple of them.
+        prepare: Changes the network in place before the method is applied, e.g. by
+            factorization. The result is the base of the adapter.
         stage: Arguments of `adapt_`: `trainable`, `norm`.
-        merges: Whether the method can merge.
-        new_keys: Regular expression of the keys that merging may add to those of the
-            plain network, such as biases; None for none.
+        merges: Whether the method supports merging.
+        new_keys: Regular expression for keys that merging may add to the state dict of
+            the plain network, such as biases. Default: no new keys.
     """
 
     network: Callable[[], nn.Module]
@@ -86,7 +86,7 @@ class Case:
     new_keys: str | None = None
 
     def base(self) -> nn.Module:
-        """The model without the method, in evaluation."""
+        """Return the model without the method, in evaluation mode."""
         model = self.network()
         if self.prepare is not None:
             self.prepare(model)
@@ -94,11 +94,11 @@ class Case:
         return model
 
     def adapted(self) -> nn.Module:
-        """The model with the method, untrained, in evaluation; a copy."""
+        """Return a copy of the adapted, untrained model in evaluation mode."""
         return copy.deepcopy(_adapted(self))
 
     def trained(self) -> nn.Module:
-        """The model after some steps of training, in evaluation; a copy."""
+        """Return a copy of the adapted, trained model in evaluation mode."""
         return copy.deepcopy(_trained(self))
 
 
@@ -120,7 +120,7 @@ def _trained(case: Case) -> nn.Module:
 
 
 def _train(case: Case, model: nn.Module, called: nn.Module, steps: int = 3) -> None:
-    """Train `model` by losses of `called`, which may be a wrapper around it."""
+    """Train `model` for a few steps; `called` is the model or a wrapper around it."""
     wrapper = build_optim_wrapper(
         model,
         dict(
@@ -136,14 +136,14 @@ def _train(case: Case, model: nn.Module, called: nn.Module, steps: int = 3) -> N
 
 
 def _equal(first: list[Tensor], second: list[Tensor]) -> bool:
-    """Whether outputs are the same bits."""
+    """Whether two lists of outputs are bitwise equal."""
     return len(first) == len(second) > 0 and all(
         torch.equal(a, b) for a, b in zip(first, second, strict=True)
     )
 
 
 def _close(first: list[Tensor], second: list[Tensor]) -> bool:
-    """Whether outputs differ by rounding only."""
+    """Whether two lists of outputs differ only by rounding."""
     return len(first) == len(second) > 0 and all(
         (a - b).norm() <= TOLERANCE * b.norm()
         for a, b in zip(first, second, strict=True)
@@ -152,20 +152,20 @@ def _close(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def check_without_effect_at_first(case: Case) -> None:
-    """Before training the output is that of the base, bit for bit."""
+    """Before training, the output equals that of the base bit for bit."""
     assert _equal(case.outputs(case.adapted()), case.outputs(case.base()))
 
 
 def check_only_the_declared_changes(case: Case) -> None:
-    """Frozen tensors keep their bits under weight decay; what trains has gradients."""
+    """Weight decay leaves frozen tensors alone; only trainable ones get gradients."""
     before, model = case.adapted().state_dict(), case.adapted()
     _train(case, model, model)
     after, declared = model.state_dict(), set(stage_of(model).changed)
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert changed <= declared, f'changed but not declared: {changed - declared}'
     adapters = adapter_keys(model, NAME)
-    assert adapters <= declared, 'adapters are missing in the record of the stage'
-    assert adapters <= changed, f'adapters that did not learn: {adapters - changed}'
+    assert adapters <= declared, 'adapters are missing from the record of the stage'
+    assert adapters <= changed, f'adapters that did not train: {adapters - changed}'
     model.train()
     case.loss(model).backward()
     for name, parameter in model.named_parameters():
@@ -174,7 +174,7 @@ def check_only_the_declared_changes(case: Case) -> None:
 
 
 def check_the_report_counts(case: Case) -> None:
-    """`trainable_report` counts what has `requires_grad`, each parameter once."""
+    """`trainable_report` counts each parameter with `requires_grad` exactly once."""
     model = case.adapted()
     report = trainable_report(model)
     learns = [p.numel() for p in model.parameters() if p.requires_grad]
@@ -183,11 +183,11 @@ def check_the_report_counts(case: Case) -> None:
     assert report.name == NAME
     for layer, _ in names_of(model, AdapterLayer):
         names = {n for _, a in layer.named_adapters() for n, _ in a.named_parameters()}
-        assert names == set(layer.adapter_parameters), 'adapter_parameters is not true'
+        assert names == set(layer.adapter_parameters), 'adapter_parameters is wrong'
 
 
 def check_files(case: Case) -> None:
-    """An adapter file restores the trained model, and leaves without a trace."""
+    """An adapter file restores the trained model; unloading it leaves no trace."""
     trained, model = case.trained(), case.base()
     before, keys = case.outputs(model), list(model.state_dict())
     with tempfile.TemporaryDirectory() as folder:
@@ -197,18 +197,18 @@ def check_files(case: Case) -> None:
         load_adapter(model, path)
     assert set(content['state_dict']) == set(stage_of(trained).changed)
     expected = case.outputs(trained)
-    assert _equal(case.outputs(model), expected), 'loaded, the output is another'
+    assert _equal(case.outputs(model), expected), 'output differs after loading'
     switch_adapter_(model, NAME, False)
-    assert _equal(case.outputs(model), before), 'off, the output is not the former'
+    assert _equal(case.outputs(model), before), 'output differs from the base when off'
     switch_adapter_(model, NAME, True)
-    assert _equal(case.outputs(model), expected), 'on again, the output is another'
+    assert _equal(case.outputs(model), expected), 'output differs when on again'
     unload_adapter(model, NAME)
-    assert _equal(case.outputs(model), before), 'unloaded, the output is another'
+    assert _equal(case.outputs(model), before), 'output differs after unloading'
     assert list(model.state_dict()) == keys, 'unloading leaves keys behind'
 
 
 def check_damaged_and_foreign_files(case: Case) -> None:
-    """A flipped bit and another base are refused, and the model is unchanged."""
+    """A damaged file or another base is refused and leaves the model unchanged."""
     adapter = adapter_state(case.trained())
     model = case.base()
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -231,7 +231,7 @@ def check_damaged_and_foreign_files(case: Case) -> None:
 
 @contextmanager
 def _refused(why: str) -> Iterator[None]:
-    """A block that must raise a ValueError with certain words."""
+    """Require the block to raise a ValueError whose message matches `why`."""
     try:
         yield
     except ValueError as error:
@@ -242,7 +242,7 @@ def _refused(why: str) -> Iterator[None]:
 
 
 def check_merging(case: Case) -> None:
-    """The merged model is a plain one that computes the same; NaN is refused."""
+    """The merged model is plain and computes the same outputs; NaN is refused."""
     model, plain = case.trained(), case.network()
     expected, state = case.outputs(model), model.state_dict()
     if not case.merges:
@@ -259,20 +259,20 @@ def check_merging(case: Case) -> None:
     merge_(model)
     assert not any(isinstance(m, AdapterLayer) for m in model.modules())
     keys, wanted = model.state_dict().keys(), plain.state_dict().keys()
-    assert keys >= wanted, f'merged, it lacks {wanted - keys}'
+    assert keys >= wanted, f'missing after merging: {wanted - keys}'
     new = {k for k in keys - wanted if not re.search(case.new_keys or r'$^', k)}
-    assert not new, f'merged, it has keys that new_keys does not name: {new}'
-    assert _close(case.outputs(model), expected), 'merged, the output is another'
+    assert not new, f'merging added keys that new_keys does not match: {new}'
+    assert _close(case.outputs(model), expected), 'output differs after merging'
     once = {key: value.clone() for key, value in model.state_dict().items()}
     merge_(model)
     assert all(torch.equal(v, once[k]) for k, v in model.state_dict().items())
     merged = merge_state_dict(state)
-    assert merged.keys() == once.keys(), 'merged as a state dict, it has other keys'
+    assert merged.keys() == once.keys(), 'merge_state_dict gives other keys'
     assert all(torch.equal(v, once[k]) for k, v in merged.items())
 
 
 def check_plain_checkpoints_load(case: Case) -> None:
-    """A checkpoint of the network loads; only adapters are missing."""
+    """A checkpoint of the plain network loads; only adapter keys are missing."""
     model, adapters = case.adapted(), adapter_keys(case.adapted(), NAME)
     result = model.load_state_dict(case.network().state_dict(), strict=False)
     assert set(result.missing_keys) == adapters
@@ -284,7 +284,7 @@ def check_plain_checkpoints_load(case: Case) -> None:
 
 
 def check_copies_and_modes(case: Case) -> None:
-    """Copies and pickles compute the same; `train()` thaws nothing."""
+    """Copies and pickles compute the same; `train()` unfreezes nothing."""
     model = case.trained()
     expected = case.outputs(model)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -296,13 +296,13 @@ def check_copies_and_modes(case: Case) -> None:
         case.loss(twin)
         declared = set(stage_of(twin).changed)
         moved = {k for k, v in twin.state_dict().items() if not v.equal(before[k])}
-        assert moved <= declared, f'moved in a forward pass: {moved - declared}'
+        assert moved <= declared, f'changed by a forward pass: {moved - declared}'
         learns = {n for n, p in twin.named_parameters() if p.requires_grad}
         assert learns == {n for n, p in model.named_parameters() if p.requires_grad}
 
 
 def check_mixed_precision(case: Case) -> None:
-    """A step under bfloat16 autocast stays finite and reaches the adapters."""
+    """A bfloat16 autocast step gives a finite loss and finite gradients."""
     model = case.adapted()
     model.train()
     torch.manual_seed(0)
@@ -318,7 +318,7 @@ def check_mixed_precision(case: Case) -> None:
 
 
 def check_gradient_checkpointing(case: Case) -> None:
-    """Recomputing activations gives the same gradients."""
+    """Gradient checkpointing gives the same gradients."""
     gradients = []
     for recompute in (False, True):
         model = case.trained()
@@ -336,7 +336,7 @@ def check_gradient_checkpointing(case: Case) -> None:
 
 
 def check_tracing(case: Case) -> None:
-    """A traced part computes the same, adapted and merged."""
+    """A traced part computes the same outputs, both adapted and merged."""
     adapted = case.trained()
     models = [adapted]
     if case.merges:
@@ -350,7 +350,7 @@ def check_tracing(case: Case) -> None:
 
 
 def check_distributed(case: Case) -> None:
-    """Distributed training finds no unused parameter; wrapped models are refused."""
+    """DDP training finds no unused parameters; `adapt_` refuses wrapped models."""
     with tempfile.TemporaryDirectory() as folder:
         distributed.init_process_group(
             'gloo', init_method=f'file://{folder}/meeting', rank=0, world_size=1
@@ -367,7 +367,7 @@ def check_distributed(case: Case) -> None:
 
 
 def check_second_application(case: Case) -> None:
-    """Adapters of a name that is taken are refused; the model is unchanged then."""
+    """An adapter name in use is refused, and the model stays unchanged."""
     model = case.trained()
     if not adapter_keys(model, NAME):
         return
@@ -393,4 +393,4 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_distributed,
     check_second_application,
 )
-"""All checks; each takes a `Case`."""
+"""All checks. Each takes a `Case`."""

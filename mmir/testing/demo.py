@@ -1,4 +1,4 @@
-"""Run a shipped config small, on synthetic images: what `--demo` does."""
+"""Scale a shipped config down to synthetic images: the `--demo` option."""
 
 import logging
 from pathlib import Path
@@ -12,50 +12,50 @@ from mmir.testing.shrink import shrink
 from mmir.utils.shipped import shipped_checkpoint
 
 DATA = Path('work_dirs/demo_data')
-"""Folder the synthetic images are written to, once."""
+"""Folder of the synthetic images, rendered on first use."""
 
 DETECTOR = 'yolo-tiny_scenes_rgb.pth'
-"""The shipped RGB detector; `configs/tensorfact/yolo-tiny_scenes_rgb.py` trained it."""
+"""Shipped RGB detector, trained with `configs/tensorfact/yolo-tiny_scenes_rgb.py`."""
 
-SEED, FAR = 1, 30.0  # other scenes than the detector saw, objects within 30 m
+SEED, FAR = 1, 30.0  # scenes the detector has not seen, objects within 30 m
 IMAGES = {'rgb': 100, 'ir': 25}
 VAL_IMAGES = 60
 EPOCHS = {'rgb': 8, 'ir': 32}
 BATCH_SIZE = 4
-FROM_SCRATCH = 1e-3  # learning rate where there is no detector to start from
+FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
 MIXES = ('Mosaic', 'RandomAffine', 'CachedMixUp')
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:
-    """Turn a detection config into its demo.
+    """Turn a detection config into a demo on synthetic data.
 
-    The config's key `demo`, such as `dict(data='street', modality='ir')`, says which
-    scenes stand for its data.
+    The config's key `demo`, such as `dict(data='street', modality='ir')`, selects the
+    scenes that replace its dataset.
 
     Args:
-        cfg (Config): A shipped config; not changed.
-        work_dir (str): Where the run will write; the demo of the RGB stage is looked
-            for beside it.
+        cfg (Config): A shipped config. It is not modified.
+        work_dir (str): Output folder of the run. The demo of the RGB stage is searched
+            for next to it.
 
     Returns:
-        Config: Small network, 320 px, short schedule, synthetic data. YOLOv7 on street
-        scenes starts from the shipped RGB detector, other networks from the demo of
-        their RGB stage or from scratch.
+        Config: Small network, 320 px images, short schedule, synthetic data. YOLOv7 on
+        street scenes starts from the shipped RGB detector, other networks from the demo
+        of their RGB stage or from scratch.
 
     Raises:
         ValueError: The config has no key `demo`.
     """
     if 'demo' not in cfg:
         raise ValueError(
-            'this config has no demo: it needs demo=dict(data="street" or "drone", '
-            'modality="rgb" or "ir")'
+            'this config has no demo: it needs the key demo=dict(data="street" or '
+            '"drone", modality="rgb" or "ir")'
         )
     modality, street = cfg.demo.modality, cfg.demo.data == 'street'
     small = shrink(cfg)
     train, test = (_street if street else _drone)(modality)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _dataset(small[key]).update(train if key == 'train_dataloader' else test)
-    _dataset(small.train_dataloader).pop('subset', None)  # all of the few images
+    _dataset(small.train_dataloader).pop('subset', None)  # use all of the few images
     _crop_instead_of_mixing(small)
     set_schedule(small, EPOCHS[modality], BATCH_SIZE)
     small.train_cfg.val_interval = EPOCHS[modality] // 4
@@ -66,7 +66,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
 
 
 def _dataset(loader: ConfigDict) -> ConfigDict:
-    """The dataset of a loader, inside its wrappers."""
+    """Return the dataset of a dataloader, without its wrappers."""
     dataset = loader['dataset']
     while 'dataset' in dataset:
         dataset = dataset['dataset']
@@ -98,12 +98,12 @@ def _crop_instead_of_mixing(cfg: Config) -> None:
 
 
 def _bare(transform: ConfigDict) -> str:
-    """Type of a transform without its scope."""
+    """Return the type of a transform without its scope."""
     return transform.type.rpartition('.')[2]
 
 
 def _street(modality: str) -> tuple[dict, dict]:
-    """Street scenes in FLIR layout: arguments of the training and test dataset."""
+    """Render street scenes; return the arguments of the training and test datasets."""
     root = DATA / f'street_{modality}'
     write_flir(
         root, IMAGES[modality], VAL_IMAGES, seed=SEED, far=FAR, sixteen_bit=False
@@ -120,7 +120,7 @@ def _street(modality: str) -> tuple[dict, dict]:
 
 
 def _drone(modality: str) -> tuple[dict, dict]:
-    """Flying objects in COCO layout: arguments of the training and test dataset."""
+    """Render flying objects; return the arguments of the training and test datasets."""
     root = DATA / f'drone_{modality}'
     write_drones(
         root, modality=modality, train=IMAGES[modality], test=VAL_IMAGES, seed=0
@@ -136,13 +136,13 @@ def _drone(modality: str) -> tuple[dict, dict]:
 
 
 def _start(cfg: Config, street: bool, beside: Path) -> str | None:
-    """The checkpoint to start from, None for a start from scratch.
+    """Return the checkpoint to start from, or None to train from scratch.
 
-    As given; else that of the RGB stage's demo; else, for YOLOv7 on street scenes, the
-    shipped RGB detector.
+    The first that exists: `load_from` of the config; the demo of the RGB stage; for
+    YOLOv7 on street scenes, the shipped RGB detector.
     """
     wanted, infrared = cfg.get('load_from'), cfg.demo.modality == 'ir'
-    if infrared and wanted is None:  # the config wants no RGB knowledge
+    if infrared and wanted is None:  # the config trains from scratch
         return None
     if wanted is not None:
         if Path(wanted).is_file():
@@ -156,8 +156,8 @@ def _start(cfg: Config, street: bool, beside: Path) -> str | None:
         return str(shipped_checkpoint(DETECTOR))
     if infrared:
         print_log(
-            f'no {wanted} and no demo of its RGB stage in {beside}: this demo starts '
-            'from scratch',
+            f'neither {wanted} nor a demo of its RGB stage found in {beside}: this '
+            'demo starts from scratch',
             logger='current',
             level=logging.WARNING,
         )

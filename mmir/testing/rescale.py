@@ -1,7 +1,7 @@
-"""Fit a training config to another number of epochs, image size or data set size.
+"""Adapt a training config to another number of epochs, batch size or image size.
 
-A config writes the same quantity in several places (the epochs in the loop, in two
-schedulers and in a hook); these functions change all of them together.
+A config repeats the same quantity in several places (the number of epochs in the loop,
+in two schedulers and in a hook). These functions change all of them together.
 """
 
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from mmengine.config import Config
 
 
 def set_schedule(cfg: Config, epochs: int, batch_size: int) -> None:
-    """Set the length of the training, in place.
+    """Set the number of training epochs, in place.
 
-    Schedulers and hooks that count epochs are stretched in proportion; the warm-up
-    lasts at least one epoch.
+    Schedulers and hooks that count epochs are scaled in proportion. The warm-up lasts
+    at least one epoch.
 
     Args:
         cfg (Config): Config with an epoch-based loop.
-        epochs (int): Epochs to train.
-        batch_size (int): Images a batch.
+        epochs (int): Number of epochs.
+        batch_size (int): Images per batch.
     """
     factor = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
@@ -27,7 +27,7 @@ def set_schedule(cfg: Config, epochs: int, batch_size: int) -> None:
     cfg.train_dataloader.batch_size = batch_size
     for scheduler in cfg.param_scheduler:
         _stretch(scheduler, factor, epochs)
-    # what would begin with the last epoch over has nothing to do
+    # drop schedulers that would start after the last epoch
     cfg.param_scheduler = [s for s in cfg.param_scheduler if s.get('begin', 0) < epochs]
     for hook in cfg.get('custom_hooks', []):
         if 'num_last_epochs' in hook:
@@ -40,7 +40,7 @@ def set_schedule(cfg: Config, epochs: int, batch_size: int) -> None:
 
 
 def _stretch(scheduler: dict, factor: float, epochs: int) -> None:
-    """Scale the epochs of a scheduler; a start or end inside stays inside."""
+    """Scale the epochs of a scheduler, clipped to the length of the training."""
     for key in ('begin', 'end', 'T_max'):
         if scheduler.get(key):
             scheduler[key] = min(epochs, max(1, round(scheduler[key] * factor)))
@@ -60,7 +60,7 @@ _SIZES = {
     'RandomCrop': 'crop_size',
     'Pad': 'size',
 }
-"""Transforms that know the image size, and the key it stands under."""
+"""Transforms that take the image size, and the name of that argument."""
 
 
 def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
@@ -70,15 +70,15 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
 
     Args:
         cfg (Config): Config of a detector.
-        scale (tuple[int, int]): Width and height in pixels; the objectness weight of a
-            `YOLOv7Head` goes with its square, as in the published recipe.
+        scale (tuple[int, int]): Width and height in pixels. The objectness weight of a
+            `YOLOv7Head` is scaled with the area, as in the published recipe.
     """
     # by identity: loaders may share a pipeline, and sizes are scaled in place
     transforms = list({id(t): (k, t) for k, t in _transforms(cfg._cfg_dict)}.values())
     sizes = [tuple(t[_SIZES[k]]) for k, t in transforms if _SIZES.get(k) in t]
     if not sizes:
         return
-    before = mode(sizes)  # test-time augmentation has others too
+    before = mode(sizes)  # test-time augmentation uses other sizes too
     for kind, transform in transforms:
         key = _SIZES.get(kind)
         if key in transform:
@@ -86,7 +86,7 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
             transform[key] = tuple(round(old * new / was) for old, new, was in pairs)
         elif kind == 'RandomAffine' and any(transform.get('border', ())):
             transform['border'] = (-scale[0] // 2, -scale[1] // 2)
-    # late fusion has a head in each of its detectors, which may share one config
+    # late fusion has one head per detector, and they may share a config
     models = (cfg.model, *cfg.model.get('detectors', {}).values())
     for head in {
         id(m.get('bbox_head')): m.get('bbox_head', {}) for m in models
@@ -96,7 +96,7 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
 
 
 def _transforms(node: object) -> Iterator[tuple[str, dict]]:
-    """Yield the transforms below `node` that have a size, with their bare type."""
+    """Yield the transforms below `node` that take a size, with their bare type."""
     if isinstance(node, list | tuple):
         for child in node:
             yield from _transforms(child)

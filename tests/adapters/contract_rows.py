@@ -70,14 +70,14 @@ def _network(name: str) -> nn.Module:
 
 
 def network(name: str) -> nn.Module:
-    """A copy of a network, always with the same weights."""
+    """Return a copy of a network, always with the same weights."""
     import copy
 
     return copy.deepcopy(_network(name))
 
 
 def loss(host: Host, model: nn.Module) -> Tensor:
-    """Sum of the losses of a batch, as mmengine's training step takes it."""
+    """Return the sum of the losses of a batch, as in mmengine's training step."""
     inner = getattr(model, 'module', model)
     with DefaultScope.overwrite_default_scope(host.scope):
         data = inner.data_preprocessor(host.batch(), True)
@@ -92,12 +92,12 @@ def part(model: nn.Module) -> tuple[nn.Module, Tensor]:
 
 
 def case(method: str, name: str) -> Case:
-    """The row of a method and a network."""
+    """Return the case of a method and a network."""
     host = NETWORKS[name]
     prepare = None
     if method == 'TensorFact':
         split = 't_sdd' if name in ('mobilenet_v3', 'vit') else 'ts_dd'
-        # `auto` may take another path with a delta than without, which rounds otherwise
+        # `auto` may take another path with a delta than without, with other rounding
         prepare = partial(factorize_, rank=2, split=split, mode='reconstruct')
     return Case(
         network=partial(network, name),

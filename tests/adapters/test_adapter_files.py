@@ -1,4 +1,4 @@
-"""Deltas apart from their base: exact, complete, reversible, refused elsewhere."""
+"""Adapter files: exact, complete, reversible, refused by other base models."""
 
 import copy
 import io
@@ -26,14 +26,14 @@ from mmir.tensorfact import augment_, factorize_
 
 
 def meta_of(adapter):
-    """What `seal` is given: the metadata without checksums."""
+    """Return the input of `seal`: the metadata without checksums."""
     meta = dict(adapter['meta'])
     del meta['checksums'], meta['digest']
     return meta
 
 
 class Net(nn.Module):
-    """A small detector: factorised backbone, batch norm, head used twice."""
+    """A small detector: factorized backbone, batch norm, head used twice."""
 
     def __init__(self, width=8, classes=3):
         super().__init__()
@@ -109,7 +109,7 @@ def test_holds_what_changed_and_nothing_else():
     assert delta['meta']['name'] == 'ir'
     row = {'kind': 'TensorFactConv', 'options': {'rank': 1}}
     assert delta['meta']['layers'] == {'backbone.0': row, 'backbone.2': row}
-    # Copies: what is trained later does not change the delta.
+    # Copies: later training does not change the adapter.
     with torch.no_grad():
         trained.bbox_head.weight.zero_()
     assert delta['state_dict']['bbox_head.weight'].abs().max() > 0

@@ -1,4 +1,4 @@
-"""Models of the hosts' own configs are factorized, adapted and merged unchanged."""
+"""Models of the hosts' own configs are factorized, adapted and merged."""
 
 import copy
 
@@ -29,7 +29,7 @@ FACTORIZED = {
 
 @pytest.fixture(params=HOSTS)
 def host(request):
-    """A host whose package is installed."""
+    """A model of a host, skipped if the host is not installed."""
     host = HOSTS[request.param]
     pytest.importorskip(host.scope)
     host.name = request.param
@@ -39,7 +39,7 @@ def host(request):
 
 
 def build(host, adapt):
-    """Build by the flat config: the host's own, with two more keys."""
+    """Build from the flat config: the host's own, with two more keys."""
     cfg = host.model_config()
     target = f'{host.scope}.{cfg.pop("type")}'
     if adapt is not None:
@@ -48,9 +48,9 @@ def build(host, adapt):
 
 
 def randomise(model):
-    """Give batch norms statistics of their own, as after training."""
+    """Give batch norms random statistics, as after training."""
     for name, parameter in model.named_parameters():
-        if name.endswith('level_embed'):  # the host leaves it as memory has it
+        if name.endswith('level_embed'):  # the host leaves it uninitialized
             nn.init.normal_(parameter)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -15,7 +15,7 @@ from mmir.tensorfact import TensorFactConv, augment_, factorize_
 
 
 class ToyDetector(BaseModel):
-    """A model in the manner of the hosts: nested configs, loss and predict."""
+    """A model in the style of the hosts: nested configs, loss and predict."""
 
     def __init__(self, backbone, bbox_head=None, train_cfg=None, **kwargs):
         super().__init__(**kwargs)

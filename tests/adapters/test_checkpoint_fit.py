@@ -1,4 +1,4 @@
-"""A training starts from a checkpoint only if it is one of that network."""
+"""Training starts from a checkpoint only if it belongs to the network."""
 
 import pytest
 import torch

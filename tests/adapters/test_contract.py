@@ -1,4 +1,4 @@
-"""Every method on every network: see `mmir.testing.contract`."""
+"""Contract suite: every method on every network, see `mmir.testing.contract`."""
 
 import pytest
 from contract_rows import METHODS, NETWORKS, case
@@ -15,7 +15,7 @@ ESSENTIAL = (check_files, check_merging, check_only_the_declared_changes)
 
 
 def speed(method, network, check):
-    """Small networks and the essentials of one method always run, the rest is slow."""
+    """Mark all but small networks and the essentials of one method as slow."""
     quick = network in SMALL or (method == 'ConvLoRA' and check in ESSENTIAL)
     return () if quick else pytest.mark.slow
 
@@ -37,6 +37,6 @@ def rows():
 )
 def test_contract(network, method, check, rows):
     pytest.importorskip(NETWORKS[network].scope)
-    # the same row for all its checks, which keep what they built
+    # one row for all of its checks, which share cached models
     row = rows.setdefault((network, method), case(method, network))
-    check(row)  # raises an AssertionError that says what does not hold
+    check(row)  # raises an AssertionError that says what failed

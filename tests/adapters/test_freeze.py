@@ -1,4 +1,4 @@
-"""What trains in a stage, and that the rest really stays."""
+"""Trainable parameters of a stage; everything else stays frozen."""
 
 import copy
 import pickle
@@ -69,7 +69,7 @@ def test_exactly_the_declared_tensors_change(bn, extra):
     expected = HEAD | DELTA | extra
     assert stage.name == 'ir'
     assert set(stage.changed) == expected
-    # The bias of the head's convolution is undone by the batch norm after it.
+    # The batch norm after it cancels the bias of the head's convolution.
     assert changes(model) | {'bbox_head.0.bias'} == expected
     assert list(model.state_dict()) == keys
     for name, parameter in model.named_parameters():

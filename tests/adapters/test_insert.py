@@ -1,4 +1,4 @@
-"""Adapters of any class are put where they belong, or nowhere."""
+"""Insertion of adapters of any class: where they belong, or nowhere."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ class ToyZooModel(BaseModel):
 
 @pytest.fixture
 def toy_zoo(tmp_path, monkeypatch):
-    """Put a zoo of one layer in the place of the shipped one."""
+    """Replace the shipped zoo by one with a single layer."""
     (tmp_path / 'model-index.yml').write_text('Import:\n  - m/metafile.yml\n')
     (tmp_path / 'm').mkdir()
     (tmp_path / 'm/a.py').write_text(CONFIG)

@@ -1,4 +1,4 @@
-"""Running stages and reading what they logged."""
+"""Running of stages and reading of their logs."""
 
 import copy
 import json
@@ -75,7 +75,7 @@ def test_parameters_are_counted_by_whether_they_train() -> None:
 
 
 def _plain(config: Config) -> nn.Module:
-    """The network without adapters."""
+    """Return the network without adapters."""
     from mmengine.registry import MODELS
 
     plain = copy.deepcopy(config)

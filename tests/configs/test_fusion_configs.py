@@ -1,4 +1,4 @@
-"""Every fusion config: it builds small, trains a step and predicts, on pairs."""
+"""Every fusion config builds at small scale, trains a step and predicts on pairs."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def small_seg(path: Path, msrs: Path) -> Config:
 
 
 def train_step(cfg: Config) -> torch.nn.Module:
-    """One step; every parameter that trains got a gradient in it."""
+    """Train one step; every trainable parameter gets a gradient."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
     init_default_scope(cfg.default_scope)
@@ -168,7 +168,7 @@ def test_training_may_start_from_the_rgb_model(paths: list[Path]) -> None:
         result = model.load_state_dict(rgb, strict=False)
         assert result == ([], [])
     with pytest.raises(CheckpointMismatchError, match='are missing: members'):
-        check_fits(late, rgb, 'rgb.pth')  # it has `checkpoints` instead
+        check_fits(late, rgb, 'rgb.pth')  # it uses `checkpoints` instead
 
 
 @pytest.mark.parametrize('path', [*DET, *SEG], ids=lambda p: p.stem)

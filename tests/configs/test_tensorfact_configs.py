@@ -1,4 +1,4 @@
-"""Every shipped config: it parses, builds small, computes a loss and predicts."""
+"""Every shipped config parses, builds, computes a loss and predicts."""
 
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def test_baselines_differ_in_model_start_and_rate_only() -> None:
 
 
 def test_recommended_recipe() -> None:
-    """ConvLoRA as it was measured: rank 12, Adam at 3e-3."""
+    """ConvLoRA as measured: rank 12, Adam at 3e-3."""
     for name in ('yolo_flir_1pct', 'yolo-tiny_coco_flir_1pct', 'yolo-tiny_drone_ir'):
         cfg = Config.fromfile(ROOT / f'configs/tensorfact/{name}.py')
         assert (cfg.model.adapt.type, cfg.model.adapt.rank) == ('ConvLoRA', 12)

@@ -17,7 +17,7 @@ VALUES = st.floats(-60, 60) | st.sampled_from([0.0, math.nan, math.inf, -math.in
 
 
 def reference_box(box, width, height):
-    """Classify and clip one box the slow way."""
+    """Classify and clip one box with scalar code."""
     x, y, w, h = box
     if not all(map(math.isfinite, box)) or w <= 0 or h <= 0:
         return 'degenerate', None

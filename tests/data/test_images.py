@@ -1,4 +1,4 @@
-"""Which images a folder holds."""
+"""Listing of the images in a folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measuring the shift between images of two cameras."""
+"""Measurement of the shift between images of two cameras."""
 
 import cv2
 import numpy as np
@@ -122,7 +122,7 @@ def test_what_cannot_be_measured_is_refused():
 
 
 def test_files_are_measured_or_named(tmp_path, scenes):
-    """A file of four planes, a smaller partner, a truncated one and a missing one."""
+    """A file with four channels, a smaller partner, a truncated one, a missing one."""
     scene = scenes[0]
     both = str(tmp_path / 'both.png')
     cv2.imwrite(both, np.dstack([scene.rgb, scene.thermal8]))
@@ -144,7 +144,7 @@ def test_files_are_measured_or_named(tmp_path, scenes):
 
 
 def test_real_pairs_by_day(real_data):
-    """A shift planted in RGB is found again; the pairs' own are a few pixels."""
+    """A shift added to RGB is found; the pairs' own shifts are a few pixels."""
     names = sorted((real_data / 'street_pairs/train/RGB').glob('*.jpg'))
     seen = 0
     for path in names:

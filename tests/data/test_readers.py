@@ -1,4 +1,4 @@
-"""Readers of label files: what they take, and what they refuse by name."""
+"""Readers of label files: accepted input and errors that name the file."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_refused_xml(tmp_path, content, message):
 
 
 def test_xml_shapes(tmp_path):
-    """Edges, sides, and the box around a polygon, which goes before a bndbox."""
+    """Edges, sides, and the box around a polygon, which precedes a bndbox."""
     path = tmp_path / 'a.xml'
     polygon = ''.join(
         f'<x{k}>{x}</x{k}><y{k}>{y}</y{k}>'

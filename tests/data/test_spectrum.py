@@ -102,7 +102,7 @@ def test_correlation_follows_each_band() -> None:
     one, other = transformed(coarse + fine), transformed(3 * coarse - 2 * fine)
     found = band_correlation(one, other, 64)
     assert found[0] == pytest.approx(1)
-    assert np.isnan(found[1])  # nothing there
+    assert np.isnan(found[1])  # no energy there
     assert found[2] == pytest.approx(-1)
     shifted = transformed(np.roll(coarse, 8, 1))  # a quarter of the period
     assert band_correlation(transformed(coarse), shifted, 64)[0] == pytest.approx(

@@ -1,4 +1,4 @@
-"""Statistics added up image by image equal numpy's on everything at once."""
+"""Statistics accumulated per image equal numpy's on all images at once."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_samples_of_pairs_add_up() -> None:
     assert total.intensity['ir'].mean[0] == pytest.approx(thermal.mean())
     assert total.spectrum['ir'].images == 4
     assert len(total.brightness['rgb']) == 5
-    assert len(total.correlation['rgb', 'ir']) == 4  # the fifth is no pair
+    assert len(total.correlation['rgb', 'ir']) == 4  # the fifth is not a pair
     found = total.correlation['rgb', 'ir'][0]
     assert np.allclose(found[~np.isnan(found)], 1)  # the same image twice
     means = total.mean_correlation()['rgb', 'ir']

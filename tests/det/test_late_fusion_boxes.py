@@ -1,4 +1,4 @@
-"""Fused boxes against slow loops written from the published descriptions."""
+"""Fused boxes against plain loops, written from the published descriptions."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mmir.det.late_fusion import BoxFusion
 
 
 def instances(rows: list) -> InstanceData:
-    """Rows of x1, y1, x2, y2, score, label."""
+    """Build instances from rows of x1, y1, x2, y2, score, label."""
     table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
     return InstanceData(
         bboxes=table[:, :4], scores=table[:, 4], labels=table[:, 5].long()
@@ -26,7 +26,7 @@ def iou(one: list, other: list) -> float:
 
 
 def rows_of(found: list[InstanceData]) -> list[tuple]:
-    """All boxes by falling score: box, score, label, model."""
+    """Return all boxes by descending score: box, score, label, model."""
     rows = [
         (box, score, label, model)
         for model, each in enumerate(found)
@@ -41,7 +41,7 @@ def rows_of(found: list[InstanceData]) -> list[tuple]:
 
 
 def published_wbf(found: list[InstanceData], threshold: float) -> list[tuple]:
-    """Solovyev et al. 2021: box after box joins the fused box it fits best."""
+    """WBF by Solovyev et al. 2021: each box joins the best-matching fused box."""
     clusters: list[list[tuple]] = []
     fused: list[list[float]] = []
     for row in rows_of(found):
@@ -68,7 +68,7 @@ def published_wbf(found: list[InstanceData], threshold: float) -> list[tuple]:
 
 
 def scene(seed: int, models: int, objects: int = 25) -> list[InstanceData]:
-    """Objects apart from each other; each model misses some and shifts the rest."""
+    """Draw separate objects; each model misses some and shifts the others."""
     generator = torch.Generator().manual_seed(seed)
     rand = lambda *n: torch.rand(*n, generator=generator, dtype=torch.float64)  # noqa: E731
     corner = torch.stack([torch.arange(objects) % 5, torch.arange(objects) // 5], 1)

@@ -1,4 +1,4 @@
-"""The adapter file is that of the weights in the checkpoint beside it."""
+"""The adapter file holds the weights of the checkpoint next to it."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The check of all files before a training."""
+"""Check of all files before training."""
 
 import logging
 from pathlib import Path
@@ -43,7 +43,7 @@ class Rows(BaseDataset):
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[dict]:
-    """Four sound pairs with a box each."""
+    """Write four valid pairs with one box each."""
     out = []
     for k in range(4):
         paths = {}
@@ -64,7 +64,7 @@ def rows(tmp_path: Path) -> list[dict]:
 
 
 def kinds(rows: list[dict], load: object = None, **meta: object) -> list[str]:
-    """Kinds of problems that are found."""
+    """Return the kinds of problems found."""
     dataset = Rows(rows, load or LoadPairedImages(), **meta)
     report = check_dataset(dataset, workers=2, progress=False)
     assert report.samples == len(rows)
@@ -97,7 +97,7 @@ def test_every_kind_is_told_and_names_its_file(rows: list[dict]) -> None:
 
 
 def test_what_the_loader_skips_is_no_reason_to_stop(rows: list[dict]) -> None:
-    """The very samples that it skips are listed, labels that are wrong still stop."""
+    """The samples it skips are listed; wrong labels still raise an error."""
     Path(rows[0]['img_paths']['ir']).unlink()
     cv2.imwrite(rows[3]['img_paths']['ir'], np.zeros((16, 20, 3), np.uint8))
     rows[1]['instances'][0]['bbox'] = [5.0, 5.0, 5.0, 9.0]
@@ -197,7 +197,7 @@ def test_one_camera_and_wrappers(rows: list[dict]) -> None:
     report = check_dataset(mixed, progress=False)
     assert report.samples == 4
     assert report.problems == []
-    # the training will skip it, so it is no reason to stop
+    # training will skip it, so it is not an error
     assert [problem.kind for problem in report.skipped] == [UNREADABLE]
     assert report.skipped[0].name == str(broken)
     assert load.on_error == 'skip'

@@ -1,4 +1,4 @@
-"""Groups of the optimizer: every trainable parameter, once, with the right decay."""
+"""Optimizer groups: every trainable parameter once, with the right decay."""
 
 import pytest
 import torch
@@ -95,7 +95,7 @@ def test_custom_keys_of_the_host():
         names[id(p)]: (g['lr'], g['weight_decay']) for g in found for p in g['params']
     }
     assert settings['conv.weight'] == pytest.approx((0.01, 0.5))
-    assert settings['conv.bias'] == pytest.approx((0.01, 0.0))  # a vector, as ever
+    assert settings['conv.bias'] == pytest.approx((0.01, 0.0))  # a vector, as usual
     assert settings['bn.weight'] == pytest.approx((0.1, 0.5))  # said explicitly
     assert settings['factors.A'] == settings['factors.B'] == pytest.approx((0.1, 1.0))
     assert settings['other.B'] == (0.1, 0.5)
@@ -103,7 +103,7 @@ def test_custom_keys_of_the_host():
 
 
 class Layered(nn.Module):
-    """A backbone with depths, in the manner of mmpretrain, and a head."""
+    """A backbone with layer depths, in the style of mmpretrain, and a head."""
 
     def __init__(self) -> None:
         super().__init__()

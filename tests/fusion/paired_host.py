@@ -53,7 +53,7 @@ def lively(model: nn.Module) -> nn.Module:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.normal_(module.running_mean, std=0.1)
     for name, parameter in model.named_parameters():
-        if name.endswith('level_embed'):  # the host leaves it as memory has it
+        if name.endswith('level_embed'):  # the host leaves it uninitialized
             nn.init.normal_(parameter)
     return model.double()
 

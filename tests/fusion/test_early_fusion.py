@@ -1,4 +1,4 @@
-"""The stem of any network is widened, and a color checkpoint still means the same."""
+"""Any network's stem is widened; color checkpoints give the same result."""
 
 import copy
 import logging
@@ -193,7 +193,7 @@ def test_the_channels_are_those_of_the_preprocessor(mmdet):
     assert built_by('EarlyFusion', cfg).backbone.stem[0].conv.in_channels == 4
     cfg.data_preprocessor.modalities.ir = {}
     model = built_by('EarlyFusion', cfg, fusion=dict(init='zero'))
-    assert model.backbone.stem[0].conv.in_channels == 6  # 3 unless said
+    assert model.backbone.stem[0].conv.in_channels == 6  # 3 by default
     model = built_by('EarlyFusion', cfg, fusion=dict(channels=(3, 2)))
     assert model.data_preprocessor.channels == (3, 2)
     cfg.data_preprocessor = None
@@ -206,7 +206,7 @@ def test_every_parameter_gets_a_gradient(mmdet):
     maps = model.backbone(torch.randn(2, 4, 64, 64))
     sum(x.square().mean() for x in maps).backward()
     stem = model.backbone.stem[0].conv.weight
-    assert stem.grad[:, 3:].abs().sum() > 0  # what starts at zero learns
+    assert stem.grad[:, 3:].abs().sum() > 0  # weights that start at zero are trained
     assert all(p.grad is not None for p in model.backbone.parameters())
 
 

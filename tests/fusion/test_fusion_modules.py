@@ -1,4 +1,4 @@
-"""What makes one feature map of several: values, starts, and costs."""
+"""Fusion modules: values, initialization and cost."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_concat_starts_as_the_mean_whatever_the_host_initializes():
 
 
 def attention_by_hand(module, feat, other, size):
-    """The same answer with plain matrices, one head after the other, without SDPA."""
+    """Attention with plain matrices, head by head, without SDPA."""
     keys = nn.functional.adaptive_avg_pool2d(module.norm_key(other), size)
     key_value = module.key_value(_placed(keys)).flatten(2)
     query = module.query(_placed(module.norm_query(feat))).flatten(2)
@@ -102,7 +102,7 @@ def test_heads_divide_the_channels():
 
 
 def test_places_have_the_same_code_in_maps_of_any_size():
-    """A pixel's code is that of its place: pooling 2x2 keeps the slow waves."""
+    """Encodings depend on the relative position: 2x2 pooling keeps the slow waves."""
     large, small = (_placed(torch.zeros(1, 16, n, n))[0] for n in (64, 32))
     pooled = nn.functional.avg_pool2d(large, 2)
     slow = [0, 1, 4, 5, 8, 9, 12, 13]
@@ -112,7 +112,7 @@ def test_places_have_the_same_code_in_maps_of_any_size():
 
 @pytest.mark.parametrize('kind', KINDS[1:])
 def test_every_parameter_learns(kind):
-    """All have gradients from the first step, none of them zero after it."""
+    """All parameters get gradients from the first step, and none stays at zero."""
     torch.manual_seed(0)
     feats, fuse = maps(2), kind(2, 8)
     optimizer = torch.optim.SGD(fuse.parameters(), lr=0.1)

@@ -1,4 +1,4 @@
-"""A model that sees one modality of a pair is the plain model on that modality."""
+"""A model that reads one modality of a pair equals the plain model on it."""
 
 import copy
 

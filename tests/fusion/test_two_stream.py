@@ -1,4 +1,4 @@
-"""Two backbones of any host in the place of one."""
+"""Two backbones of any host in place of one."""
 
 import copy
 
@@ -149,7 +149,7 @@ def test_options_of_the_backbones_are_theirs(mmdet):
             assert not any(p.requires_grad for p in stream.layer1.parameters())
             assert all(p.requires_grad for p in stream.layer2.parameters())
     fresh = TwoStreamBackbone(backbone=YOLO)
-    assert all(m.training for m in fresh.modules())  # the trial run left no trace
+    assert all(m.training for m in fresh.modules())  # the trial run leaves no trace
     assert fresh.streams.rgb.stem[0].bn.num_batches_tracked == 0
 
 

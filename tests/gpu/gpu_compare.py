@@ -1,4 +1,4 @@
-"""The same computation on two devices, and how far the results are apart."""
+"""Comparison of the same computation on two devices."""
 
 import copy
 from collections.abc import Callable, Sequence

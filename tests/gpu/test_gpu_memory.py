@@ -1,4 +1,4 @@
-"""What a training step needs at most."""
+"""Peak memory of a training step."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def needed(method: str, device: str) -> int:
     model = adapted(detector('tiny'), method).to(device).train()
     optimizer = optim_wrapper(model, 'fp32')
     data = batch(*((8, 320) if device == 'cuda' else (2, 256)), device)
-    for _ in range(2):  # makes the state of the optimizer
+    for _ in range(2):  # creates the optimizer state
         model.train_step(data, optimizer)
     peak = peak_memory(lambda: model.train_step(data, optimizer), device)
     return resident_bytes(model, optimizer) + peak

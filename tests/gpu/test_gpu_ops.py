@@ -1,4 +1,4 @@
-"""The operators in plain torch give on CUDA what they give on a CPU."""
+"""Operators in plain torch give the same results on CUDA and CPU."""
 
 import mmcv.ops
 import pytest
@@ -26,7 +26,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def boxes_and_scores(count: int) -> tuple[Tensor, Tensor]:
-    """Boxes that overlap a lot, and scores without ties."""
+    """Draw boxes that overlap a lot, and scores without ties."""
     generator = torch.Generator().manual_seed(1)
     corner = 30 * torch.rand(count, 2, generator=generator)
     size = 2 + 23 * torch.rand(count, 2, generator=generator)

@@ -1,4 +1,4 @@
-"""One training step of every method at every precision."""
+"""One training step per method and precision."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_a_step_changes_what_is_declared(device, plain, method, precision):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 def test_adapters_learn_in_full_precision_under_autocast(device, dtype):
-    """Kernels are summed up in float32: in half an update rounds to nothing."""
+    """Kernels are summed in float32: in half precision, updates round to zero."""
     for method in ('TensorFact', 'ConvLoRA'):
         model = adapted(detector('tiny'), method).to(device).train()
         data = model.data_preprocessor(batch(2, 64, device), True)

@@ -1,4 +1,4 @@
-"""Assignment, losses and predictions of YOLOv7, and where they wait for the GPU."""
+"""Assignment, losses and predictions of YOLOv7, and their GPU synchronization."""
 
 import copy
 import warnings

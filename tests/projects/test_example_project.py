@@ -1,4 +1,4 @@
-"""The example project: a method from outside meets the whole contract, and trains."""
+"""The example project: an external method passes the contract and trains."""
 
 import ast
 import copy
@@ -29,7 +29,7 @@ PROJECT = ROOT / 'projects/example_project'
 
 
 class Toy(nn.Module):
-    """A small network with what makes surgery hard; its head stays as it is."""
+    """A small network with hard cases for surgery; its head stays unchanged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ ROWS = {'toy': row(toy, ''), 'vit': row(vit, 'backbone')}
 def test_contract(network: str, check: Callable[[Case], None]) -> None:
     if network == 'vit':
         pytest.importorskip('mmpretrain')
-    check(ROWS[network])  # raises an AssertionError that says what does not hold
+    check(ROWS[network])  # raises an AssertionError that says what failed
 
 
 def test_it_computes_gamma_y_plus_beta() -> None:

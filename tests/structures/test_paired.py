@@ -1,4 +1,4 @@
-"""The paired sample: sizes, splitting, taking modalities away."""
+"""Paired samples: sizes, splitting, dropping of modalities."""
 
 import copy
 import itertools
@@ -28,7 +28,7 @@ def test_the_order_follows_from_the_names(names: tuple[str, ...]) -> None:
 
 
 def batch(size: int = 2) -> dict:
-    """A batch as a data loader yields it."""
+    """Return a batch as a dataloader yields it."""
     torch.manual_seed(0)
     return dict(
         inputs=[torch.randint(1, 255, (6, 4, 5 + k)) for k in range(size)],

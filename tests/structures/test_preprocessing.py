@@ -1,4 +1,4 @@
-"""Normalisation a modality, against plain arithmetic; layouts it refuses."""
+"""Normalization per modality against plain arithmetic; refused layouts."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ IR = dict(mean=99.5, std=41.0, channels=1)
 
 
 class Preprocessor(ModalityNormalizer, ImgDataPreprocessor):
-    """On mmengine's own, which all hosts' are made of."""
+    """Normalizer on mmengine's preprocessor, the base of all hosts' preprocessors."""
 
 
 class Bare(ModalityNormalizer, BaseDataPreprocessor):

@@ -1,4 +1,4 @@
-"""A model of mmengine's kind for tests of the complementarity loss."""
+"""mmengine model for tests of the complementarity loss."""
 
 import gc
 from functools import partial
@@ -28,7 +28,7 @@ NEW = 'loss_comp'
 
 
 class Toy(BaseModel):
-    """Two convolutions, losses in the manner of the hosts."""
+    """Two convolutions, with losses in the style of the hosts."""
 
     def __init__(self, reentrant: bool | None = None) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def loss_of(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def inputs_of(model: Toy, x: Tensor) -> dict[str, Tensor]:
-    """What both convolutions get."""
+    """Return the inputs of both convolutions."""
     seen = {}
 
     def keep(name: str, layer: nn.Module, args: tuple) -> None:
@@ -114,7 +114,7 @@ def inputs_of(model: Toy, x: Tensor) -> dict[str, Tensor]:
 
 
 def term(layer: TensorFactConv, x: Tensor, form: str, **options) -> Tensor:
-    """Loss of one layer, written out."""
+    """Return the loss of one layer, written out."""
     delta = layer.deltas.ir
     if form == 'weight':
         pairs = [(delta.A, delta.B)]

@@ -1,4 +1,4 @@
-"""Tracers and compilers see the layer whole, and never a kernel that is out of date."""
+"""Tracing and compilation include the whole layer and never use a stale kernel."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The forms of the complementarity loss against their formulas."""
+"""Forms of the complementarity loss against their formulas."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The complementarity loss beside the losses of a model of mmengine's kind."""
+"""Complementarity loss next to the losses of an mmengine model."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The complementarity loss in small real models of every host, code untouched."""
+"""Complementarity loss in small real models of every host, without code changes."""
 
 import copy
 from collections.abc import Callable

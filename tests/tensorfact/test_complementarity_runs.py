@@ -1,4 +1,4 @@
-"""The complementarity loss in the ways a training may run."""
+"""Complementarity loss in different training setups."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Compression plans: costs counted independently, choices against all others."""
+"""Compression plans: costs counted independently, choices by exhaustive search."""
 
 import copy
 import itertools

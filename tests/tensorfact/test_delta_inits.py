@@ -1,4 +1,4 @@
-"""How deltas start: identity, orthogonality, residual directions, composition."""
+"""Initialization of deltas: identity, orthogonality, residuals, composition."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Training in two processes: ranks stay alike, the base stays, mistakes are named."""
+"""Training in two processes: equal ranks, frozen base, clear errors."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""State dicts of TensorFactConv: dense, factorised, widened, damaged; ConvModule."""
+"""State dicts of TensorFactConv: dense, factorized, widened, damaged; ConvModule."""
 
 import copy
 

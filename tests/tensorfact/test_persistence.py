@@ -38,7 +38,7 @@ def dense(seed=0):
 
 
 def widened(split='ts_dd', seed=1):
-    """A factorised model with a delta that acts and one that is switched off."""
+    """A factorized model with a delta that acts and one that is switched off."""
     model = dense()
     factorize_(model, 2, split)
     torch.manual_seed(seed)

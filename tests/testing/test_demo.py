@@ -1,4 +1,4 @@
-"""What `--demo` makes of the shipped configs."""
+"""Shipped configs with `--demo`."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CONFIGS = [path for path in CONFIGS if path.suffix == '.py']
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Demo data of a few images in a folder of its own."""
+    """Write demo data with a few images to a separate folder."""
     monkeypatch.setattr(demo, 'DATA', tmp_path / 'data')
     monkeypatch.setattr(demo, 'IMAGES', {'rgb': 3, 'ir': 3})
     monkeypatch.setattr(demo, 'VAL_IMAGES', 2)
@@ -33,7 +33,7 @@ def test_every_config_has_a_demo(path: Path, small: Path) -> None:
         assert made.model.bbox_head.head_module.arch == 'tiny'
         # the weight of YOLOv7-tiny, for a quarter of the pixels
         assert made.model.bbox_head.obj_weight == pytest.approx(0.25)
-    else:  # another host's network stays what it is
+    else:  # networks of other hosts are unchanged
         assert made.model.backbone == cfg.model.backbone
     assert made.train_cfg.max_epochs == demo.EPOCHS[cfg.demo.modality]
     assert made.train_dataloader.batch_size == demo.BATCH_SIZE

@@ -1,4 +1,4 @@
-"""Schedules and image sizes changed in every place at once."""
+"""Schedules and image sizes are changed everywhere at once."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The fusion study: what its rows share, and its tables."""
+"""Fusion study: settings shared by its rows, and its tables."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The speed table of a GPU, tried on a CPU at toy sizes."""
+"""GPU speed table, tested on a CPU at toy sizes."""
 
 import json
 import sys

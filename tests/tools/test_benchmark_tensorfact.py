@@ -167,7 +167,7 @@ def test_variants_train_what_they_say(made: dict[str, nn.Module]) -> None:
 
 
 class Rival(nn.Module):
-    """Stands for a factorised convolution of tensorly-torch."""
+    """Stand-in for a factorized convolution of tensorly-torch."""
 
     def __init__(self, conv: nn.Conv2d, error: float) -> None:
         super().__init__()

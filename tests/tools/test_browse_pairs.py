@@ -1,4 +1,4 @@
-"""Pictures of what the dataset of a config yields."""
+"""Rendering of the samples of a config's dataset."""
 
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def test_mixtures_colours_and_absence(browse, tmp_path) -> None:
     assert (np.abs(mixed - mean).max(2) <= 1).mean() > 0.5
     assert (board[:8, :8] == rgb[:8, :8]).all(2).mean() > 0.5
     assert (board[:8, 8:16] == ir[:8, 8:16]).all(2).mean() > 0.5
-    assert (ir.max(2).astype(int) - ir.min(2) > 60).mean() > 0.9  # jet has no greys
+    assert (ir.max(2).astype(int) - ir.min(2) > 60).mean() > 0.9  # jet has no gray
     empty, there = split(lone, 2, WIDTH, HEIGHT)
     assert set(np.unique(empty[:20])) == {36, 48}
     assert np.unique(there).size > 50

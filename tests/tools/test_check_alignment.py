@@ -1,4 +1,4 @@
-"""The tool that finds pairs out of place."""
+"""Tool that finds misaligned pairs."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The tool that checks the data of a config."""
+"""Tool that checks the data of a config."""
 
 import subprocess
 import sys

@@ -149,8 +149,9 @@ def test_errors_name_the_file(run, own, tmp_path, capsys):
     assert f'source: no file {source}' in capsys.readouterr().err
     torch.save(dict(state_dict=own), source)
     assert run(source, target) == 2
-    assert f'{source}: it has the names of this project' in capsys.readouterr().err
+    message = f'{source}: it already has the names of this project'
+    assert message in capsys.readouterr().err
     torch.save(dict(epoch=1), source)
     assert run(source, target) == 2
-    assert f'{source} holds no weights' in capsys.readouterr().err
+    assert f'{source} has no weights' in capsys.readouterr().err
     assert not target.exists()

@@ -53,7 +53,7 @@ def voc_arguments(folder, *more):
 
 
 def test_voc_pixels_count_from_one(tools, tmp_path):
-    """The box of the whole image, and of a single pixel: both ends are included."""
+    """Boxes of the whole image and of a single pixel: both ends are included."""
     objects = [('car', (1, 1, 40, 32), 0), ('person', (3, 5, 3, 5), 1)]
     write_voc(tmp_path, 'a', objects, size=(0, 0))  # size unknown: read from the image
     write_voc(tmp_path, 'b', [])

@@ -1,4 +1,4 @@
-"""The report on a data set says what is in the files."""
+"""The dataset report describes the content of the files."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_workers_change_nothing(report, tmp_path) -> None:
 
 
 class Plain(ModalityNormalizer, BaseDataPreprocessor):
-    """Normalises, and leaves the rest."""
+    """A preprocessor that only normalizes."""
 
     def cast_data(self, data):
         return data
@@ -79,7 +79,7 @@ class Kept(Plain):
 
 
 def test_the_printed_statistics_normalise_the_set(report, tmp_path) -> None:
-    """Taken over by the preprocessor, they give mean 0 and deviation 1."""
+    """Used in the preprocessor, they give mean 0 and standard deviation 1."""
     config, root = write_detection(tmp_path)
     found = report.main([str(config), '--out', str(tmp_path / 'out')])
     with tool('_dataset_markdown') as module:

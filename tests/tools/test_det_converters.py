@@ -1,4 +1,4 @@
-"""The converters of detection data sets: what they refuse, leave out and count."""
+"""Converters of detection datasets: errors, omissions and counts."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ NAMES = ('llvip', 'm3fd', 'kaist', 'flir_aligned', 'hituav', 'dronevehicle')
 
 
 def write(name, root, **more):
-    """A small copy of a data set."""
+    """A small copy of a dataset."""
     counts = {'train': 2, 'test' if name in ('llvip', 'kaist') else 'val': 1}
     if name in ('hituav', 'dronevehicle'):
         counts['test'] = 1
@@ -190,7 +190,7 @@ def add_object(path, name, box, shape='edges'):
 
 
 def test_boxes_and_classes(tmp_path, capsys):
-    """What is outside or empty is left out, what reaches over clipped, all counted."""
+    """Boxes outside or empty are dropped, overlapping ones clipped, all counted."""
     root = write('llvip', tmp_path / 'a', train=1, test=1)
     path = root / 'Annotations/010001.xml'
     path.write_text('<annotation></annotation>')  # no size: taken from the image
@@ -386,7 +386,7 @@ def test_dronevehicle_keeps_what_is_cropped(tmp_path, capsys):
 
 
 def test_parts_of_a_set(tmp_path, capsys):
-    """Splits are separate downloads; one that is not there is said and left out."""
+    """Splits are separate downloads; a missing one is reported and skipped."""
     root = write('dronevehicle', tmp_path / 'a')
     for split in ('train', 'test'):
         (root / split).rename(tmp_path / split)

@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory) -> str:
 
 @pytest.fixture
 def settings(monkeypatch) -> list:
-    """Takes the place of the export; receives what it is called with."""
+    """Stand-in for the export that records its arguments."""
     from mmir.det.yolov7 import onnx_export
 
     calls = []

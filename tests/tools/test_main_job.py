@@ -22,7 +22,7 @@ CONFIGS = ROOT / 'configs/tensorfact'
 
 
 def tool(name: str, *arguments: object) -> str:
-    """Run a tool as a user would; its output."""
+    """Run a tool as a user would; returns its output."""
     command = [sys.executable, ROOT / 'tools' / name, *arguments]
     done = subprocess.run(
         [str(c) for c in command],
@@ -76,7 +76,7 @@ def predictions(config: Path, weights: Path, out: Path, *options: object) -> lis
 
 
 def same(a: list, b: list) -> bool:
-    """Whether two sets of predictions agree to the last bit."""
+    """Whether two sets of predictions are bitwise equal."""
     return all(
         x[key].equal(y[key])
         for x, y in zip(a, b, strict=True)
@@ -86,7 +86,7 @@ def same(a: list, b: list) -> bool:
 
 @pytest.fixture(scope='module')
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both stages trained, the infrared one interrupted after its first epoch."""
+    """Train both stages; the infrared one is interrupted after its first epoch."""
     root = tmp_path_factory.mktemp('job')
     data = write_flir(root / 'data', train=6, val=3, size=(160, 128), progress=False)
     rgb = toy('yolo-tiny_rgb.py', data, root / 'rgb.py', 1, None)
@@ -138,7 +138,7 @@ def test_chosen_images_are_written(job: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_train_the_stage(job: Path) -> None:
-    """Frozen parts, empty ranks and hooks get on with two processes (gloo)."""
+    """Frozen parts, empty ranks and hooks work with two processes (gloo)."""
     environment = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
     done = subprocess.run(
         [ROOT / 'tools/dist_train.sh', job / 'ir.py', '2', '--work-dir', job / 'two'],

@@ -1,4 +1,4 @@
-"""The environment is made once, for its lock; what is missing is said."""
+"""The environment is created once per lock file; missing tools are reported."""
 
 import importlib.util
 import os

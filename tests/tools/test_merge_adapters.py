@@ -1,4 +1,4 @@
-"""The tool that turns a checkpoint with adapters into a plain one."""
+"""Tool that converts a checkpoint with adapters to a plain one."""
 
 import sys
 from importlib import import_module

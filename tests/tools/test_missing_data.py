@@ -1,4 +1,4 @@
-"""Data that is not there: the data set or its host says so, train.py passes it on."""
+"""Missing data: the dataset or its host reports it, and train.py shows it."""
 
 import runpy
 from pathlib import Path

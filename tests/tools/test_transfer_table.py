@@ -1,4 +1,4 @@
-"""The study of few-shot transfer: what its rows share and what sets them apart."""
+"""Few-shot transfer study: common settings of its rows and their differences."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Moving one image of a pair on purpose."""
+"""Deliberate misalignment of one image of a pair."""
 
 import copy
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def sample(height=96, width=128, dtype=np.uint8, channels=3, **more):
 
 
 def spot(x, y, height=96, width=128, dtype=np.float32):
-    """A soft spot, whose centroid can be measured to a fraction of a pixel."""
+    """A blurred spot whose centroid can be measured with subpixel accuracy."""
     rows, columns = np.mgrid[:height, :width]
     value = 200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)
     return value.astype(dtype)[..., None]
@@ -95,7 +95,7 @@ def test_shape_dtype_partner_and_labels_stay(
     assert img.max() <= 255
     for key in ('gt_bboxes', 'gt_seg_map'):
         np.testing.assert_array_equal(out[key], before[key])
-    for name in ('rgb', 'ir'):  # the images given are not touched either
+    for name in ('rgb', 'ir'):  # the input images are not modified either
         np.testing.assert_array_equal(results['imgs'][name], before['imgs'][name])
     np.testing.assert_array_equal(out['imgs']['ir'], before['imgs']['ir'])
     again = moved(results, seed, **options)

@@ -27,7 +27,7 @@ def sample(names=('rgb', 'ir'), absent=(), dtype=np.uint8, size=(4, 5)):
 
 
 def shares(transform, times=8000, **kwargs):
-    """How often which modalities are absent."""
+    """Return how often each set of modalities is absent."""
     np.random.seed(0)  # noqa: NPY002
     pair, counts = sample(**kwargs), {}
     for _ in range(times):

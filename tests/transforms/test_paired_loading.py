@@ -1,4 +1,4 @@
-"""Loading pairs: rules, depths, file types, sizes, missing and broken files."""
+"""Loading of pairs: rules, depths, file types, sizes, missing and broken files."""
 
 import copy
 import logging
@@ -217,7 +217,7 @@ def test_nothing_left(tmp_path):
 
 
 def broken_pairs(folder: Path) -> list[tuple[dict, str]]:
-    """A sample of each way to be broken, and a word of the message."""
+    """Return one sample per defect, and a word of the message."""
     write_pair(folder / 'small', (32, 40), (16, 20))
     write_pair(folder / 'lone')
     (folder / 'lone/ir/1.png').unlink()

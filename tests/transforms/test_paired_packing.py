@@ -1,4 +1,4 @@
-"""Packing pairs with each host's own transform."""
+"""Packing of pairs with each host's own transform."""
 
 import importlib
 

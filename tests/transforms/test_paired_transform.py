@@ -1,4 +1,4 @@
-"""PairedTransform and OnModality: what is replayed, refused, kept apart."""
+"""PairedTransform and OnModality: replay, refusals, separation."""
 
 import copy
 import importlib
@@ -21,7 +21,7 @@ FLIP = dict(type='RandomFlip', prob=0.5)
 
 
 class Add(BaseTransform):
-    """Add a random grey value."""
+    """Add a random gray value."""
 
     def transform(self, results):
         value = np.random.randint(1, 9)  # noqa: NPY002
@@ -53,7 +53,7 @@ class Blend(BaseTransform):
 
 
 class Holder:
-    """Something that is no transform and holds another thing."""
+    """An object that is not a transform and wraps another object."""
 
     def __init__(self, thing):
         self.thing = thing
@@ -111,7 +111,7 @@ def test_one_modality_may_draw_as_it_likes():
 
 
 class _Library:
-    """Stands for the composition of a library with a generator of its own."""
+    """Stand-in for a library's composition with a private random generator."""
 
 
 _Library.__module__ = 'albumentations.core.composition'
@@ -200,7 +200,7 @@ def test_an_absent_modality_stays_zero():
         ((), (), False, ()),
         (('ir',), (), False, ('ir',)),
         ((), ('nir', 'ir'), False, ('ir', 'nir')),
-        ((), ('ir',), True, ()),  # nothing was mixed in
+        ((), ('ir',), True, ()),  # nothing is mixed in
         (('ir', 'nir'), ('rgb',), False, ('ir', 'nir')),  # one must be left
     ],
 )

@@ -1,4 +1,4 @@
-"""Bringing one image of a pair onto the other."""
+"""Registration of one image of a pair onto the other."""
 
 import json
 
@@ -89,7 +89,7 @@ def test_pixels_without_source_are_filled_and_counted():
 
 
 def test_shrinking_averages_instead_of_skipping_pixels():
-    """A checkerboard of single pixels is grey at a quarter of the size."""
+    """A checkerboard of single pixels is gray at a quarter of the size."""
     board = (np.indices((400, 480)).sum(0) % 2 * 200).astype(np.uint8)[..., None]
     matrix = np.array([[0.2, 0, -0.4], [0, 0.2, -0.4], [0, 0, 1]])  # edges to edges
     small, rest = shrink_first(board, matrix)

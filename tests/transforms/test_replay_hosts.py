@@ -1,4 +1,4 @@
-"""Every stock transform that PairedTransform supports, a row each in replay_rows."""
+"""Every stock transform that PairedTransform supports, see `replay_rows`."""
 
 import copy
 import importlib
@@ -65,7 +65,7 @@ def samples(row: Row, seed: int, marked: bool = False) -> dict:
 
 
 def next_draws() -> tuple:
-    """What the generators would give next."""
+    """Return the next numbers of the generators."""
     import random
 
     import torch
@@ -113,7 +113,7 @@ def test_each_modality_is_what_the_stock_transform_makes_of_it(row):
 
 
 def extent(mask: np.ndarray) -> np.ndarray | None:
-    """Box (x1, y1, x2, y2) around what is set."""
+    """Return the box (x1, y1, x2, y2) around the nonzero pixels."""
     ys, xs = np.nonzero(mask)
     if not len(ys):
         return None

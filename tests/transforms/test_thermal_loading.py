@@ -81,7 +81,7 @@ def test_16_bit_pipeline(tmp_path):
 
 
 def broken_files(folder):
-    """Write one file of each way to be broken; yield it with a word of the message."""
+    """Write one file per defect; yield it with a word of the message."""
     yield folder / 'absent.png', 'missing'
     empty = folder / 'empty.png'
     empty.write_bytes(b'')

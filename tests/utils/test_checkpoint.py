@@ -1,4 +1,4 @@
-"""Checkpoints: nothing runs, everything plain loads, files are whole or absent."""
+"""Checkpoints: no code runs, plain content loads, files are complete or absent."""
 
 import argparse
 import hashlib
@@ -122,7 +122,7 @@ def test_the_payload_is_live(tmp_path, trace):
     content = load_checkpoint(path, trust=True)
     assert trace.exists()
     assert content == {'state_dict': {}, 'meta': None}
-    # One trusted file does not open the door to the next.
+    # Trusting one file does not extend to the next.
     assert os.environ[SWITCHES[0]] == '1'
 
 

@@ -1,4 +1,4 @@
-"""The report on the environment tells versions, parts and reasons."""
+"""The environment report shows versions, parts and reasons."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the hook draws, in runs of mmengine with the visualizers of the hosts."""
+"""Images drawn by the hook, in mmengine runs with the hosts' visualizers."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ STRIP, GAP = 20, 4
 
 
 class Pairs(BaseDataset):
-    """Pairs of evenly grey images in RGB (40) and thermal (90) of one channel."""
+    """Pairs of constant images: RGB (40) and one-channel thermal (90)."""
 
     METAINFO = dict(classes=('person', 'car'), palette=[(255, 0, 0), (0, 255, 0)])
 

@@ -1,4 +1,4 @@
-"""Mixtures of two pictures against closed forms."""
+"""Blending of two images against closed forms."""
 
 import colorsys
 
@@ -154,7 +154,7 @@ def test_values_of_8_bits_are_shown_as_they_are() -> None:
     assert np.array_equal(to_display(bgr.astype(np.float32)), bgr[..., ::-1])
     grey = bgr[..., :1]
     assert np.array_equal(to_display(grey, 'jet'), colour_table('jet')[grey[..., 0]])
-    # three times the same plane is a thermal image too
+    # three equal channels are a thermal image too
     assert np.array_equal(
         to_display(np.repeat(grey, 3, 2), 'jet'), to_display(grey[..., 0], 'jet')
     )

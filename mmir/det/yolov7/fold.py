@@ -1,4 +1,4 @@
-"""Batch norms folded into the plain convolutions before them."""
+"""Folding of batch norms into the preceding convolutions."""
 
 from collections import Counter
 
@@ -16,20 +16,20 @@ Norm = _BatchNorm | FrozenBatchNorm
 def fold_bn_(model: nn.Module) -> dict[str, str]:
     """Fold the batch norms of `mmcv.cnn.ConvModule` into their convolutions, in place.
 
-    The model then computes in any mode what it computed in evaluation. A bias is
-    created where there was none, and the batch norm becomes `nn.Identity`. Norms that
-    cannot be folded stay, such as those of a convolution that several share. Factors
-    are not folded into: `merge_` the model first.
+    The model then computes in either mode what it computed in evaluation mode. A bias
+    is created if there was none, and the batch norm becomes `nn.Identity`. Norms that
+    cannot be folded are kept, such as those of a shared convolution. Factorized
+    convolutions are kept too: call `merge_` first.
 
     Args:
         model: Any model.
 
     Returns:
-        Why a norm was left, by the name of the norm.
+        Reasons why norms were kept, by the name of the norm.
 
     Raises:
-        ValueError: For NaN or infinite values, with the name. The model is unchanged
-            then.
+        ValueError: A batch norm has NaN or infinite values; the message names it. The
+            model is then unchanged.
     """
     names = {module: name for name, module in model.named_modules()}
     slots = Counter(
@@ -55,7 +55,7 @@ def fold_bn_(model: nn.Module) -> dict[str, str]:
 
 
 def _normed_blocks(model: nn.Module) -> list[ConvModule]:
-    """The `ConvModule` of a model that still have a norm."""
+    """Return the `ConvModule`s of a model that still have a norm."""
     return [
         block
         for block in model.modules()
@@ -66,9 +66,9 @@ def _normed_blocks(model: nn.Module) -> list[ConvModule]:
 
 
 def _disorder(block: ConvModule) -> str | None:
-    """Why the order within a `ConvModule` forbids folding, None if it does not."""
+    """Return why the order in a `ConvModule` prevents folding, None if it does not."""
     if type(block).forward is not ConvModule.forward:
-        return f'{type(block).__name__} has a forward of its own'
+        return f'{type(block).__name__} overrides forward'
     place = block.order.index('conv')
     if block.order[place + 1 : place + 2] != ('norm',):
         return f'order {block.order}: the norm does not follow the convolution'
@@ -78,20 +78,20 @@ def _disorder(block: ConvModule) -> str | None:
 def _obstacle(
     conv: nn.Module, norm: nn.Module, slots: Counter[nn.Module]
 ) -> str | None:
-    """Why `norm` cannot be folded into `conv`, None if it can."""
+    """Return why `norm` cannot be folded into `conv`, None if it can."""
     if type(conv) not in PLAIN_CONVS:
-        return f'{type(conv).__name__} is no plain 2D convolution'
+        return f'{type(conv).__name__} is not a plain 2D convolution'
     if not isinstance(norm, Norm):
-        return f'{type(norm).__name__} is no batch norm'
+        return f'{type(norm).__name__} is not a batch norm'
     if norm.running_mean is None:
         return 'the batch norm keeps no running statistics'
     if norm.num_features != conv.out_channels:
         return (
-            f'{norm.num_features} features of the batch norm, {conv.out_channels} '
-            'channels of the convolution'
+            f'the batch norm has {norm.num_features} features, the convolution '
+            f'{conv.out_channels} channels'
         )
     if slots[conv] > 1:
-        return 'the convolution is shared, so not only this norm reads its output'
+        return 'the convolution is shared, so other layers read its output too'
     if slots[norm] > 1:
         return 'the batch norm is shared'
     if conv._forward_hooks:
@@ -106,14 +106,14 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def bn_affine(norm: Norm) -> tuple[Tensor, Tensor]:
-    """What a batch norm does in evaluation: y = scale * x + shift.
+    """Return scale and shift of a batch norm in evaluation: y = scale * x + shift.
 
     Args:
         norm: Batch norm with running statistics.
 
     Returns:
-        scale = gamma / sqrt(var + eps) and shift = beta - mean * scale, shape (C,),
-        float32 at least, without a graph.
+        scale = gamma / sqrt(var + eps) and shift = beta - mean * scale, shape (C,), at
+        least float32, detached.
     """
     wide = _wide(norm.running_var.dtype)
     scale = (norm.running_var.to(wide) + norm.eps).sqrt().reciprocal()
@@ -127,13 +127,13 @@ def bn_affine(norm: Norm) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def fold_bn_pair_(conv: nn.Conv2d, norm: Norm) -> None:
-    """Fold one batch norm into one convolution, in place; `norm` stays as it is.
+    """Fold one batch norm into one convolution, in place; `norm` is not modified.
 
-    Parameters are replaced and not written to: whoever shares one keeps the old.
+    Parameters are replaced, not overwritten, so modules that share them are unaffected.
 
     Args:
         conv: Convolution with T output channels.
-        norm: Batch norm of T features that alone reads its output.
+        norm: Batch norm of T features, the only reader of its output.
     """
     scale, shift = bn_affine(norm)
     old = conv.weight

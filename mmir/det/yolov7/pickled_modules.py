@@ -1,9 +1,9 @@
-"""Weights of files that pickle whole modules, read without the code of these modules.
+"""Safe reader of files that pickle whole modules.
 
-`torch.save(model)` writes the classes of a model by name, and reading it back imports
-and calls whatever is named. Here nothing is imported or called: tensors and plain types
-are rebuilt, every other class becomes an inert :class:`Foreign` that keeps its state,
-and a file that asks to call anything else is refused.
+`torch.save(model)` stores classes by name, and loading the file imports and calls
+whatever it names. Here nothing is imported or called: tensors and plain types are
+rebuilt, objects of other classes become an inert :class:`Foreign` that keeps its state,
+and a file that tries to call anything else is refused.
 """
 
 import pickle
@@ -31,7 +31,7 @@ _STORAGES = {
     'ByteStorage': torch.uint8,
     'BoolStorage': torch.bool,
 }
-# Results and devices that lie beside the weights: kept as inert objects, not built.
+# Metrics and devices stored next to the weights: kept as inert objects, not rebuilt.
 _RECORDED = {
     '_codecs.encode',
     'numpy.core.multiarray._reconstruct',
@@ -46,7 +46,7 @@ _MOST_MODULES, _LONGEST_NAME = 10_000, 500
 
 
 class _Refusing(type):
-    """Makes a class that a pickle can neither call nor change."""
+    """Metaclass of classes that a pickle can neither call nor modify."""
 
     def __call__(cls, *_: object, **__: object) -> None:
         raise pickle.UnpicklingError(f'it asks to call {cls.__name__}')
@@ -56,16 +56,16 @@ class _Refusing(type):
 
 
 class Foreign(metaclass=_Refusing):
-    """An object of a class that was not imported.
+    """Placeholder for an object whose class is not imported.
 
     Attributes:
-        state: What the object was pickled with, None if it was nothing.
+        state: Pickled state of the object, None if there is none.
     """
 
     state: Any = None
 
     def __new__(cls, *_: object, **__: object) -> 'Foreign':
-        """Make an empty object; what its arguments mean only the class would know."""
+        """Create an empty object; the arguments have no meaning without the class."""
         return object.__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
@@ -73,7 +73,7 @@ class Foreign(metaclass=_Refusing):
 
 
 class _Call:
-    """A function that a pickle may call, but not change."""
+    """Function that a pickle may call but not modify."""
 
     __slots__ = ('_function',)
 
@@ -88,11 +88,11 @@ class _Call:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Rebuilds tensors and plain types only.
+    """Unpickler that rebuilds only tensors and plain types.
 
     Args:
-        content (bytes): The pickle.
-        read (callable): Returns the bytes of a storage by its key.
+        content (bytes): Pickled content.
+        read (callable): Returns the bytes of a storage by key.
     """
 
     def __init__(self, content: bytes, read: Callable[[str], bytes]) -> None:
@@ -109,7 +109,7 @@ class _Unpickler(pickle.Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Stand in for the import of a name."""
+        """Return the substitute for an imported name."""
         full = f'{module}.{name}'
         if full in self._calls:
             return _Call(self._calls[full])
@@ -123,7 +123,7 @@ class _Unpickler(pickle.Unpickler):
         if kind != 'storage' or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f'it holds no plain tensors but {dtype}')
         if key not in self._storages:
-            # writable, as tensors are
+            # a writable buffer
             content = bytearray(self._read(key))
             empty = torch.empty(0, dtype=dtype)
             flat = torch.frombuffer(content, dtype=dtype) if content else empty
@@ -134,42 +134,44 @@ class _Unpickler(pickle.Unpickler):
 def _rebuild(
     flat: Tensor, offset: int, size: tuple, stride: tuple, *_: object
 ) -> Tensor:
-    """Tensor of a storage; torch checks that it lies inside."""
+    """Return a tensor of a storage; torch checks the bounds."""
     return flat.as_strided(tuple(size), tuple(stride), offset)
 
 
 def read_pickled(path: str | Path) -> Any:
-    """Read a file of `torch.save` without running any code that it names.
+    """Read a file of `torch.save` without running any code in it.
 
     Args:
-        path (str | Path): The file, in the zip format of torch >= 1.6.
+        path (str | Path): File in the zip format of torch >= 1.6.
 
     Returns:
-        What was saved, with :class:`Foreign` in the place of every object that is
-        neither a tensor nor of a plain type.
+        The saved content, with :class:`Foreign` in place of every object that is
+        neither a tensor nor a plain type.
 
     Raises:
-        CheckpointError: It has another format, is damaged, or asks to call a function
-            that is not among those which rebuild tensors; the message names it.
+        CheckpointError: The file has another format, is damaged, or tries to call a
+            function that does not rebuild tensors; the message names it.
     """
     if not zipfile.is_zipfile(path):
         raise CheckpointError(
-            f'{path} is no zip file: torch < 1.6 wrote it, or it is damaged. Where its '
-            'source is trusted and its code is installed, load it and save the state '
-            'dict of the model instead'
+            f'{path} is not a zip file: it was written by torch < 1.6 or is damaged. '
+            'If you trust its source and its code is installed, load it and save the '
+            'state dict of the model instead'
         )
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n for n in archive.namelist() if n.endswith('/data.pkl')]
             if len(names) != 1:
-                raise pickle.UnpicklingError('it is a zip file, but not of torch.save')
+                raise pickle.UnpicklingError(
+                    'it is a zip file, but not from torch.save'
+                )
             folder = names[0].removesuffix('.pkl')
             content = archive.read(names[0])
             return _Unpickler(
                 content, lambda key: archive.read(f'{folder}/{key}')
             ).load()
     except Exception as error:
-        # which exception a broken or malicious file raises is up to its bytes
+        # a broken or malicious file may raise any exception
         raise CheckpointError(
             f'{path} was not read, nothing in it was run: '
             f'{str(error) or type(error).__name__}'
@@ -183,10 +185,10 @@ def module_weights(module: Foreign) -> dict[str, Tensor]:
         module (Foreign): A pickled `torch.nn.Module`.
 
     Returns:
-        dict[str, Tensor]: As saved; empty if it is no module.
+        dict[str, Tensor]: State dict as saved; empty if it is not a module.
 
     Raises:
-        CheckpointError: A module is part of itself.
+        CheckpointError: A module contains itself.
     """
     weights: dict[str, Tensor] = {}
     waiting, visited = [('', module)], 0
@@ -207,6 +209,6 @@ def module_weights(module: Foreign) -> dict[str, Tensor]:
 
 
 def _dict(module: Foreign, kind: str) -> dict[str, Any]:
-    """One of the dictionaries a module consists of, empty if it has it not."""
+    """Return one of the dictionaries of a module, empty if it is missing."""
     found = module.state.get(kind)
     return found if isinstance(found, dict) else {}

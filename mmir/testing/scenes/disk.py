@@ -1,4 +1,4 @@
-"""Write scenes in the layouts of the real sets."""
+"""Write scenes in the layouts of real datasets."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from .scene import Scene, SceneObject, render_scene
 from .street import FAR
 
 MARKER = 'synthetic_scenes.json'
-VERSION = 1  # raise it when the same seed gives other pictures
+VERSION = 1  # increment when the same seed gives different images
 _NAMES = (
     'person bicycle car motorcycle airplane bus train truck boat traffic_light '
     'fire_hydrant stop_sign parking_meter bench bird cat dog horse sheep cow elephant '
@@ -47,27 +47,27 @@ def write_flir(
     """Write street scenes in the layout of FLIR ADAS v1.3.
 
     `{train,val}/{thermal_8_bit/*.jpeg,thermal_16_bit/*.tiff,RGB/*.jpg}`, with
-    `thermal_annotations.json` (what stands out in the thermal picture) and
-    `rgb_annotations.json` (what stands out in the visible one) in each split. Image
-    ids count from 0 in each split, annotation ids from 1; file numbers run on from
+    `thermal_annotations.json` (objects that stand out in the thermal image) and
+    `rgb_annotations.json` (objects that stand out in the visible image) in each split.
+    Image ids start at 0 in each split, annotation ids at 1. File numbers continue from
     `train` to `val`. The i-th scene of a split does not depend on the counts.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept as it is.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         val: Number of pairs for validation.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
         night: Only night (True), only day (False), or both (None).
-        sixteen_bit: Write the raw counts as well.
-        progress: Show a progress bar.
-        far: Largest distance in m of labelled objects, see `render_scene`.
+        sixteen_bit: Whether to write the raw counts as well.
+        progress: Whether to show a progress bar.
+        far: Largest distance of labeled objects in m, see `render_scene`.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
     marks = {
         'layout': 'flir', 'train': train, 'val': val, 'seed': seed, 'size': size,
@@ -99,23 +99,23 @@ def write_drones(
     size: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write flying targets as COCO: `images/`, `train.json` and `test.json`.
+    """Write flying targets in COCO format: `images/`, `train.json`, `test.json`.
 
     Args:
-        root: Folder to make. One that already holds the same pictures is kept.
+        root: Folder to create. One that already holds the same images is kept.
         modality: 'rgb' or 'ir'.
-        train: Number of pictures for training.
-        test: Number of pictures for testing.
-        seed: Everything random follows from it.
-        size: Width and height in px; (640, 512) in RGB, (320, 256) in infrared when
-            None.
-        progress: Show a progress bar.
+        train: Number of images for training.
+        test: Number of images for testing.
+        seed: Random seed.
+        size: Width and height in px. Default: (640, 512) for RGB, (320, 256) for
+            infrared.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other pictures.
+        FileExistsError: The folder holds other files or other images.
         ValueError: Unknown modality.
     """
     if modality not in DRONE_SIZES:
@@ -154,7 +154,7 @@ def _ticking(things: Iterable[Any], bar: tqdm) -> Iterable[Any]:
 def _write_once(
     root: Path, marks: dict[str, Any], fill: Callable[[Path], None]
 ) -> Path:
-    """Fill a hidden folder beside `root`, then rename it: all or nothing."""
+    """Fill a hidden folder next to `root`, then rename it: all or nothing."""
     marks = json.loads(json.dumps(dict(marks, version=VERSION)))
     if _holds(root, marks):
         return root
@@ -165,33 +165,33 @@ def _write_once(
             files = sum(path.is_file() for path in partial.rglob('*'))
             write_json(dict(marks, files=files), partial / MARKER)
     except OSError:
-        if not _holds(root, marks):  # else another process was first
+        if not _holds(root, marks):  # otherwise another process was first
             raise
     return root
 
 
 def _holds(root: Path, marks: dict[str, Any]) -> bool:
-    """Whether `root` holds these very scenes; False when there is nothing yet."""
+    """Whether `root` holds exactly these scenes; False if it is empty or missing."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     marker = root / MARKER
     if not marker.is_file():
         raise FileExistsError(
-            f'{root} exists and was not written by mmir.testing.scenes; nothing in it '
-            'was changed. Choose another folder.'
+            f'{root} exists and was not written by mmir.testing.scenes. Nothing in it '
+            'was changed; choose another folder.'
         )
     found = json.loads(marker.read_text(encoding='utf-8'))
     files = sum(path.is_file() for path in root.rglob('*')) - 1
     if files < found.pop('files', 0):
         raise FileExistsError(
-            f'{root}: files of these synthetic scenes are missing. Delete the folder '
-            'to render them again.'
+            f'{root}: some files of these synthetic scenes are missing. Delete the '
+            'folder to render them again.'
         )
     if found != marks:
         differ = sorted(k for k in marks | found if marks.get(k) != found.get(k))
         raise FileExistsError(
             f'{root} holds synthetic scenes made with other parameters '
-            f'({", ".join(differ)}). Delete it or choose another folder.'
+            f'({", ".join(differ)}). Delete the folder or choose another one.'
         )
     return True
 

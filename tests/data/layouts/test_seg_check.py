@@ -112,7 +112,7 @@ def test_labels_that_mmseg_would_misread(tmp_path):
     ]  # fmt: skip
     report = check_seg(SEG_SETS['MSRS'], root, 'train')
     assert any(n.startswith('1 label maps have a palette') for n in report.notes)
-    assert report.labels['bike'] >= label.size  # the indices, not the colours
+    assert report.labels['bike'] >= label.size  # the indices, not the colors
 
 
 def test_values_of_a_set_that_leaves_zero_out(tmp_path):
@@ -144,7 +144,7 @@ def test_videos_and_masks(tmp_path):
     root = write(tmp_path, 'MVSeg')
     video = (root / 'train.txt').read_text().split()[1]
     (root / 'data' / video / 'infrared' / 'frame0001i.jpg').unlink()
-    (root / 'data' / video / 'infrared' / 'frame0002i.jpg').unlink()  # not labelled
+    (root / 'data' / video / 'infrared' / 'frame0002i.jpg').unlink()  # not labeled
     assert problems('MVSeg', root) == [
         ('ir image is missing', f'{video}/label/frame0001l', 'data')
     ]

@@ -15,7 +15,7 @@ def infos_of(dataset):
 
 
 def test_v13_defaults(tmp_path):
-    """Ids start at 0 in both splits, dog is left out, names carry their folder."""
+    """Ids start at 0 in both splits, dogs are left out, names include their folder."""
     root = str(write_flir_v13(tmp_path))
     for split, first in (('train', 1), ('val', 4)):
         infos = infos_of(FLIRDataset(data_root=root, split=split))
@@ -68,9 +68,9 @@ def test_both_modalities(tmp_path, monkeypatch):
 
 
 def test_rgb_needs_labels_of_its_own(tmp_path):
-    with pytest.raises(FileNotFoundError, match="FLIR's RGB frames carry no labels"):
+    with pytest.raises(FileNotFoundError, match="FLIR's RGB frames have no labels"):
         FLIRDataset(data_root=str(write_flir_v13(tmp_path / 'a')), modality='rgb')
-    root = write_flir_v13(tmp_path / 'b', labelled_rgb=True)
+    root = write_flir_v13(tmp_path / 'b', labeled_rgb=True)
     infos = infos_of(FLIRDataset(data_root=str(root), modality='rgb'))
     names = [info['file_name'] for info in infos]
     assert names == ['RGB/FLIR_00002.jpg', 'RGB/FLIR_00003.jpg']
@@ -141,7 +141,7 @@ def test_unknown_options(kwargs):
 
 
 def test_street_pairs(real_data):
-    """The counts of the folder's own description; subsets of a seed are nested."""
+    """Counts as in the description of the folder; subsets of one seed are nested."""
     root = str(real_data / 'street_pairs')
     expected = {'train': (180, 956, (655, 94, 207)), 'val': (60, 265, (166, 47, 52))}
     for split, (images, boxes, by_class) in expected.items():

@@ -23,7 +23,7 @@ PAGES = {'README': ROOT / 'README.md', 'page': ROOT / 'docs/your_camera.md'}
 
 
 def block(page: str, title: str) -> str:
-    """The only block of a page with this title."""
+    """Return the only code block of a page with this title."""
     pattern = rf'<!-- config: {re.escape(title)} -->\n```python\n(.*?)```'
     (found,) = re.findall(pattern, PAGES[page].read_text(), re.DOTALL)
     return found
@@ -59,14 +59,14 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(tmp_path: Path, data: Path, *blocks: str) -> Config:
-    """The blocks as one config file, pointed to the data."""
+    """Write the blocks to one config file that points to the data."""
     path = tmp_path / 'my_camera.py'
     path.write_text('\n'.join(blocks).replace('data/my_camera/', f'{data}/'))
     return Config.fromfile(path)
 
 
 def build(cfg: Config) -> tuple[nn.Module, dict, dict]:
-    """The model, and a packed sample of both datasets."""
+    """Build the model, and load a packed sample of both datasets."""
     init_default_scope(cfg.default_scope)
     train = DATASETS.build(cfg.train_dataloader.dataset)
     val = DATASETS.build(cfg.val_dataloader.dataset)

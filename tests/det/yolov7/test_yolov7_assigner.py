@@ -1,4 +1,4 @@
-"""The OTA assignment against loops over images, boxes and candidates."""
+"""OTA assignment against loops over images, boxes and candidates."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ FIELDS = ('level', 'image', 'anchor', 'column', 'row', 'gt')
 
 
 def assign(maps: list, images: list, **options: float) -> list[ref.Cell]:
-    """Run the assigner; ground truth is numbered within its image, as in `ref`."""
+    """Run the assigner; ground truth is numbered per image, as in `ref`."""
     rows = [(i, *box) for i, boxes in enumerate(images) for box in boxes]
     table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
     targets = Targets(table[:, 0].long(), table[:, 5].long(), table[:, 1:5])
@@ -29,7 +29,7 @@ def assign(maps: list, images: list, **options: float) -> list[ref.Cell]:
 
 
 def flat_maps(size: tuple[int, int], classes: int = 1) -> list[torch.Tensor]:
-    """Maps of zeros: every prediction is its anchor in the middle of its cell."""
+    """Return zero maps: every prediction is its anchor, centered in its cell."""
     return [torch.zeros_like(m) for m in ref.random_maps(size, 1, classes)]
 
 
@@ -60,7 +60,7 @@ def test_matches_equal_the_loop_reference(size, seed):
     images = [ref.random_boxes(n, size, seed + 10 * n) for n in (12, 0, 5)]
     found = assign(maps, images)
     expected = ref.assign([ref.per_anchor(m) for m in maps], images)
-    # a cell that is a candidate of two boxes stands there twice, at equal cost
+    # a cell that is a candidate of two boxes occurs twice, with equal cost
     assert Counter(found) == Counter(expected)
     assert [c[:2] for c in found] == [c[:2] for c in expected]
     assert len({c.gt for c in found if c.image == 0}) > 6

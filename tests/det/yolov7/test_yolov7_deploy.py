@@ -74,7 +74,7 @@ def test_parameters_are_those_of_the_plain_convolutions(arch, total):
     outs = {'tiny': 896, 'l': 1792, 'x': 2240}[arch]
     implicit = sum(p.numel() for n, p in m.named_parameters() if 'implicit' in n)
     assert implicit == outs + 3 * 24
-    # each norm (2 T) gives way to a bias (T); a 1x1 branch is gone with its norm
+    # each norm (2 T) becomes a bias (T); a 1x1 branch disappears with its norm
     norms = sum(n.num_features for n in m.modules() if isinstance(n, _BatchNorm))
     branch = 688_128 + 1792 if arch == 'l' else 0
     assert count(m) - implicit - norms - branch == total

@@ -1,4 +1,4 @@
-"""The detector as a host builds and uses it."""
+"""The detector as built and used by the host."""
 
 import copy
 import pickle

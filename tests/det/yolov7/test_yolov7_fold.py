@@ -1,4 +1,4 @@
-"""Models with folded batch norms compute what they computed."""
+"""Models with folded batch norms compute the same outputs."""
 
 import copy
 
@@ -16,7 +16,7 @@ def relative(value, reference):
 
 
 def lively(norm):
-    """A batch norm in evaluation with statistics and weights of its own."""
+    """A batch norm in evaluation mode with random statistics and weights."""
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.2, 3)
     if norm.weight is not None:
@@ -63,7 +63,7 @@ def test_folding_rounds_once(dtype):
 
 
 class Blocks(nn.Module):
-    """Every way a ConvModule can stand to its norm."""
+    """ConvModules in every order and configuration of convolution and norm."""
 
     def __init__(self):
         super().__init__()
@@ -97,8 +97,8 @@ def test_blocks_are_found_and_the_others_reported(efficient):
         assert type(model.get_submodule(f'{name}.bn')) is nn.Identity
     assert set(kept) == {'early.bn', 'group.gn', 'factors.bn'}
     assert "('norm', 'conv', 'act')" in kept['early.bn']
-    assert kept['group.gn'] == 'GroupNorm is no batch norm'
-    assert kept['factors.bn'] == 'TensorFactConv is no plain 2D convolution'
+    assert kept['group.gn'] == 'GroupNorm is not a batch norm'
+    assert kept['factors.bn'] == 'TensorFactConv is not a plain 2D convolution'
     assert relative(model(x), expected) < 1e-13
     assert relative(model.train(False)(x), expected) < 1e-13
     assert fold_bn_(model) == kept
@@ -153,7 +153,7 @@ def shared_norm(block):
 
 
 OBSTACLES = [
-    (lambda b: setattr(b, '__class__', OwnForward), 'OwnForward has a forward of its'),
+    (lambda b: setattr(b, '__class__', OwnForward), 'OwnForward overrides forward'),
     (hooked, 'a forward hook reads'),
     (no_statistics, 'keeps no running statistics'),
     (shared_norm, 'the batch norm is shared'),

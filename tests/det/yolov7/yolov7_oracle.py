@@ -1,4 +1,4 @@
-"""Fixed weights, images and objects, and what implementations of YOLOv7 make of them.
+"""Fixed weights, images and objects, and the results of YOLOv7 implementations.
 
 Everything is made of integers by a formula, so it is the same on every machine.
 `record` says what an implementation makes of it: the answers of MMYOLO are frozen in

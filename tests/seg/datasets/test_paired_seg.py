@@ -1,4 +1,4 @@
-"""The general data set: folders, rules, lists, and what is missing."""
+"""The general dataset: folders, rules, lists, and what is missing."""
 
 import cv2
 import numpy as np

@@ -55,7 +55,7 @@ def expected_label(name, scene):
     for kind, value in STORED[name].items():
         label[semantic == SEMANTIC.index(kind)] = value
     if name == 'MVSeg':
-        dogs = semantic >= SEMANTIC.index('dog')  # and what is too small to be labelled
+        dogs = semantic >= SEMANTIC.index('dog')  # and objects too small to be labeled
         label[dogs] = 255
     if name == 'FMB':
         label = np.where(label == 0, 255, label - 1)

@@ -1,4 +1,4 @@
-"""Salient objects: noisy masks, thresholds, the three layouts."""
+"""Salient-object datasets: noisy masks, thresholds, the three layouts."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""The settings on the page of the data sets work as they stand."""
+"""The settings on the page of the datasets work as printed."""
 
 import re
 from pathlib import Path
