@@ -1,4 +1,4 @@
-# Early fusion: the first convolution reads colour and one thermal channel.
+# Early fusion: the first convolution reads color and one thermal channel.
 _base_ = [
     '../_base_/models/deeplabv3plus_r18_paired.py',
     '../_base_/datasets/paired_seg.py',

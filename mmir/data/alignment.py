@@ -1,9 +1,9 @@
 """Measure how far the images of a pair are from being registered.
 
-Grey values of RGB and thermal images do not correlate: what is bright in one may be
+Gray values of RGB and thermal images do not correlate: what is bright in one may be
 dark in the other. Their edges do, so edges are what is compared: strength and direction
 of the gradient, with opposite directions counted as one since the contrast may be
-reversed. The normalised correlation of the two edge maps over all shifts within a
+reversed. The normalized correlation of the two edge maps over all shifts within a
 window gives the shift at its peak and, from how far the peak stands out, a confidence.
 
 What it can see: one shift of the whole picture, to a fraction of a pixel. What it
@@ -48,7 +48,7 @@ class Alignment:
     Attributes:
         shift: (dx, dy) in pixels: what is at (x, y) in the reference is at
             (x + dx, y + dy) in the other image.
-        at_zero: Normalised correlation of the edges as the images are, -1 to 1.
+        at_zero: Normalized correlation of the edges as the images are, -1 to 1.
         at_best: The same with the shift undone.
         confidence: By how many standard deviations of the correlation over the window
             the peak exceeds every place apart from it; 0 without a peak.
@@ -104,16 +104,16 @@ def edge_map(img: np.ndarray, sigma: float = 2.0) -> np.ndarray:
     Raises:
         ValueError: The image holds NaN or infinite values.
     """
-    grey = np.asarray(img, np.float32)
-    if grey.ndim == 3:
-        grey = grey[..., 0] if grey.shape[2] < 3 else _grey(grey[..., :3])
-    if not np.isfinite(grey).all():
+    gray = np.asarray(img, np.float32)
+    if gray.ndim == 3:
+        gray = gray[..., 0] if gray.shape[2] < 3 else _gray(gray[..., :3])
+    if not np.isfinite(gray).all():
         raise ValueError('the image holds NaN or infinite values')
-    grey = cv2.GaussianBlur(grey, (0, 0), sigma)
-    right, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    gray = cv2.GaussianBlur(gray, (0, 0), sigma)
+    right, down = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     strength = cv2.magnitude(right, down)
     # the second term keeps rounding errors from becoming edges of a flat image
-    floor = 2 * strength.mean() + 1e-5 * np.abs(grey).max() + np.float32(1e-12)
+    floor = 2 * strength.mean() + 1e-5 * np.abs(gray).max() + np.float32(1e-12)
     weight = 1 / ((strength + floor) * np.maximum(strength, floor * 1e-6))
     return cv2.merge(
         [(right * right - down * down) * weight, 2 * right * down * weight]
@@ -186,7 +186,7 @@ def measure_files(
         return f'{files.reference} and {files.moving}: {error}'
 
 
-def _grey(img: np.ndarray) -> np.ndarray:
+def _gray(img: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(img), cv2.COLOR_BGR2GRAY)
 
 

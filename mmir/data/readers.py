@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """One label.
 
     Attributes:
@@ -85,7 +85,7 @@ def _box(node: ElementTree.Element) -> Box | None:
     return None
 
 
-def read_xml(path: str | Path) -> tuple[Size | None, list[Labelled]]:
+def read_xml(path: str | Path) -> tuple[Size | None, list[Labeled]]:
     """Read an XML label file.
 
     A box is `bndbox` with xmin, ymin, xmax, ymax, taken as the edges of the box, or
@@ -105,7 +105,7 @@ def read_xml(path: str | Path) -> tuple[Size | None, list[Labelled]]:
     try:
         for node in root.iter('object'):
             name = (node.findtext('name') or '').strip()
-            labels.append(Labelled(name, _box(node)))
+            labels.append(Labeled(name, _box(node)))
         size = _numbers(root, ('size/width', 'size/height')) or (0, 0)
     except ValueError as error:
         raise AnnotationError(f'{path}: object[{len(labels)}]: {error}') from error
@@ -113,7 +113,7 @@ def read_xml(path: str | Path) -> tuple[Size | None, list[Labelled]]:
     return (width, height) if width * height else None, labels
 
 
-def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labelled]]:
+def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labeled]]:
     """Read a bbGt text file (Piotr's toolbox, version 3).
 
     A line is `label left top width height occluded ... ignore angle`, 12 columns; the
@@ -143,7 +143,7 @@ def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labelled]]:
                 f'{path}:{number}: expected "label left top width height" and 7 more '
                 f'columns, got {line!r}'
             ) from None
-        labels.append(Labelled(columns[0], (left, top, width, height), bool(ignore)))
+        labels.append(Labeled(columns[0], (left, top, width, height), bool(ignore)))
     return None, labels
 
 
@@ -197,7 +197,7 @@ def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
         num_classes (int): Class numbers must be below this.
 
     Returns:
-        np.ndarray: (N, 5) float64, class and normalised centre, width, height.
+        np.ndarray: (N, 5) float64, class and normalized center, width, height.
 
     Raises:
         AnnotationError: Not five numbers, an unknown class, or pixels instead of parts.
@@ -230,10 +230,10 @@ def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
 
 
 def yolo_boxes(rows: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Turn normalised centre boxes into COCO boxes.
+    """Turn normalized center boxes into COCO boxes.
 
     Args:
-        rows (np.ndarray): (N, 4), centre x, y, width, height in parts of the image.
+        rows (np.ndarray): (N, 4), center x, y, width, height in parts of the image.
         width (int): Image width in pixels.
         height (int): Image height in pixels.
 
@@ -241,11 +241,11 @@ def yolo_boxes(rows: np.ndarray, width: int, height: int) -> np.ndarray:
         np.ndarray: (N, 4), left, top, width, height in pixels.
     """
     scale = np.array([width, height], np.float64)
-    centre, size = rows[:, :2] * scale, rows[:, 2:] * scale
-    return np.concatenate([centre - size / 2, size], 1)
+    center, size = rows[:, :2] * scale, rows[:, 2:] * scale
+    return np.concatenate([center - size / 2, size], 1)
 
 
-READERS: dict[str, Callable[[str | Path], tuple[Size | None, list[Labelled]]]] = {
+READERS: dict[str, Callable[[str | Path], tuple[Size | None, list[Labeled]]]] = {
     '.xml': read_xml,
     '.txt': read_bbgt,
 }

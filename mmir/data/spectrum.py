@@ -1,6 +1,6 @@
 """How the energy of images is spread over spatial frequencies.
 
-Frequencies are in cycles per pixel, measured from the centre of the spectrum in any
+Frequencies are in cycles per pixel, measured from the center of the spectrum in any
 direction; 0.5 is the finest stripe that pixels can show. Images are tapered by a Hann
 window: without it, the step from one border of the picture to the opposite one fills
 the high frequencies, and equally in all modalities.
@@ -134,13 +134,13 @@ class PowerSpectrum:
         """Get the radially averaged power spectrum.
 
         Returns:
-            tuple[list[float], list[float]]: Centres of the rings in cycles per pixel,
+            tuple[list[float], list[float]]: Centers of the rings in cycles per pixel,
             and the mean power, 1 for white noise; rings without coefficients left out.
         """
-        centres = (np.arange(RINGS) + 0.5) * _CORNER / RINGS
+        centers = (np.arange(RINGS) + 0.5) * _CORNER / RINGS
         there = self.seen > 0
         mean = self.power[there] / self.seen[there]
-        return centres[there].tolist(), mean.tolist()
+        return centers[there].tolist(), mean.tolist()
 
 
 def band_correlation(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:

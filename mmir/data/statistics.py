@@ -97,7 +97,7 @@ class Intensity:
         return np.sqrt(self.spread / self.count)
 
     @property
-    def grey(self) -> bool:
+    def gray(self) -> bool:
         """bool: All channels hold the same plane."""
         equal = (self.mean == self.mean[0]) & (self.spread == self.spread[0])
         return bool(equal.all())

@@ -29,7 +29,7 @@ class CorruptionTestLoop(VariantTestLoop):
     strength, 0 is clean; the mean is over the corrupted ones), and the curves in
     `corruptions.png`.
 
-    What the pipeline packed is corrupted, in raw grey values before the data
+    What the pipeline packed is corrupted, in raw gray values before the data
     preprocessor, its padding too; labels and the other modalities are not touched. The
     random numbers of an image depend on its file names and `seed` alone. Modalities
     that are absent in a sample are left alone. A test set of one modality will do: so
@@ -44,7 +44,7 @@ class CorruptionTestLoop(VariantTestLoop):
             :data:`mmir.evaluation.CORRUPTIONS`. Default: :func:`default_corruptions`.
         strengths (Sequence[int]): Some of 1 to 5.
         seed (int): Seed of everything random.
-        value_ranges (Mapping[str, tuple[float, float]], optional): Modality -> grey
+        value_ranges (Mapping[str, tuple[float, float]], optional): Modality -> gray
             values of black and white, where images are not of 8 bits, such as
             ``dict(ir=(28315, 32315))``. Default: see
             :func:`mmir.evaluation.corrupt`.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Span = tuple[float, float]
-"""Grey values of black and white."""
+"""Gray values of black and white."""
 
 _WIDTH = 640
 """Lengths in pixels are those in images of this width, and scale with it."""
@@ -21,7 +21,7 @@ class Corruption:
     """A corruption and how strong it gets.
 
     Attributes:
-        change: Called with the image, float32 (C, H, W) in grey values, a random
+        change: Called with the image, float32 (C, H, W) in gray values, a random
             generator, its span, and the settings of a level; returns the same shape.
         levels: Settings of each strength, 1 first.
     """
@@ -45,7 +45,7 @@ def corrupt(
         strength (int): 1 to 5.
         rng (np.random.Generator): Where random numbers come from. From the same state,
             all strengths differ in their settings alone.
-        span (tuple[float, float], optional): Grey values of black and white, which
+        span (tuple[float, float], optional): Gray values of black and white, which
             amplitudes refer to. Default: 0 and 255 for uint8, else the percentiles 1
             and 99 of the image, between which `ThermalToUint8` displays it.
 
@@ -128,7 +128,7 @@ def _low_light(
 def _washed_out(
     img: np.ndarray, rng: np.random.Generator, span: Span, loss: float, drift: float
 ) -> np.ndarray:
-    """Contrast lost towards the mean, which drifts towards the middle grey.
+    """Contrast lost towards the mean, which drifts towards the middle gray.
 
     The other way, a dark image would lose all it shows to the clipping.
     """
@@ -138,9 +138,9 @@ def _washed_out(
 
 
 def _grain(img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal values; one plane for a grey image in several channels."""
-    grey = len(img) > 1 and (img == img[:1]).all()
-    shape = (1, *img.shape[1:]) if grey else img.shape
+    """Standard normal values; one plane for a gray image in several channels."""
+    gray = len(img) > 1 and (img == img[:1]).all()
+    shape = (1, *img.shape[1:]) if gray else img.shape
     return rng.standard_normal(shape, np.float32)
 
 

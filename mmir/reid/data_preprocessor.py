@@ -10,6 +10,6 @@ from mmir.structures import ModalityNormalizer
 class PairedClsDataPreprocessor(ModalityNormalizer, ClsDataPreprocessor):
     """mmpretrain's `ClsDataPreprocessor` for paired samples.
 
-    Takes `modalities` in the place of `mean`, `std` and the colour order, see
+    Takes `modalities` in the place of `mean`, `std` and the color order, see
     :class:`mmir.structures.ModalityNormalizer`; all else as in the host.
     """

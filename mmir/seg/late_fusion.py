@@ -42,7 +42,7 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
         train_cfg (dict, optional): Not used: each segmentor has its own. The hosts'
             tools set it.
         test_cfg (dict, optional): The same.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: A name is no modality of the data preprocessor; `fuse` is wrong.

@@ -1,4 +1,4 @@
-"""Normalise each modality of a packed batch on its own."""
+"""Normalize each modality of a packed batch on its own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ class ModalityNormalizer:
 
     The host's preprocessors take 1 or 3 channels for granted: others are refused, or
     lose the conversion to RGB without a word. With this class before the host's among
-    the bases, each image is converted and normalised here, then the host pads, stacks
+    the bases, each image is converted and normalized here, then the host pads, stacks
     and augments the batch as ever.
 
     The number of channels of a modality is that of the samples, as
@@ -27,15 +27,15 @@ class ModalityNormalizer:
 
     Args:
         modalities (Mapping[str, Mapping]): Name -> `mean` and `std` (a number per
-            channel or one for all, in grey values; neither: not normalised), `channels`
+            channel or one for all, in gray values; neither: not normalized), `channels`
             (default: the length of `mean` or `std`, 3 with `bgr_to_rgb`, else that of
             the samples) and `bgr_to_rgb` (False).
         absent_value (float): What the channels of a modality that is absent hold after
-            the normalisation. 0 is the mean image.
-        **kwargs: Arguments of the host's preprocessor other than its normalisation.
+            the normalization. 0 is the mean image.
+        **kwargs: Arguments of the host's preprocessor other than its normalization.
 
     Raises:
-        ValueError: No modality; lengths that do not fit; normalisation given twice.
+        ValueError: No modality; lengths that do not fit; normalization given twice.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ModalityNormalizer:
         return dict(zip(self.modalities, self.channels, strict=True))
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Normalise, then let the host pad and stack.
+        """Normalize, then let the host pad and stack.
 
         Args:
             data (dict): `inputs`, a list of (C, H, W) tensors or one (B, C, H, W)
@@ -107,7 +107,7 @@ class ModalityNormalizer:
         return super().forward(data, training)
 
     def _normalize(self, img: Tensor, meta: Mapping) -> Tensor:
-        """Normalise one image (C, H, W)."""
+        """Normalize one image (C, H, W)."""
         channels = self._channels_of(img, meta)
         if any(self._swaps):
             parts = zip(img.split(channels), self._swaps, strict=True)

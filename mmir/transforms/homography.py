@@ -1,6 +1,6 @@
 """Homographies: reading and checking them, warping images by them.
 
-A 3x3 matrix maps a pixel (x, y) of the source to the target, up to scale; centres of
+A 3x3 matrix maps a pixel (x, y) of the source to the target, up to scale; centers of
 pixels are at whole numbers.
 """
 

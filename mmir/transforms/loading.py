@@ -18,8 +18,8 @@ def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
     if img.ndim == 3:
         img = img[..., 0] if img.shape[2] < 3 else img[..., :3]  # drops alpha
     if channels == 1:
-        grey = img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
-        return grey[..., None]
+        gray = img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
+        return gray[..., None]
     return cv2.merge([img] * 3) if img.ndim == 2 else img
 
 
@@ -36,9 +36,9 @@ class LoadThermalImage(LoadImageFromFile):
     Added keys: img (H, W, channels), img_shape, ori_shape.
 
     Args:
-        channels (int): 3 replicates grey images, 1 makes grey ones of colour.
+        channels (int): 3 replicates gray images, 1 makes gray ones of color.
         planes (tuple[int, int], optional): First plane of the file to take and the
-            first not to, for files that hold several cameras: of a PNG with colour and
+            first not to, for files that hold several cameras: of a PNG with color and
             thermal as the alpha plane (0, 3) and (3, 4). Default: all but alpha.
         bit_depth (int): 8 or 16, what the files must hold unless `to_float32`.
         to_float32 (bool): Return float32 of any depth, in the values of the file.

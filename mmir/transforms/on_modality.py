@@ -7,7 +7,7 @@ from mmengine.registry import TRANSFORMS
 
 from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError
 
-from .paired_views import as_colour, build_all, held_by, require_pair, with_channels
+from .paired_views import as_color, build_all, held_by, require_pair, with_channels
 
 # Transforms of the hosts that move pixels, those that leave no other trace included.
 _MOVERS = {
@@ -26,7 +26,7 @@ _MOVERS = {
 class OnModality(BaseTransform):
     """Apply transforms to one modality of a paired sample; the labels stay out of it.
 
-    For what changes values: colours, noise, radiometry. What moves pixels would tear
+    For what changes values: colors, noise, radiometry. What moves pixels would tear
     the modality from its partners and the labels: the transforms of the hosts that do
     are refused by name, others where they change the size or leave a trace of it.
 
@@ -89,8 +89,8 @@ class OnModality(BaseTransform):
         view |= {key: results[key] for key in self.keys if key in results}
         for transform in self.transforms:
             own = type(transform).__module__.startswith('mmir.')
-            grey = own and img.shape[2] == 1
-            before = view | {'img': img[..., 0] if grey else as_colour(img)}
+            gray = own and img.shape[2] == 1
+            before = view | {'img': img[..., 0] if gray else as_color(img)}
             view = transform(dict(before))
             if view is None:
                 return None

@@ -20,7 +20,7 @@ from mmir.structures import (
 )
 
 from .on_modality import OnModality
-from .paired_views import as_colour, build_all, held_by, require_pair, with_channels
+from .paired_views import as_color, build_all, held_by, require_pair, with_channels
 
 _MIXED = 'mix_results'
 _OWN = (MODALITIES, IMAGES, PATHS, ABSENT)
@@ -50,11 +50,11 @@ class PairedTransform(BaseTransform):
     Works for transforms that draw from the global generators: those of mmcv, mmdet
     (mixing ones such as `Mosaic` within `MultiImageMixDataset` too), mmseg and
     mmpretrain. One with a private generator or a cache of samples of its own, such as
-    `CachedMosaic`, is refused. What changes colours means RGB most often:
+    `CachedMosaic`, is refused. What changes colors means RGB most often:
     `OnModality('rgb', ...)`.
 
     A modality of one channel is shown to the transforms as three equal channels, as the
-    hosts load grey files, and the first is kept. In a mixture a modality is absent
+    hosts load gray files, and the first is kept. In a mixture a modality is absent
     where any sample lacks it, unless no modality were left: then those are absent which
     the first sample lacks, and the rest has black parts.
 
@@ -229,7 +229,7 @@ def _view(results: dict, name: str, own: bool) -> dict:
     mixed = view.pop(_MIXED, None)
     if not own:
         view = copy.deepcopy(view)
-    view['img'] = as_colour(results[IMAGES][name])
+    view['img'] = as_color(results[IMAGES][name])
     view['img_path'] = results[PATHS].get(name)
     if mixed is not None:
         view[_MIXED] = [_view(sample, name, own) for sample in mixed]

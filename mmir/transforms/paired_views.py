@@ -39,7 +39,7 @@ def held_by(transform: Any) -> Iterator[tuple[str, Any]]:
         stack.extend((owner, value) for value in inside)
 
 
-def as_colour(img: np.ndarray) -> np.ndarray:
+def as_color(img: np.ndarray) -> np.ndarray:
     """An image of one channel three times over."""
     return cv2.merge([img] * 3) if img.shape[2] == 1 else img
 

@@ -29,7 +29,7 @@ class RegisterModality(BaseTransform):
     image that stays. A homography is exact for cameras in one place, or for a flat
     scene; with cameras apart it fits things at one distance, others show parallax.
 
-    The 3x3 matrix maps a pixel (x, y) of the source to the reference, centres of pixels
+    The 3x3 matrix maps a pixel (x, y) of the source to the reference, centers of pixels
     at whole numbers, up to scale. It is that of the sample's key `homographies`
     (modality -> matrix) if there is one, else that of the image in the file, else the
     one for all.
@@ -85,7 +85,7 @@ class RegisterModality(BaseTransform):
         """
         img = image_of(results, self.modality, 'RegisterModality')
         fixed = image_of(results, self.onto, 'RegisterModality')
-        self._refuse_labelled(results)
+        self._refuse_labeled(results)
         absent = results.get(ABSENT, ())
         if self.onto in absent and self.size is None:
             raise PairError(
@@ -131,7 +131,7 @@ class RegisterModality(BaseTransform):
             )
         return matrix, f'the homography of {self.modality!r} ({files})'
 
-    def _refuse_labelled(self, results: Mapping) -> None:
+    def _refuse_labeled(self, results: Mapping) -> None:
         """Labels do not move along, so they must not belong to the warped image."""
         paths = results.get(PATHS, {})
         mine, other = paths.get(self.modality), paths.get(self.onto)

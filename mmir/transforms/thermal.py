@@ -25,14 +25,14 @@ class ThermalToUint8(BaseTransform):
     """Map thermal values to 0..255, by a fixed range or as a camera's automatic gain.
 
     - ``'range'``: linear from `low` to `high`, in the units of the image (counts,
-      kelvin). The same temperature has the same grey in every image.
+      kelvin). The same temperature has the same gray in every image.
     - ``'percentile'``: linear between two percentiles of each image.
-    - ``'plateau'``: plateau histogram equalisation, what most thermal cameras do for
-      their 8-bit output (Vickers, Optical Engineering 35(7), 1996). The grey is the
+    - ``'plateau'``: plateau histogram equalization, what most thermal cameras do for
+      their 8-bit output (Vickers, Optical Engineering 35(7), 1996). The gray is the
       share of pixels that are cooler, each histogram bin counted up to a plateau, so
-      that a large even background does not take all the greys.
-    - ``'clahe'``: contrast-limited adaptive histogram equalisation, `cv2.createCLAHE`
-      on 16 bits. Brings out detail everywhere; a grey means another temperature in
+      that a large even background does not take all the grays.
+    - ``'clahe'``: contrast-limited adaptive histogram equalization, `cv2.createCLAHE`
+      on 16 bits. Brings out detail everywhere; a gray means another temperature in
       another place.
 
     Linear is `round(255 * clip((img - low) / (high - low), 0, 1))`. In all modes but
@@ -49,7 +49,7 @@ class ThermalToUint8(BaseTransform):
             'clahe' by default. Values below are taken for the end.
         high (float, optional): Upper end alike: percentile 99, 100 and 99.9.
         plateau (float, optional): Of 'plateau': share of the pixels at which a bin is
-            clipped, in (0, 1]. 1 is plain histogram equalisation, almost 0 is linear
+            clipped, in (0, 1]. 1 is plain histogram equalization, almost 0 is linear
             over the values that occur. Default: the median of the occupied bins.
         linear (float, optional): Of 'plateau': share of the linear mapping in the
             result, 0..1. Keeps some of the ratios of differences. Default: 0.
@@ -166,7 +166,7 @@ def require_finite(img: np.ndarray, user: str, name: str) -> None:
 
 
 def single_plane(img: np.ndarray) -> np.ndarray:
-    """Reduce a grey image that is repeated over channels to one of them.
+    """Reduce a gray image that is repeated over channels to one of them.
 
     Args:
         img (np.ndarray): Image (H, W) or (H, W, C).
@@ -256,7 +256,7 @@ def _plateau(
     linear: float,
     bins: int,
 ) -> np.ndarray:
-    """Equalise the histogram between low and high, clipped at the plateau."""
+    """Equalize the histogram between low and high, clipped at the plateau."""
     index = _levels(img, low, high, bins)
     counts = np.bincount(index.ravel(), minlength=bins)
     occupied = counts[counts > 0]
@@ -277,7 +277,7 @@ def _clahe(
     tiles: tuple[int, int],
     bins: int,
 ) -> np.ndarray:
-    """Equalise the histogram between low and high in tiles, with limited contrast."""
+    """Equalize the histogram between low and high in tiles, with limited contrast."""
     height, width = img.shape
     down = min(tiles[0], max(1, height // _MIN_TILE))
     across = min(tiles[1], max(1, width // _MIN_TILE))

@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from mmir.structures import ABSENT, IMAGES, PATHS
 from mmir.visualization.pipeline_stages import images_of, load, pipelines
 
-from .labelled import (
+from .labeled import (
     PairStyle,
     has_labels,
     packed_images,
@@ -39,7 +39,7 @@ class PairedVisualizationHook(Hook):
     camera get one panel. Only the main process draws.
 
     In training, what is packed is shown before the data preprocessor: what the network
-    sees, without the normalisation.
+    sees, without the normalization.
 
     Args:
         interval (int): Every how many batches of validation and test the first sample
@@ -50,7 +50,7 @@ class PairedVisualizationHook(Hook):
         modes (Sequence[str]): 'side-by-side', 'overlay', 'false-colour',
             'checkerboard', one or more.
         colour_map (str): Palette of thermal images, one of
-            :data:`mmir.visualization.colour_maps.COLOUR_MAPS`.
+            :data:`mmir.visualization.color_maps.COLOR_MAPS`.
         out_dir (str, optional): Folder for PNG files `{train,val,test}/...`, below the
             work dir if relative. Default: the runner's visualizer stores the pictures
             in its backends, as `{train,val,test}_pairs`.

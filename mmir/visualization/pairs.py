@@ -1,7 +1,7 @@
 """Pictures of several cameras in one: beside each other, mixed, in turn.
 
 All functions take and return (H, W, 3) uint8 arrays in RGB order and change nothing in
-place; :func:`mmir.visualization.colour_maps.to_display` makes such pictures.
+place; :func:`mmir.visualization.color_maps.to_display` makes such pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,13 @@ def overlay(first: np.ndarray, second: np.ndarray, alpha: float = 0.5) -> np.nda
     return cv2.addWeighted(first, 1 - alpha, second, alpha, 0)
 
 
-def false_colour(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Brightness of one picture, colours of the other.
+def false_color(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Brightness of one picture, colors of the other.
 
     Args:
         first (np.ndarray): Picture whose luminance stays: the visible image.
         second (np.ndarray): Picture whose hue and saturation are laid over it: the
-            thermal image in a palette with colours.
+            thermal image in a palette with colors.
 
     Returns:
         np.ndarray: The picture (Y of the first, Cr and Cb of the second).
@@ -174,7 +174,7 @@ def compose(
         elif mode == 'overlay':
             panels[f'{one} + {other}'] = overlay(first, second, alpha)
         elif mode == 'false-colour':
-            panels[f'{one} in colours of {other}'] = false_colour(first, second)
+            panels[f'{one} in colors of {other}'] = false_color(first, second)
         else:
             panels[f'{one} | {other}'] = checkerboard(first, second, tile)
     return panels

@@ -148,5 +148,5 @@ def _plot_correlation(ax: 'Axes', pairs: Mapping) -> None:
 def _plot_light(ax: 'Axes', light: Mapping) -> None:
     """Plot the brightness of the images, night to the left of the line."""
     data = {'images': (light['edges'], light['counts'])}
-    plot_shares(ax, data, f'brightness of {light["modality"]}, images', 'mean grey')
+    plot_shares(ax, data, f'brightness of {light["modality"]}, images', 'mean gray')
     ax.axvline(light['night_below'], color='tab:red')

@@ -12,7 +12,7 @@ from mmir.data.check import Problem, Report, examine_boxes
 from mmir.data.coco import count_boxes, image_names, open_images
 from mmir.data.images import ImageReadError, read_image
 from mmir.data.layouts.det import DetLayout, plain_name
-from mmir.data.readers import READERS, Labelled, Size
+from mmir.data.readers import READERS, Labeled, Size
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 
@@ -31,14 +31,14 @@ class Record:
         files (dict[str, str]): Image of each modality, relative to the root.
         label (str): Label file, '' if `objects` are given.
         size (tuple | None): (width, height), where the label says it.
-        objects (list[Labelled]): Its labels.
+        objects (list[Labeled]): Its labels.
     """
 
     key: str
     files: dict[str, str]
     label: str = ''
     size: Size | None = None
-    objects: list[Labelled] = field(default_factory=list)
+    objects: list[Labeled] = field(default_factory=list)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from _split import Record
 
 from mmir.data.coco import check_structure
 from mmir.data.layouts.det import HIT_UAV
-from mmir.data.readers import Labelled
+from mmir.data.readers import Labeled
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import read_json
 
@@ -90,9 +90,7 @@ def records(
                 f'{path}: annotation {ann.get("id")} has image_id {image} and '
                 f'category_id {category}, one of which is not listed'
             )
-        thing = Labelled(
-            classes[category], tuple(ann['bbox']), bool(ann.get('iscrowd'))
-        )
+        thing = Labeled(classes[category], tuple(ann['bbox']), bool(ann.get('iscrowd')))
         by_id[image].objects.append(thing)
     return list(by_id.values())
 

@@ -1,11 +1,11 @@
-"""Turn YOLO labels (one text file an image, normalised boxes) into a COCO file.
+"""Turn YOLO labels (one text file an image, normalized boxes) into a COCO file.
 
     python tools/dataset_converters/yolo_to_coco.py images/train --names data.yaml \
         --check
     python tools/dataset_converters/yolo_to_coco.py images/train --labels labels/train \
         --names classes.txt --out train.json
 
-A line is `class x_centre y_centre width height`, the last four in parts of the image.
+A line is `class x_center y_center width height`, the last four in parts of the image.
 An image without a text file counts as an image without objects. Label files are looked
 for where `images` is replaced by `labels` in the path, unless `--labels` is given.
 """

@@ -19,7 +19,7 @@ train_pipeline = [
         scaling_ratio_range=(0.5, 1.5),
         border=(-img_scale[0] // 2, -img_scale[1] // 2),
     ),
-    # grey images have no hue and no saturation: only the brightness changes
+    # gray images have no hue and no saturation: only the brightness changes
     dict(type='YOLOXHSVRandomAug', hue_delta=0, saturation_delta=0, value_delta=30),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),

@@ -1,4 +1,4 @@
-# RGB+infrared detection in FLIR layout: labelled thermal images, registered RGB frames.
+# RGB+infrared detection in FLIR layout: labeled thermal images, registered RGB frames.
 
 # ========================== values one often changes ==========================
 data_root = 'data/FLIR_aligned/'
@@ -33,7 +33,7 @@ train_pipeline = [
         modality='rgb',
         transforms=dict(type='YOLOXHSVRandomAug'),
     ),
-    # grey images have no hue and no saturation: only the brightness changes
+    # gray images have no hue and no saturation: only the brightness changes
     dict(
         type='mmir.OnModality',
         modality='ir',

@@ -27,7 +27,7 @@ class DetLayout:
         name (str): What people call it.
         tool (str): Name of its converter.
         classes (tuple[str, ...]): Classes in official order.
-        palette (tuple[tuple[int, int, int], ...]): RGB colour of each class.
+        palette (tuple[tuple[int, int, int], ...]): RGB color of each class.
         splits (Mapping[str, int]): Number of images (pairs) of each split as published,
             0 where there is no official split.
         images (Mapping[str, str]): Path of an image by modality.

@@ -91,7 +91,7 @@ FLIR ADAS thermal dataset v1.3 is free from Teledyne FLIR on registration. Unpac
 point data_root to the folder that holds train/ and val/.
 Two ways to go on without it:
   - add --demo to tools/train.py: the same config, small, on synthetic scenes;
-  - use your own labelled images (COCO, VOC or YOLO labels): docs/your_camera.md"""
+  - use your own labeled images (COCO, VOC or YOLO labels): docs/your_camera.md"""
 
 
 def find_flir(root: str | Path, split: str = 'train') -> FlirLayout:

@@ -60,8 +60,8 @@ class SegLayout:
         rules: Modality -> how its file's name follows from the label's, where it does.
         copies: End of names in a list that are mirrored copies of others.
         planes: Planes an image file must have, None for any.
-        reduce_zero_label: Whether 0 means not labelled.
-        binary: Whether labels are grey pictures to be thresholded.
+        reduce_zero_label: Whether 0 means not labeled.
+        binary: Whether labels are gray pictures to be thresholded.
     """
 
     title: str

@@ -30,7 +30,7 @@ from mmir.data.layouts.seg import (
 IGNORED = 255
 """The label that neither trains nor counts."""
 
-_MIDDLE = slice(16, 240)  # greys of a mask that the noise of JPEG does not explain
+_MIDDLE = slice(16, 240)  # grays of a mask that the noise of JPEG does not explain
 
 
 @dataclass
@@ -99,7 +99,7 @@ def check_seg(
 
     Returns:
         Report: Files that are missing, ambiguous or unreadable; sizes that differ
-        within a sample; label maps in colour or of more than 8 bits; values outside the
+        within a sample; label maps in color or of more than 8 bits; values outside the
         classes; and, as notes, the official count and what is worth knowing.
 
     Raises:
@@ -169,7 +169,7 @@ def _map_notes(layout: SegLayout, palettes: int, values: np.ndarray) -> list[str
         )
     if layout.binary and (middle := values[_MIDDLE].sum()):
         notes.append(
-            f'{middle / values.sum():.3%} of the mask pixels are grey (16 to 239); '
+            f'{middle / values.sum():.3%} of the mask pixels are gray (16 to 239); '
             'those from 128 on count as salient'
         )
     return notes
@@ -245,7 +245,7 @@ def _open_label(
     size = f'{label.shape[1]}x{label.shape[0]}'
     if label.ndim > 2 and not layout.binary:
         what = f'mode {mode}: a picture for people, not the indices of the classes'
-        seen.problems.append(Problem('label map in colour', name, what))
+        seen.problems.append(Problem('label map in color', name, what))
         return size
     if label.dtype == bool:
         label = label.astype(np.uint8)

@@ -105,7 +105,7 @@ def _infrared(label: str) -> str:
     return _frame('infrared', 'i', label)
 
 
-# Sizes are in labelled frames, which are known for the whole set only (3,545).
+# Sizes are in labeled frames, which are known for the whole set only (3,545).
 MVSEG = SegLayout(
     title='MVSeg',
     folders={'rgb': 'data', 'ir': 'data', LABEL: 'data'},

@@ -32,7 +32,7 @@ class MFNetDataset(PairedSegDataset):
     `images/00001D.png` has four planes, the last of which is thermal, so both paths of
     a sample are the same file: load with `modalities=dict(rgb=dict(planes=(0, 3)),
     ir=dict(planes=(3, 4), channels=1))`, and thermal alone with
-    `LoadThermalImage(planes=(3, 4))` (mmseg's own loader would give colour). Label maps
+    `LoadThermalImage(planes=(3, 4))` (mmseg's own loader would give color). Label maps
     in `labels/`, lists `train.txt`, `val.txt`, `test.txt`, `test_day.txt`,
     `test_night.txt`. From memory and not verified: the split sizes (784, 392, 393), and
     that the training list names mirrored copies.
@@ -100,7 +100,7 @@ class PST900Dataset(PairedSegDataset):
 class FMBDataset(PairedSegDataset):
     """FMB: 1,220 + 280 street pairs, 800x600, 14 classes.
 
-    `{train,test}/{Visible,Infrared,Label}/00001.png`. Label 0 is not labelled and
+    `{train,test}/{Visible,Infrared,Label}/00001.png`. Label 0 is not labeled and
     ignored (`reduce_zero_label`), so that the classes count from 0; some published
     tables count it as a 15th class. Folder and class names, order and palette are those
     of public readers of the set; the counts are from memory; none was verified on it.
@@ -115,7 +115,7 @@ class FMBDataset(PairedSegDataset):
 
 @DATASETS.register_module()
 class MVSegDataset(PairedSegDataset):
-    """MVSeg: the 3,545 labelled frames of 738 RGB+thermal videos, 26 classes.
+    """MVSeg: the 3,545 labeled frames of 738 RGB+thermal videos, 26 classes.
 
     `data/<video>/{visible,infrared,label}`; lists of videos `train.txt`, `val.txt`,
     `test.txt`, `test_day.txt`, `test_night.txt`. Only some frames have a label map, and

@@ -14,7 +14,7 @@ from mmir.registry import DATASETS, TRANSFORMS
 from .paired_seg import PairedSegDataset
 
 THRESHOLD = 128
-"""Grey value from which a pixel of a mask counts as salient."""
+"""Gray value from which a pixel of a mask counts as salient."""
 
 
 @DATASETS.register_module()
@@ -23,7 +23,7 @@ class VTSODDataset(PairedSegDataset):
 
     `{Train,Test}/{RGB,T,GT}` for VT5000, `{RGB,T,GT}` for the others; the thermal
     folder may be called `thermal` too, and any type of image file will do: copies of
-    the sets differ in both. Masks are grey, 0 to 255, some of them noisy JPEG files:
+    the sets differ in both. Masks are gray, 0 to 255, some of them noisy JPEG files:
     from 128 on a pixel is salient (1). :class:`LoadSaliencyMask` does that fast,
     mmseg's `LoadAnnotations` slowly through the `label_map`. Layouts and counts as
     public readers and papers have them; not verified on the files.
@@ -55,7 +55,7 @@ class VTSODDataset(PairedSegDataset):
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
-        """Map grey values to labels.
+        """Map gray values to labels.
 
         Args:
             new_classes (Sequence[str], optional): Names for the two classes.
@@ -68,21 +68,21 @@ class VTSODDataset(PairedSegDataset):
         """
         if new_classes is not None and len(new_classes) != 2:
             raise ValueError(f'masks have two classes, not {list(new_classes)}')
-        return {grey: int(grey >= THRESHOLD) for grey in range(256)}
+        return {gray: int(gray >= THRESHOLD) for gray in range(256)}
 
 
 @TRANSFORMS.register_module()
 class LoadSaliencyMask(LoadAnnotations):
-    """Load a grey mask of 0 to 255 as labels 0 and 1.
+    """Load a gray mask of 0 to 255 as labels 0 and 1.
 
-    Takes the place of `LoadAnnotations`. Masks stored in colour count by their
+    Takes the place of `LoadAnnotations`. Masks stored in color count by their
     brightness.
 
     Required keys: seg_map_path.
     Added keys: gt_seg_map (H, W) uint8 of 0 and 1, seg_fields.
 
     Args:
-        threshold (int): Grey value from which a pixel is 1.
+        threshold (int): Gray value from which a pixel is 1.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
@@ -103,10 +103,10 @@ class LoadSaliencyMask(LoadAnnotations):
         if mask.dtype != np.uint8:
             raise ImageReadError(f'{path} holds {mask.dtype}, a mask has 8 bits')
         if mask.ndim == 3:
-            colour = mask.shape[2] >= 3
+            color = mask.shape[2] >= 3
             mask = (
                 cv2.cvtColor(mask[..., :3], cv2.COLOR_BGR2GRAY)
-                if colour
+                if color
                 else mask[..., 0]
             )
         if mask.max() == 1:

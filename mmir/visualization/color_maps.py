@@ -18,19 +18,19 @@ _OF_OPENCV = {
 _IRON = ((0, 0, 0), (60, 0, 130), (160, 10, 140), (230, 70, 40), (250, 170, 0))
 _IRON_END = (255, 255, 235)
 
-COLOUR_MAPS = ('white-hot', 'black-hot', 'ironbow', *_OF_OPENCV)
+COLOR_MAPS = ('white-hot', 'black-hot', 'ironbow', *_OF_OPENCV)
 """Names of the palettes."""
 
 
 @lru_cache
-def colour_table(name: str) -> np.ndarray:
-    """Get the colours of a palette.
+def color_table(name: str) -> np.ndarray:
+    """Get the colors of a palette.
 
     Args:
-        name (str): One of :data:`COLOUR_MAPS`.
+        name (str): One of :data:`COLOR_MAPS`.
 
     Returns:
-        np.ndarray: (256, 3) uint8, RGB of each grey value. Not to be changed.
+        np.ndarray: (256, 3) uint8, RGB of each gray value. Not to be changed.
 
     Raises:
         ValueError: There is no such palette.
@@ -47,12 +47,12 @@ def colour_table(name: str) -> np.ndarray:
     elif name in _OF_OPENCV:
         table = cv2.applyColorMap(_RAMP, _OF_OPENCV[name])[:, 0, ::-1].copy()
     else:
-        raise ValueError(f'colour map must be one of {COLOUR_MAPS}, got {name!r}')
+        raise ValueError(f'color map must be one of {COLOR_MAPS}, got {name!r}')
     table.flags.writeable = False
     return table
 
 
-def is_grey(img: np.ndarray) -> bool:
+def is_gray(img: np.ndarray) -> bool:
     """Tell whether an image holds one plane, or the same plane several times.
 
     Args:
@@ -91,20 +91,20 @@ def stretch(img: np.ndarray, percentiles: tuple[float, float] = (1, 99)) -> np.n
 def to_display(img: np.ndarray, colour_map: str = 'white-hot') -> np.ndarray:
     """Make a picture of an image as loaded or packed.
 
-    Colour stays as it is (values clipped to 0..255; 16-bit colour is stretched); grey
+    Color stays as it is (values clipped to 0..255; 16-bit color is stretched); gray
     images, which here are thermal ones, get the palette; those of more than 8 bits are
     stretched before it.
 
     Args:
         img (np.ndarray): (H, W) or (H, W, 1 or 3), uint8, uint16 or float; BGR.
-        colour_map (str): Palette of grey images, one of :data:`COLOUR_MAPS`.
+        colour_map (str): Palette of gray images, one of :data:`COLOR_MAPS`.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, RGB.
     """
-    if is_grey(img):
+    if is_gray(img):
         plane = img if img.ndim == 2 else img[..., 0]
-        return colour_table(colour_map)[
+        return color_table(colour_map)[
             plane if plane.dtype == np.uint8 else stretch(plane)
         ]
     if img.dtype == np.uint16:

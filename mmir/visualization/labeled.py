@@ -14,7 +14,7 @@ from torch import Tensor
 from mmir.structures import ABSENT, MODALITIES, split_modalities
 from mmir.visualization.pipeline_stages import SINGLE
 
-from .colour_maps import to_display
+from .color_maps import to_display
 from .pairs import MODES, absent_panel, compose, side_by_side, titled
 
 Kind = Literal['gt', 'pred']
