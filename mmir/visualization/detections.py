@@ -1,4 +1,4 @@
-"""Pictures of detections beside ground truth."""
+"""Grids of detections next to ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLORS = ('#ff4d4d', '#35c4ff', '#ffd23f', '#4dff88', '#ff7de9', '#b48cff')
-"""Color of the boxes of each class, in turn."""
+"""Box colors, cycled over the classes."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Panel:
         boxes: (N, 4), x1, y1, x2, y2 in pixels.
         labels: (N,) integers.
         scores: (N,) in 0..1, None for ground truth.
-        title: Line above the image.
+        title: Text above the image.
     """
 
     image: np.ndarray
@@ -39,18 +39,18 @@ def save_detection_grid(
     classes: Sequence[str],
     min_score: float = 0.3,
 ) -> Path:
-    """Draw rows of panels into a picture.
+    """Save a grid of panels as a picture.
 
     Args:
-        path (str | Path): File to write, PNG.
-        rows (Sequence[Sequence[Panel]]): Panels, as many in every row.
+        path (str | Path): PNG file to write.
+        rows (Sequence[Sequence[Panel]]): Panels, the same number in every row.
         classes (Sequence[str]): Class names, for the legend.
-        min_score (float): Detections below are not drawn.
+        min_score (float): Detections with a lower score are not drawn.
 
     Returns:
         Path: The file.
     """
-    # late: `import mmir` would take longer with it
+    # imported here to keep `import mmir` fast
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 

@@ -146,7 +146,7 @@ def test_boxes_over_the_edge_are_noted(rows: list[dict]) -> None:
     report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
     assert report.problems == []
     (note,) = report.notes
-    assert note.startswith('1 boxes reach over the edge')
+    assert note.startswith('1 boxes extend past the edge')
     assert rows[2]['img_path'] in note
 
 

@@ -1,6 +1,6 @@
-"""The converter of all detection data sets with a row in `mmir.data.layouts.det`.
+"""The converter of all detection datasets with a row in `mmir.data.layouts.det`.
 
-A script per data set says which pairs a split has; the rest is here.
+A script per dataset says which pairs a split has; the rest is here.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def paths(layout: DetLayout, inner: str, split: str, labels: str, key: str) -> R
     """Name the files of a pair.
 
     Args:
-        layout (DetLayout): The data set.
+        layout (DetLayout): The dataset.
         inner (str): What :meth:`DetLayout.find` found.
         split (str): The split.
         labels (str): Modality of the labels.
@@ -66,7 +66,7 @@ def records_in_folders(layout: DetLayout, with_labels: bool = False) -> Lister:
     """Make a lister for splits that are folders: every name that any camera has.
 
     Args:
-        layout (DetLayout): The data set.
+        layout (DetLayout): The dataset.
         with_labels (bool): Whether label files belong to one split only, so that one
             without images counts.
 
@@ -109,7 +109,7 @@ class Converter:
     """What a script adds.
 
     Attributes:
-        layout (DetLayout): The data set.
+        layout (DetLayout): The dataset.
         records (Lister): Lists the pairs of a split.
         options (Callable, optional): Adds arguments to the parser.
         finish (Callable, optional): Takes the root and the names of the original images
@@ -204,7 +204,7 @@ class Converter:
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument('root', type=Path, help='folder of the data set')
+        parser.add_argument('root', type=Path, help='folder of the dataset')
         parser.add_argument(
             '--out',
             type=Path,

@@ -1,4 +1,4 @@
-"""A split of a detection data set on its way to a COCO file."""
+"""A split of a detection dataset on its way to a COCO file."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Split:
     """A split on its way to a COCO file.
 
     Attributes:
-        layout (DetLayout): The data set.
+        layout (DetLayout): The dataset.
         root (Path): Its folder.
         labels (str): Modality whose labels are read.
         records (list[Record]): The pairs that can be used.

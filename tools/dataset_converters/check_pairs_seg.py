@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('set', choices=[*SEG_SETS], help='which data set')
+    parser.add_argument('set', choices=[*SEG_SETS], help='which dataset')
     parser.add_argument('root', type=Path, help='folder of the set')
     parser.add_argument('--split', nargs='+', help='splits to check, default: all')
     parser.add_argument(

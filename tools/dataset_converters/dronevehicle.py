@@ -30,7 +30,7 @@ def crop_image(root: Path, name: str, border: int) -> None:
     """Write the inside of an image, in one step, unless it is there.
 
     Args:
-        root (Path): Folder of the data set.
+        root (Path): Folder of the dataset.
         name (str): The image, relative to it.
         border (int): Width of the border in px.
 
@@ -57,7 +57,7 @@ def crop_all(root: Path, names: list[str], threads: int = 8) -> None:
     """Cut the border off images.
 
     Args:
-        root (Path): Folder of the data set.
+        root (Path): Folder of the dataset.
         names (list[str]): Images, relative to it.
         threads (int): Threads (OpenCV releases the interpreter lock).
     """

@@ -1,4 +1,4 @@
-"""Check a copy of the FLIR ADAS thermal data set, or write plain COCO files from it.
+"""Check a copy of the FLIR ADAS thermal dataset, or write plain COCO files from it.
 
     python tools/dataset_converters/flir.py data/FLIR_ADAS_1_3 --check
     python tools/dataset_converters/flir.py data/FLIR_ADAS_1_3 --out data/flir_coco

@@ -35,7 +35,7 @@ test_pipeline = [
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PackDetInputs',
-        # `instances` lets the metric take the very boxes the data set holds
+        # `instances` lets the metric take the very boxes the dataset holds
         meta_keys=(
             'img_id',
             'img_path',

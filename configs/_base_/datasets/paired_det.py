@@ -62,7 +62,7 @@ test_pipeline = [
         ],
     ),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
-    # `instances` lets the metric take the very boxes the data set holds
+    # `instances` lets the metric take the very boxes the dataset holds
     dict(type='mmir.PackPairedInputs', meta_keys=('instances',)),
 ]
 train_dataloader = dict(
