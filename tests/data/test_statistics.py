@@ -79,7 +79,7 @@ def test_grey_images_of_three_channels_are_seen() -> None:
 def test_values_that_are_none_are_refused(bad: float) -> None:
     img = np.ones((3, 3, 1), np.float32)
     img[1, 1] = bad
-    with pytest.raises(ValueError, match='float32 holds NaN or infinite'):
+    with pytest.raises(ValueError, match='float32 has NaN or infinite'):
         Intensity.of(img)
     with pytest.raises(ValueError, match=r'int32 holds.*neither'):
         Intensity.of(np.ones((3, 3, 1), np.int32))

@@ -119,7 +119,7 @@ def test_wrong_calls(tools, tmp_path, capsys, name):
     images = ['--images', 'x'] if name.startswith('voc') else ['--names', 'x']
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'none'), *images])
-    assert 'give --out FILE to write, or --check' in capsys.readouterr().err
+    assert 'set --out FILE to write, or --check' in capsys.readouterr().err
     assert main([str(tmp_path / 'none'), *images, '--check']) == 1
     assert 'error: ' in capsys.readouterr().err
 

@@ -253,7 +253,7 @@ def test_samples_that_do_not_fit_are_refused():
         moved(dict(img=np.zeros((8, 8, 3))))
     with pytest.raises(PairError, match="unknown modality 'nir'"):
         moved(sample(), modality='nir')
-    with pytest.raises(PairError, match='fold an image of 128x96'):
+    with pytest.raises(PairError, match='fold a 128x96 image'):
         moved(sample(), kind='homography', amount=24)
     with pytest.raises(PairError, match=r'depth map .* \(9, 9\).*\(96, 128\)'):
         moved(sample(gt_depth_map=np.ones((9, 9))), kind='parallax')

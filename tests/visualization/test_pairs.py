@@ -110,7 +110,7 @@ def test_compose_makes_the_panels_asked_for() -> None:
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        (lambda a: overlay(a, a[:5]), r'one size.*\(20, 30, 3\) and \(5, 30, 3\)'),
+        (lambda a: overlay(a, a[:5]), r'same size.*\(20, 30, 3\) and \(5, 30, 3\)'),
         (lambda a: overlay(a, a, 1.5), r'alpha must be in 0\.\.1, got 1\.5'),
         (lambda a: checkerboard(a, a, 0), 'tile must be at least 1 px, got 0'),
         (lambda a: compose({'a': a, 'b': a}, ['blend']), "one of .*, got 'blend'"),

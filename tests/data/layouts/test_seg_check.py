@@ -105,9 +105,9 @@ def test_labels_that_mmseg_would_misread(tmp_path):
     picture.save(files[3])
     assert [(k, n.rsplit('/', 1)[1], d) for k, n, d in problems('MSRS', root)] == [
         ('label map in color', files[1].name,
-         'mode RGB: a picture for people, not the indices of the classes'),
+         'mode RGB: a colored picture, not class indices'),
         ('label map of more than 8 bits', files[2].name,
-         'mode I;16: mmseg would keep the last 8 bits only'),
+         'mode I;16: mmseg would keep only the lowest 8 bits'),
         ('label outside the classes', files[0].name, '9 in 6 pixels; of 9'),
     ]  # fmt: skip
     report = check_seg(SEG_SETS['MSRS'], root, 'train')

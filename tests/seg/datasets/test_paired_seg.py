@@ -107,7 +107,7 @@ def test_whatever_is_missing_is_named(root, folder, said):
     text = str(error.value)
     assert 'PairedSegDataset is incomplete; of 3 samples' in text
     assert f'2 with {said} in {root}/{folder}: a, c' in text
-    assert 'Copy the missing files there again' in text
+    assert 'Copy the missing files again' in text
 
 
 def test_missing_partners_may_be_absent(root, monkeypatch):
