@@ -260,5 +260,5 @@ def test_samples_that_do_not_fit_are_refused():
     with pytest.raises(PairError, match=r'gt_bboxes has shape \(1, 5\)'):
         moved(sample(gt_bboxes=np.ones((1, 5))), kind='parallax')
     wrong = SimpleNamespace(to_ndarray=lambda: np.ones((1, 9, 9)))
-    with pytest.raises(PairError, match=r'gt_masks are of 9x9'):
+    with pytest.raises(PairError, match=r'gt_masks are 9x9'):
         moved(sample(gt_masks=wrong), kind='parallax')

@@ -261,7 +261,7 @@ def test_broken_pairs_are_skipped_counted_and_named(tmp_path, monkeypatch):
     assert load.skipped == len(pairs)
     for k, (line, level) in enumerate(lines):
         assert level == logging.WARNING
-        assert f'number {k + 1} of this worker' in line
+        assert f'skipped sample {k + 1} of this worker' in line
         assert pairs[k][1] in line
 
 
