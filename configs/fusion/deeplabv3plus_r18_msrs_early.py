@@ -1,4 +1,4 @@
-# Early fusion: the first convolution reads colour and one thermal channel.
+# Early fusion: the first convolution reads three color channels and one thermal.
 _base_ = [
     '../_base_/models/deeplabv3plus_r18_paired.py',
     '../_base_/datasets/paired_seg.py',
@@ -9,6 +9,6 @@ _base_ = [
 model = dict(
     type='mmir.EarlyFusion',
     target='mmseg.EncoderDecoder',
-    # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
+    # how to widen a 3-channel checkpoint: 'average', 'copy', 'zero'
     fusion=dict(init='average'),
 )

@@ -1,4 +1,4 @@
-# RGB alone, on the paired data and augmentation of the fusions beside it.
+# RGB only, on the paired data and augmentation of the fusion configs.
 _base_ = [
     '../_base_/models/deeplabv3plus_r18_paired.py',
     '../_base_/datasets/paired_seg.py',

@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     type='mmir.EarlyFusion',
     target='mmir.YOLOv7',
-    # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
+    # how to widen a 3-channel checkpoint: 'average', 'copy', 'zero'
     fusion=dict(init='average'),
 )
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # data rendered by `--demo`

@@ -1,1 +1,1 @@
-"""What lies on disk: images, pairs, labels and their checks. Knows no host."""
+"""Data on disk: images, pairs, labels and their checks. Independent of any host."""

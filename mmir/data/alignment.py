@@ -1,23 +1,22 @@
-"""Measure how far the images of a pair are from being registered.
+"""Measure the misalignment between the images of a pair.
 
-Grey values of RGB and thermal images do not correlate: what is bright in one may be
-dark in the other. Their edges do, so edges are what is compared: strength and direction
-of the gradient, with opposite directions counted as one since the contrast may be
-reversed. The normalised correlation of the two edge maps over all shifts within a
-window gives the shift at its peak and, from how far the peak stands out, a confidence.
+Gray values of RGB and thermal images do not correlate: what is bright in one may be
+dark in the other. Their edges do correlate. So edge maps are compared: gradient
+strength and direction, with opposite directions treated as equal because the contrast
+may be reversed. The peak of their normalized cross-correlation over all shifts in a
+window gives the shift; how far the peak stands out gives the confidence.
 
-What it can see: one shift of the whole picture, to a fraction of a pixel. What it
-cannot:
+It measures a single shift of the whole image, with subpixel accuracy. Limitations:
 
-- Rotation, scale and parallax; the shift is then that of the strongest common edges.
-  Cameras side by side, aligned for far things, show near things shifted: a picture full
-  of near things measures as shifted, rightly.
-- Pictures without common edges: RGB in the dark, fog, thermal images at the time of day
-  when everything has the same temperature. Their confidence is low, and then the shift
-  means nothing.
-- Which of several shifts is right where the scene repeats (fences, facades) or has
-  edges in one direction only: low confidence as well, most often.
-- Shifts beyond the window. Peaks at its edge get confidence 0.
+- Rotation, scale and parallax are not measured; the shift is then that of the strongest
+  common edges. Side-by-side cameras aligned for distant objects show near ones shifted,
+  so an image full of near objects correctly measures as shifted.
+- Images need common edges. RGB in the dark, fog, or thermal images at the time of day
+  when everything has the same temperature have none: the confidence is low and the
+  shift is meaningless.
+- Repetitive scenes (fences, facades) and edges in a single direction are ambiguous,
+  usually with low confidence too.
+- Shifts beyond the window are not found. Peaks at its edge get confidence 0.
 """
 
 from dataclasses import dataclass
@@ -29,29 +28,29 @@ from mmir.structures import PairError
 from mmir.data.images import ImageReadError, read_image
 
 RELIABLE = 1.0
-"""Confidence from which a shift can be believed.
+"""Confidence above which a shift is reliable.
 
-Measured on 240 street pairs of 640x480 pixels, day and night: four in five reach it.
-Of the same images paired at random, none of 120 does.
+On 240 street pairs of 640x480 pixels, day and night, four in five reach it. Of 120
+random pairings of the same images, none does.
 """
 LEAST = 0.1
 """Correlation below which two images have nothing in common.
 
-Of the same random pairs, 99 in 100 stay below 0.09.
+99 % of the same random pairs stay below 0.09.
 """
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one image lies over another.
+    """Result of measuring the shift between two images.
 
     Attributes:
         shift: (dx, dy) in pixels: what is at (x, y) in the reference is at
             (x + dx, y + dy) in the other image.
-        at_zero: Normalised correlation of the edges as the images are, -1 to 1.
-        at_best: The same with the shift undone.
-        confidence: By how many standard deviations of the correlation over the window
-            the peak exceeds every place apart from it; 0 without a peak.
+        at_zero: Normalized correlation of the edges as the images are, -1 to 1.
+        at_best: The same after undoing the shift.
+        confidence: Margin of the peak over every shift away from it, in standard
+            deviations of the correlation there; 0 without a peak.
     """
 
     shift: tuple[float, float]
@@ -66,7 +65,7 @@ class Alignment:
 
     @property
     def reliable(self) -> bool:
-        """bool: Whether confidence and correlation say that the shift is there."""
+        """bool: Whether confidence and correlation suffice to trust the shift."""
         return self.confidence >= RELIABLE and self.at_best >= LEAST
 
 
@@ -75,10 +74,10 @@ class PairFiles:
     """The two files of a pair.
 
     Attributes:
-        reference: File of the image that stays.
-        moving: File of the image whose shift is asked for.
-        planes: For both, first plane of the file to take and first not to, as in
-            :class:`mmir.transforms.LoadThermalImage`; None takes all but alpha.
+        reference: File of the reference image.
+        moving: File of the image whose shift is measured.
+        planes: Planes to read from each file, as in
+            :class:`mmir.transforms.LoadThermalImage`; None reads all but alpha.
     """
 
     reference: str
@@ -87,33 +86,33 @@ class PairFiles:
 
 
 def edge_map(img: np.ndarray, sigma: float = 2.0) -> np.ndarray:
-    """Edges of an image, in a form that does not know bright from dark.
+    """Compute the edges of an image, independent of contrast polarity.
 
-    The gradient at angle t with strength m becomes (cos 2t, sin 2t) m / (m + 2 mean m):
-    reversed contrast gives the same values, and a few strong edges (lamps, engines) do
-    not outweigh all others.
+    The gradient at angle t with strength m becomes (cos 2t, sin 2t) m / (m + 2 mean m).
+    Reversed contrast gives the same values, and a few strong edges (lamps, engines) do
+    not dominate.
 
     Args:
         img (np.ndarray): (H, W) or (H, W, C) of any depth, C in BGR order.
-        sigma (float): Standard deviation of the blur before, in pixels. It bridges that
-            thermal edges are softer and lie a little aside.
+        sigma (float): Standard deviation of the blur before the gradient, in pixels. It
+            compensates for softer and slightly displaced thermal edges.
 
     Returns:
         np.ndarray: (H, W, 2) float32, within -1..1.
 
     Raises:
-        ValueError: The image holds NaN or infinite values.
+        ValueError: The image has NaN or infinite values.
     """
-    grey = np.asarray(img, np.float32)
-    if grey.ndim == 3:
-        grey = grey[..., 0] if grey.shape[2] < 3 else _grey(grey[..., :3])
-    if not np.isfinite(grey).all():
+    gray = np.asarray(img, np.float32)
+    if gray.ndim == 3:
+        gray = gray[..., 0] if gray.shape[2] < 3 else _gray(gray[..., :3])
+    if not np.isfinite(gray).all():
         raise ValueError('the image holds NaN or infinite values')
-    grey = cv2.GaussianBlur(grey, (0, 0), sigma)
-    right, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    gray = cv2.GaussianBlur(gray, (0, 0), sigma)
+    right, down = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     strength = cv2.magnitude(right, down)
-    # the second term keeps rounding errors from becoming edges of a flat image
-    floor = 2 * strength.mean() + 1e-5 * np.abs(grey).max() + np.float32(1e-12)
+    # the second term keeps rounding errors in a flat image from becoming edges
+    floor = 2 * strength.mean() + 1e-5 * np.abs(gray).max() + np.float32(1e-12)
     weight = 1 / ((strength + floor) * np.maximum(strength, floor * 1e-6))
     return cv2.merge(
         [(right * right - down * down) * weight, 2 * right * down * weight]
@@ -123,20 +122,20 @@ def edge_map(img: np.ndarray, sigma: float = 2.0) -> np.ndarray:
 def measure_shift(
     reference: np.ndarray, moving: np.ndarray, window: int = 32, sigma: float = 2.0
 ) -> Alignment:
-    """Measure the shift of one image against another.
+    """Measure the shift of an image relative to a reference.
 
     Args:
         reference (np.ndarray): (H, W) or (H, W, C), any depth.
-        moving (np.ndarray): The same height and width, channels and depth of its own.
-        window (int): Largest shift looked for along each axis, in pixels.
-        sigma (float): Blur before edges are taken, in pixels.
+        moving (np.ndarray): Same height and width; channels and depth may differ.
+        window (int): Largest shift to search along each axis, in pixels.
+        sigma (float): Standard deviation of the blur in :func:`edge_map`, in pixels.
 
     Returns:
-        Alignment: Shift, correlations, confidence; all 0 where an image has no edges.
+        Alignment: Shift, correlations and confidence; all 0 if an image has no edges.
 
     Raises:
         PairError: The images differ in size, or are too small for the window.
-        ValueError: An image holds NaN or infinite values.
+        ValueError: An image has NaN or infinite values.
     """
     size = reference.shape[:2]
     if size != moving.shape[:2]:
@@ -146,31 +145,31 @@ def measure_shift(
         )
     if min(size) < 4 * window:
         raise PairError(
-            f'images of {size[1]}x{size[0]} are too small to look for shifts up to '
-            f'{window} pixels; the shorter side must have four times as many'
+            f'{size[1]}x{size[0]} images are too small to search shifts up to {window} '
+            'pixels; the shorter side must be at least four times as long'
         )
     inner = slice(window, -window)
     fixed, other = edge_map(reference, sigma)[inner, inner], edge_map(moving, sigma)
     if min(np.abs(fixed).max(), np.abs(other).max()) < 1e-3:
         return Alignment((0.0, 0.0), 0.0, 0.0, 0.0)
     scores = cv2.matchTemplate(other, fixed, cv2.TM_CCOEFF_NORMED)
-    # where nothing but flat ground is in view, it divides by next to nothing
+    # in flat regions cv2 divides by almost zero
     return _read(np.clip(np.nan_to_num(scores), -1, 1), sigma)
 
 
 def measure_files(
     files: PairFiles, window: int = 32, resize: bool = False
 ) -> Alignment | str:
-    """Measure a pair of files; a function that worker processes can be given.
+    """Measure a pair of files; can run in a worker process.
 
     Args:
         files (PairFiles): The pair.
         window (int): As in :func:`measure_shift`.
         resize (bool): Scale the moving image to the size of the reference first, for
-            cameras that show the same view in other resolutions.
+            cameras that show the same view at different resolutions.
 
     Returns:
-        Alignment | str: What was measured, or what is wrong with the files.
+        Alignment | str: The measurement, or what is wrong with the files.
     """
     cv2.setNumThreads(1)  # the processes share the cores already
     try:
@@ -186,7 +185,7 @@ def measure_files(
         return f'{files.reference} and {files.moving}: {error}'
 
 
-def _grey(img: np.ndarray) -> np.ndarray:
+def _gray(img: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(img), cv2.COLOR_BGR2GRAY)
 
 
@@ -213,7 +212,7 @@ def _read(scores: np.ndarray, sigma: float) -> Alignment:
 
 
 def _vertex(values: np.ndarray) -> float:
-    """Where the parabola through three equally spaced values peaks, -0.5 to 0.5."""
+    """Peak of the parabola through three equally spaced values, -0.5 to 0.5."""
     left, middle, right = (float(value) for value in values)
     bend = left - 2 * middle + right
     return 0.5 * (left - right) / bend if bend < 0 else 0.0

@@ -1,4 +1,4 @@
-"""What a check of data finds: problems, the report on them, the rule for boxes."""
+"""Results of a data check: problems, the report, the rules for boxes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from mmir.utils.files import few
 EMPTY = 'no samples'
 MISSING = 'image is missing'
 UNREADABLE = 'image cannot be read'
-FORMAT = 'image of another depth or size than expected'
+FORMAT = 'unexpected image depth or size'
 SIZES = 'sizes differ'
-SHARED = 'image of several samples'
+SHARED = 'image used by several samples'
 DEGENERATE = 'box without a positive finite size'
 OUTSIDE = 'box outside the image'
 BAD_MAP = 'label map cannot be read'
-MAP_SIZE = 'label map of another size than its image'
+MAP_SIZE = 'label map and image differ in size'
 CLASSES = 'label outside the classes'
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a data set.
+    """A problem in a dataset.
 
     Attributes:
         kind (str): What is wrong, such as :data:`OUTSIDE`.
@@ -37,7 +37,7 @@ class Problem:
     detail: str = ''
 
     def __str__(self) -> str:
-        """Write the fault on one line."""
+        """Format the problem on one line."""
         return f'{self.name}: {self.kind}' + (
             f' ({self.detail})' if self.detail else ''
         )
@@ -45,18 +45,18 @@ class Problem:
 
 @dataclass
 class Report:
-    """What a check found.
+    """Report of a data check.
 
     Attributes:
         source (str): What was checked: an annotation file, a split.
-        samples (int): Images or pairs looked at.
+        samples (int): Number of images or pairs checked.
         labels (dict[str, int], optional): Boxes or pixels by class.
-        unit (str): What `labels` counts: 'boxes', or 'pixels', which are written as
-            shares.
-        details (list[str]): What else was found out, a line each.
-        problems (list[Problem]): Faults that make the data unusable as it is.
-        skipped (list[Problem]): Faults that the loader was told to skip.
-        notes (list[str]): What a user should know but can be handled.
+        unit (str): What `labels` counts: 'boxes', or 'pixels', which are shown as
+            percentages.
+        details (list[str]): Further findings, one line each.
+        problems (list[Problem]): Problems that make the data unusable as it is.
+        skipped (list[Problem]): Problems that the loader was told to skip.
+        notes (list[str]): Findings that a user should know about but that are handled.
     """
 
     source: str
@@ -74,10 +74,10 @@ class Report:
         return not self.problems
 
     def text(self, limit: int = 20) -> str:
-        """Write the report for people.
+        """Format the report.
 
         Args:
-            limit (int): How many problems of each kind to name.
+            limit (int): Number of problems of each kind to list.
 
         Returns:
             str: Several lines.
@@ -93,7 +93,7 @@ class Report:
         return '\n'.join(lines)
 
     def raise_on_problems(self) -> None:
-        """Stop if there is a problem.
+        """Raise an error if there is a problem.
 
         Raises:
             AnnotationError: With the counts and the first names of each kind.
@@ -102,7 +102,7 @@ class Report:
             raise AnnotationError(self.text(limit=3))
 
     def _counts(self) -> str:
-        """Write the labels of each class."""
+        """Format the labels of each class."""
         counts = self.labels or {}
         if self.unit == 'boxes':
             return ', '.join(f'{name} {n}' for name, n in counts.items())
@@ -123,13 +123,13 @@ def _listed(title: str, problems: Sequence[Problem], limit: int) -> list[str]:
 
 @dataclass
 class Boxes:
-    """Boxes and what is wrong with them: the rule of every check.
+    """Clipped boxes and their faults; every check applies these rules.
 
     Attributes:
-        clipped (np.ndarray): (N, 4) float64, x, y, width, height inside the image.
-        degenerate (np.ndarray): (N,) bool, NaN, infinite, or no positive size.
-        outside (np.ndarray): (N,) bool, no part of the box in the image.
-        partly (np.ndarray): (N,) bool, reaches over the edge by more than a pixel.
+        clipped (np.ndarray): (N, 4) float64, x, y, width, height, clipped to the image.
+        degenerate (np.ndarray): (N,) bool, NaN, infinite, or not of positive size.
+        outside (np.ndarray): (N,) bool, completely outside the image.
+        partly (np.ndarray): (N,) bool, extends past the edge by more than a pixel.
     """
 
     clipped: np.ndarray
@@ -144,7 +144,7 @@ class Boxes:
 
 
 def examine_boxes(boxes: np.ndarray, sizes: np.ndarray) -> Boxes:
-    """Clip boxes to their images and sort out the faulty ones.
+    """Clip boxes to their images and mark the faulty ones.
 
     Args:
         boxes (np.ndarray): (N, 4) float, x, y, width, height in pixels.
@@ -167,13 +167,13 @@ def examine_boxes(boxes: np.ndarray, sizes: np.ndarray) -> Boxes:
 
 
 def edge_note(names: Sequence[str]) -> list[str]:
-    """Note that boxes reach over the edge of their image, if there are any.
+    """Write a note about boxes that extend past the edge of their image.
 
     Args:
         names (Sequence[str]): The image of each such box.
 
     Returns:
-        list[str]: One note or none.
+        list[str]: One note, or none if there are no such boxes.
     """
-    note = f'{len(names)} boxes reach over the edge of the image and are clipped'
+    note = f'{len(names)} boxes extend past the edge of the image and are clipped'
     return [f'{note}: {few(dict.fromkeys(names), 3)}'] if names else []

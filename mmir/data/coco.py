@@ -1,4 +1,4 @@
-"""COCO detection files: reading, and checks before anything is trained on them."""
+"""COCO detection files: reading, and checks before training."""
 
 import os
 from collections import Counter
@@ -37,12 +37,12 @@ def read_coco(path: str | Path) -> dict:
         path (str | Path): Annotation file.
 
     Returns:
-        dict: With 'images', 'annotations' and 'categories', all keys that mmir uses
-        present and every bbox four numbers.
+        dict: COCO dictionary with 'images', 'annotations' and 'categories', in which
+        all keys that mmir uses exist and every bbox has four numbers.
 
     Raises:
         FileNotFoundError: There is no such file.
-        AnnotationError: It is no COCO detection file; the entry is named.
+        AnnotationError: It is not a COCO detection file; the entry is named.
     """
     coco = read_json(path)
     check_structure(coco, str(path))
@@ -54,17 +54,17 @@ def check_structure(coco: object, source: str) -> None:
 
     Args:
         coco (object): Content of an annotation file.
-        source (str): Its name, for messages.
+        source (str): Name of the file, for error messages.
 
     Raises:
         AnnotationError: Something is missing; the entry is named.
     """
     if not isinstance(coco, dict):
-        raise AnnotationError(f'{source} holds a {type(coco).__name__}, no COCO data')
+        raise AnnotationError(f'{source} holds a {type(coco).__name__}, not COCO data')
     for part, keys in _KEYS.items():
         entries = coco.get(part)
         if not isinstance(entries, list):
-            raise AnnotationError(f"{source} has no list '{part}': no COCO data")
+            raise AnnotationError(f"{source} has no list '{part}': not COCO data")
         for number, entry in enumerate(entries):
             known = entry if isinstance(entry, dict) else {}
             lost = [key for key in keys if known.get(key) is None]
@@ -85,16 +85,16 @@ def check_structure(coco: object, source: str) -> None:
         if not numbers or not all(isinstance(v, int | float) for v in box):
             raise AnnotationError(
                 f'{source}: annotation {ann.get("id")} of image {ann["image_id"]} has '
-                f'no box of four numbers (x, y, width, height) but {box!r}'
+                f'no box of four numbers (x, y, width, height): {box!r}'
             )
 
 
 def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
-    """Find which images of a list exist, listing each folder once.
+    """Find which images of a list exist, reading each folder only once.
 
     Args:
-        folder (str | Path): What the names are relative to.
-        names (Iterable[str]): File names, possibly with folders.
+        folder (str | Path): Folder that the names are relative to.
+        names (Iterable[str]): File names, possibly with subfolders.
 
     Returns:
         set[str]: The names that exist.
@@ -110,18 +110,18 @@ def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
 
 
 def label_map(coco: dict, classes: Sequence[str], source: str) -> dict[int, int]:
-    """Map the category ids of a file to labels, by name.
+    """Map the category ids of a file to labels by class name.
 
     Args:
         coco (dict): COCO dictionary.
         classes (Sequence[str]): Class names; label k is `classes[k]`.
-        source (str): Name of the file, for messages.
+        source (str): Name of the file, for error messages.
 
     Returns:
-        dict[int, int]: Label of each category id that is wanted.
+        dict[int, int]: Category id -> label, for the classes wanted.
 
     Raises:
-        AnnotationError: A class is not among the categories, which are named.
+        AnnotationError: A class is not among the categories, which are listed.
     """
     labels = {name: label for label, name in enumerate(classes)}
     ids = {
@@ -146,7 +146,7 @@ def count_boxes(coco: dict) -> Counter[str]:
         coco (dict): COCO dictionary.
 
     Returns:
-        Counter[str]: Boxes by category name; ids not listed as 'id 7 (not listed)'.
+        Counter[str]: Boxes by category name; unlisted ids as 'id 7 (not listed)'.
     """
     names = {cat['id']: cat['name'] for cat in coco['categories']}
     return Counter(
@@ -156,7 +156,7 @@ def count_boxes(coco: dict) -> Counter[str]:
 
 
 def _duplicates(coco: dict) -> Iterator[Problem]:
-    """Find ids and file names that are used twice."""
+    """Find ids and file names that are used more than once."""
     for part, key, kind in (
         ('images', 'id', 'image id used twice'),
         ('images', 'file_name', 'image listed twice'),
@@ -207,19 +207,19 @@ def check_coco(
     image_folder: str | Path | None = None,
     classes: Sequence[str] | None = None,
 ) -> Report:
-    """Check what can be checked without opening images.
+    """Check a COCO dictionary without opening images.
 
     Args:
-        coco (dict): COCO dictionary of sound structure (:func:`read_coco`).
-        source (str): Its name, for messages.
-        image_folder (str | Path, optional): Where the images must exist; None does not
-            look.
+        coco (dict): COCO dictionary of valid structure (:func:`read_coco`).
+        source (str): Its name, for error messages.
+        image_folder (str | Path, optional): Folder in which the images must exist; None
+            skips this check.
         classes (Sequence[str], optional): Classes that must be among the categories.
-            Boxes of others are noted, not checked.
+            Boxes of other categories are noted, not checked.
 
     Returns:
         Report: Unknown or unlisted categories, boxes outside the image or without size,
-        annotations of unknown images, ids used twice, missing images.
+        annotations of unknown images, duplicate ids, missing images.
     """
     report = Report(source, len(coco['images']), dict(count_boxes(coco)))
     report.problems += _duplicates(coco)
@@ -278,18 +278,18 @@ def validate_coco(
 
     Args:
         ann_file (str | Path): COCO detection file.
-        image_folder (str | Path): What its file names are relative to.
+        image_folder (str | Path): Folder that its file names are relative to.
         classes (Sequence[str], optional): Classes that must be in the file.
         deep (bool): Also decode every image and compare its size.
-        threads (int): Threads that decode.
+        threads (int): Number of decoding threads.
         progress (bool): Show a progress bar while decoding.
 
     Returns:
-        Report: Counts and all problems, each with the name of its file.
+        Report: Counts and all problems, each with the file concerned.
 
     Raises:
         FileNotFoundError: There is no such annotation file.
-        AnnotationError: It is no COCO detection file.
+        AnnotationError: It is not a COCO detection file.
     """
     coco = read_coco(ann_file)
     report = check_coco(coco, str(ann_file), image_folder, classes)
@@ -308,12 +308,12 @@ def open_images(
 
     Args:
         images (Sequence[dict]): COCO image entries.
-        image_folder (str | Path): What their file names are relative to.
-        threads (int): Threads that decode (OpenCV releases the interpreter lock).
+        image_folder (str | Path): Folder that their file names are relative to.
+        threads (int): Number of decoding threads (OpenCV releases the GIL).
         progress (bool): Show a progress bar.
 
     Returns:
-        list[Problem]: Unreadable images and sizes that differ.
+        list[Problem]: Unreadable images and size mismatches.
     """
     found = image_names(image_folder, (image['file_name'] for image in images))
     todo = [image for image in images if image['file_name'] in found]

@@ -1,4 +1,4 @@
-"""Image files on disk: which there are, and reading them as they are."""
+"""Image files on disk: listing them, and reading them unchanged."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from mmengine import fileio
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
-"""Suffixes of image files, in lower case."""
+"""Suffixes of image files, in lowercase."""
 
 
 class ImageReadError(OSError):
@@ -15,7 +15,7 @@ class ImageReadError(OSError):
 
 
 def read_image(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read an image with its own depth and channels.
+    """Read an image with its original bit depth and channels.
 
     Args:
         path (str): File to read.
@@ -25,7 +25,7 @@ def read_image(path: str, backend_args: dict | None = None) -> np.ndarray:
         np.ndarray: Pixels as stored, (H, W) or (H, W, C) with C in BGR order.
 
     Raises:
-        ImageReadError: The file is missing, empty, truncated or no image.
+        ImageReadError: The file is missing, empty, truncated or not an image.
     """
     try:
         data = fileio.get(path, backend_args=backend_args)
@@ -46,10 +46,10 @@ def read_image(path: str, backend_args: dict | None = None) -> np.ndarray:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the images of a folder and its sub-folders, sorted.
+    """List the images of a folder and its subfolders, sorted.
 
     Args:
-        folder (str | Path): Where to look.
+        folder (str | Path): Folder to search.
 
     Returns:
         list[Path]: Paths relative to `folder`.

@@ -1,4 +1,4 @@
-"""Which files were found right before, so that they need not be read again."""
+"""Cache of image files that passed a check, so they need not be read again."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from mmir.utils.files import write_json
 
 
 class KnownFiles:
-    """Sizes of image files that were found right, kept in a JSON file.
+    """Sizes of image files that passed a check, kept in a JSON file.
 
     Args:
-        path: The JSON file, read if it is there; None keeps nothing.
+        path: The JSON file, read if it exists; None keeps nothing on disk.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
@@ -24,21 +24,21 @@ class KnownFiles:
                 self.rows = {}
 
     def get(self, path: str, wanted: str) -> tuple[int, int] | None:
-        """Tell the size of a file that was found right and is still the same.
+        """Get the size of a file that passed a check and has not changed since.
 
         Args:
             path: The image file.
             wanted: What it was checked for.
 
         Returns:
-            Height and width, None if the file is new or has changed.
+            Height and width; None if the file is new or has changed.
         """
         row = self.rows.get(f'{path}|{wanted}')
         stamp = _stamp(path)
         return tuple(row[1]) if row and stamp and row[0] == stamp else None
 
     def put(self, path: str, wanted: str, size: tuple[int, int]) -> None:
-        """Remember a file that is as wanted, with its height and width."""
+        """Record a file that passed the check, with its height and width."""
         stamp = _stamp(path)
         if stamp:
             self.rows[f'{path}|{wanted}'] = [stamp, list(size)]
@@ -50,7 +50,7 @@ class KnownFiles:
 
 
 def _stamp(path: str) -> list[int] | None:
-    """Size and time of change of a file; None where there are none."""
+    """Size and modification time of a file; None if it does not exist."""
     try:
         stat = os.stat(path)
     except OSError:

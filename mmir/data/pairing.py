@@ -1,23 +1,23 @@
-"""Which file of another camera belongs to an image."""
+"""Rules that derive the file of one camera from that of another."""
 
 import os
 from dataclasses import dataclass
 
 
 class PairRuleError(ValueError):
-    """A rule for the names of partner files does not fit a file."""
+    """A pair rule does not fit a file name."""
 
 
 @dataclass(frozen=True)
 class PairRule:
-    """How the file name of one camera follows from that of the other.
+    """Rule that derives the file name of one camera from that of another.
 
     Attributes:
-        folder: Name of a folder and what replaces it, such as ('visible', 'infrared');
-            the last folder of that name in the path.
-        stem: End of the file's stem and what replaces it, such as
+        folder: Folder name and its replacement, such as ('visible', 'infrared');
+            applies to the last folder of that name in the path.
+        stem: End of the file stem and its replacement, such as
             ('_RGB', '_PreviewData').
-        suffix: New suffix with its dot, None keeps it.
+        suffix: New suffix including the dot; None keeps the old one.
     """
 
     folder: tuple[str, str] | None = None
@@ -30,7 +30,7 @@ class PairRule:
             raise PairRuleError(f'suffix {self.suffix!r} must start with a dot')
 
     def __call__(self, path: str) -> str:
-        """Name the partner of a file.
+        """Derive the partner of a file.
 
         Args:
             path: File of the reference camera, with forward slashes.
@@ -39,7 +39,7 @@ class PairRule:
             The partner's path; it need not exist.
 
         Raises:
-            PairRuleError: The path has no such folder, or its stem another end.
+            PairRuleError: The path has no such folder, or its stem ends differently.
         """
         folder, slash, name = path.rpartition('/')
         stem, suffix = os.path.splitext(name)

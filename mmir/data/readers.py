@@ -1,4 +1,4 @@
-"""Label files of detection data sets: VOC and other XML, bbGt and YOLO text."""
+"""Readers of detection labels: VOC and other XML, bbGt and YOLO text files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One label.
+class Labeled:
+    """A label of one object.
 
     Attributes:
-        name (str): Class as written.
-        box (tuple | None): Left, top, width, height in px; None where the file gives
-            no shape.
-        crowd (bool): Whether the file itself marks it as a group or to be ignored.
+        name (str): Class name as written in the file.
+        box (tuple | None): Left, top, width, height in pixels; None if the file gives
+            no box.
+        crowd (bool): Whether the file marks it as a crowd or as ignored.
     """
 
     name: str
@@ -33,26 +33,26 @@ class Labelled:
 
 
 def parse_xml(path: str | Path) -> ElementTree.Element:
-    """Parse an XML file that declares no document type.
+    """Parse an XML file, refusing document type declarations.
 
-    Document types can define entities that expand to gigabytes or name other files; no
+    A document type can define entities that expand to gigabytes or read other files; no
     label file needs one.
 
     Args:
         path (str | Path): File, UTF-8 or an 8-bit encoding (class names are ASCII).
 
     Returns:
-        Element: Its root.
+        Element: Root element.
 
     Raises:
-        AnnotationError: It is not XML, cut off, or has a document type.
+        AnnotationError: The file is not XML, is truncated, or declares a document type.
     """
     text = Path(path).read_bytes().decode('utf-8', 'replace').lstrip('\ufeff')
     for mark in ('<!DOCTYPE', '<!ENTITY', '\0'):
         if mark in text:
             raise AnnotationError(
-                f'{path} is refused: label files have no {mark!r}, which can make a '
-                'reader expand or load anything'
+                f'{path} is refused: {mark!r} does not belong in a label file and can make '
+                'a reader expand or load anything'
             )
     try:
         return ElementTree.fromstring(text)
@@ -61,7 +61,7 @@ def parse_xml(path: str | Path) -> ElementTree.Element:
 
 
 def _numbers(node: ElementTree.Element, keys: tuple[str, ...]) -> list[float] | None:
-    """Read the numbers below a node, None if one of them is not there."""
+    """Read the numbers below a node; None if one of them is missing."""
     texts = [node.findtext(key) for key in keys]
     return None if None in texts else [float(text or '') for text in texts]
 
@@ -85,27 +85,30 @@ def _box(node: ElementTree.Element) -> Box | None:
     return None
 
 
-def read_xml(path: str | Path) -> tuple[Size | None, list[Labelled]]:
+def read_xml(path: str | Path) -> tuple[Size | None, list[Labeled]]:
     """Read an XML label file.
 
-    A box is `bndbox` with xmin, ymin, xmax, ymax, taken as the edges of the box, or
-    with x, y, w, h; or a `polygon` with x1, y1 to x4, y4, whose box is taken.
+    A box is one of
+
+    - `bndbox` with xmin, ymin, xmax, ymax, taken as the edges of the box
+    - `bndbox` with x, y, w, h
+    - `polygon` with x1, y1 to x4, y4, of which the bounding box is taken
 
     Args:
-        path (str | Path): File.
+        path (str | Path): XML file.
 
     Returns:
-        tuple: (width, height), None where the file does not say, and the labels.
+        tuple: (width, height), None if not given in the file, and the labels.
 
     Raises:
-        AnnotationError: The file is broken, refused, or holds a box that is no number.
+        AnnotationError: The file is broken or refused, or a box is not numeric.
     """
     root = parse_xml(path)
     labels = []
     try:
         for node in root.iter('object'):
             name = (node.findtext('name') or '').strip()
-            labels.append(Labelled(name, _box(node)))
+            labels.append(Labeled(name, _box(node)))
         size = _numbers(root, ('size/width', 'size/height')) or (0, 0)
     except ValueError as error:
         raise AnnotationError(f'{path}: object[{len(labels)}]: {error}') from error
@@ -113,21 +116,21 @@ def read_xml(path: str | Path) -> tuple[Size | None, list[Labelled]]:
     return (width, height) if width * height else None, labels
 
 
-def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labelled]]:
+def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labeled]]:
     """Read a bbGt text file (Piotr's toolbox, version 3).
 
     A line is `label left top width height occluded ... ignore angle`, 12 columns; the
     first line begins with %.
 
     Args:
-        path (str | Path): File.
+        path (str | Path): Text file.
 
     Returns:
-        tuple: None (the format knows no image size) and the labels; those with the
-        ignore column set are crowds.
+        tuple: None (the format has no image size) and the labels; those with the ignore
+        column set are crowds.
 
     Raises:
-        AnnotationError: A line has not 12 columns or no numbers.
+        AnnotationError: A line has too few columns or is not numeric.
     """
     labels = []
     text = Path(path).read_text(encoding='utf-8', errors='replace')
@@ -143,18 +146,18 @@ def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labelled]]:
                 f'{path}:{number}: expected "label left top width height" and 7 more '
                 f'columns, got {line!r}'
             ) from None
-        labels.append(Labelled(columns[0], (left, top, width, height), bool(ignore)))
+        labels.append(Labeled(columns[0], (left, top, width, height), bool(ignore)))
     return None, labels
 
 
 def read_voc(path: str | Path) -> tuple[str | None, tuple[int, int] | None, list[dict]]:
-    """Read one VOC file.
+    """Read a Pascal VOC label file.
 
     Args:
         path (str | Path): XML file.
 
     Returns:
-        tuple: Image file name and (width, height), None where the file does not say,
+        tuple: Image file name and (width, height), each None if not given in the file,
         and objects with 'name', 'bbox' (COCO) and 'iscrowd'.
 
     Raises:
@@ -190,17 +193,18 @@ def read_voc(path: str | Path) -> tuple[str | None, tuple[int, int] | None, list
 
 
 def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
-    """Read one label file.
+    """Read a YOLO label file.
 
     Args:
         path (str | Path): Text file.
         num_classes (int): Class numbers must be below this.
 
     Returns:
-        np.ndarray: (N, 5) float64, class and normalised centre, width, height.
+        np.ndarray: (N, 5) float64, class and normalized center, width, height.
 
     Raises:
-        AnnotationError: Not five numbers, an unknown class, or pixels instead of parts.
+        AnnotationError: A line does not have five numbers, an unknown class, or pixels
+            instead of relative coordinates.
     """
     rows = []
     lines = Path(path).read_text(encoding='utf-8').splitlines()
@@ -218,22 +222,22 @@ def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
             )
         if row[0] not in range(num_classes):
             raise AnnotationError(
-                f'{path}:{number}: class {row[0]:g}, but there are {num_classes} names '
-                '(numbers start at 0)'
+                f'{path}:{number}: class {row[0]:g}, but there are {num_classes} class '
+                'names (numbers start at 0)'
             )
         if max(row[1:]) > 2:
             raise AnnotationError(
-                f'{path}:{number}: {line!r} is not in parts of the image (0 to 1)'
+                f'{path}:{number}: {line!r} is not relative to the image size (0 to 1)'
             )
         rows.append(row)
     return np.array(rows, np.float64).reshape(-1, 5)
 
 
 def yolo_boxes(rows: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Turn normalised centre boxes into COCO boxes.
+    """Convert normalized center boxes to COCO boxes.
 
     Args:
-        rows (np.ndarray): (N, 4), centre x, y, width, height in parts of the image.
+        rows (np.ndarray): (N, 4), center x, y, width, height relative to the image.
         width (int): Image width in pixels.
         height (int): Image height in pixels.
 
@@ -241,12 +245,12 @@ def yolo_boxes(rows: np.ndarray, width: int, height: int) -> np.ndarray:
         np.ndarray: (N, 4), left, top, width, height in pixels.
     """
     scale = np.array([width, height], np.float64)
-    centre, size = rows[:, :2] * scale, rows[:, 2:] * scale
-    return np.concatenate([centre - size / 2, size], 1)
+    center, size = rows[:, :2] * scale, rows[:, 2:] * scale
+    return np.concatenate([center - size / 2, size], 1)
 
 
-READERS: dict[str, Callable[[str | Path], tuple[Size | None, list[Labelled]]]] = {
+READERS: dict[str, Callable[[str | Path], tuple[Size | None, list[Labeled]]]] = {
     '.xml': read_xml,
     '.txt': read_bbgt,
 }
-"""Readers of the label files of public data sets, by suffix."""
+"""Readers of the label files of public datasets, by suffix."""

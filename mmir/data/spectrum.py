@@ -1,13 +1,13 @@
-"""How the energy of images is spread over spatial frequencies.
+"""Power spectra of images: how their energy is distributed over spatial frequency.
 
-Frequencies are in cycles per pixel, measured from the centre of the spectrum in any
-direction; 0.5 is the finest stripe that pixels can show. Images are tapered by a Hann
-window: without it, the step from one border of the picture to the opposite one fills
-the high frequencies, and equally in all modalities.
+Frequencies are in cycles per pixel, measured radially from the center of the spectrum;
+0.5 is the finest stripe that pixels can show. Images are tapered by a Hann window:
+without it, the step between opposite image borders fills the high frequencies, equally
+in all modalities.
 
-The use: methods on RGB + infrared argue with frequencies, IV-tuning for example with
-infrared images living of their low ones, which convolutions damage (arXiv 2412.16654,
-fig. 3), so one wants to see where the energy of a data set is.
+Methods for RGB + infrared often argue with frequencies. IV-tuning, for example, holds
+that infrared images rely on their low frequencies, which convolutions damage
+(arXiv 2412.16654, fig. 3). So it helps to see where the energy of a dataset is.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from functools import lru_cache
 import numpy as np
 
 BANDS = {'low': (0.0, 1 / 16), 'mid': (1 / 16, 1 / 4), 'high': (1 / 4, np.inf)}
-"""Band -> lowest and first higher frequency: periods over 16 px, 16 to 4 px, finer."""
+"""Band -> frequency interval: periods over 16 px, 16 to 4 px, under 4 px."""
 
 RINGS = 64
-"""Rings of the radial spectrum, of equal width, up to the corner of the spectrum."""
+"""Number of rings of the radial spectrum: equal width, up to the corner."""
 
 _CORNER = np.sqrt(0.5)
 
 
 def transformed(plane: np.ndarray) -> np.ndarray:
-    """Fourier transform of an image, tapered and without its mean.
+    """Compute the Fourier transform of an image, tapered and with its mean removed.
 
     Args:
         plane (np.ndarray): (H, W).
@@ -45,14 +45,14 @@ def transformed(plane: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _window(height: int, width: int) -> np.ndarray:
-    """Hann window, periodic, between the pixels' edges: positive on every pixel."""
+    """Periodic Hann window sampled at pixel centers: positive on every pixel."""
     down, across = (np.sin(np.pi * (np.arange(n) + 0.5) / n) for n in (height, width))
     return np.outer(down**2, across**2)
 
 
 @lru_cache(maxsize=16)
 def _plan(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ring and band of each coefficient of `rfft2`, and how many it stands for."""
+    """Ring, band and multiplicity of each coefficient of `rfft2`."""
     down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     radius = np.hypot(down, across)
     ring = np.minimum(radius / _CORNER * RINGS, RINGS - 1).astype(np.int64)
@@ -62,21 +62,21 @@ def _plan(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     weight[:, 0] = 1
     if width % 2 == 0:
         weight[:, -1] = 1
-    weight[0, 0] = 0  # the mean is no structure
+    weight[0, 0] = 0  # the mean is not structure
     return ring.ravel(), band.ravel(), weight.ravel()
 
 
 @dataclass
 class PowerSpectrum:
-    """Mean spectrum of one or more images, each of weight 1.
+    """Power spectrum summed over one or more images of equal weight.
 
     Attributes:
-        images: Images with structure.
-        constant: Images without: they have no shares.
-        bands: (3,) sums of the share of the energy in each of :data:`BANDS`.
-        power: (RINGS,) sums of the mean power in each ring, in units of the variance
-            of the image: 1 everywhere for white noise.
-        seen: (RINGS,) images that have coefficients in the ring.
+        images: Number of images with structure.
+        constant: Number of constant images; they do not contribute.
+        bands: (3,) sum over images of the energy share in each of :data:`BANDS`.
+        power: (RINGS,) sum over images of the mean power in each ring, relative to the
+            variance of the image: 1 everywhere for white noise.
+        seen: (RINGS,) number of images with coefficients in the ring.
     """
 
     images: int
@@ -90,8 +90,8 @@ class PowerSpectrum:
         """Measure one image.
 
         Args:
-            wave (np.ndarray): Of :func:`transformed`.
-            width (int): Width of the image in px.
+            wave (np.ndarray): Result of :func:`transformed`.
+            width (int): Width of the image in pixels.
 
         Returns:
             PowerSpectrum: Its spectrum.
@@ -109,7 +109,7 @@ class PowerSpectrum:
         return cls(1, 0, bands, mean * pixels / variance, (counts > 0).astype(int))
 
     def __add__(self, other: 'PowerSpectrum') -> 'PowerSpectrum':
-        """Spectrum of the images of both."""
+        """Spectrum of all images of both."""
         return PowerSpectrum(
             self.images + other.images,
             self.constant + other.constant,
@@ -122,7 +122,7 @@ class PowerSpectrum:
         """Get the mean share of the energy in each band.
 
         Returns:
-            dict[str, float]: Band -> share; they sum to 1. Empty without structure.
+            dict[str, float]: Band -> share, summing to 1; empty without structure.
         """
         if not self.images:
             return {}
@@ -134,25 +134,25 @@ class PowerSpectrum:
         """Get the radially averaged power spectrum.
 
         Returns:
-            tuple[list[float], list[float]]: Centres of the rings in cycles per pixel,
-            and the mean power, 1 for white noise; rings without coefficients left out.
+            tuple[list[float], list[float]]: Ring centers in cycles per pixel, and the
+            mean power (1 for white noise); rings without coefficients are left out.
         """
-        centres = (np.arange(RINGS) + 0.5) * _CORNER / RINGS
+        centers = (np.arange(RINGS) + 0.5) * _CORNER / RINGS
         there = self.seen > 0
         mean = self.power[there] / self.seen[there]
-        return centres[there].tolist(), mean.tolist()
+        return centers[there].tolist(), mean.tolist()
 
 
 def band_correlation(one: np.ndarray, other: np.ndarray, width: int) -> np.ndarray:
-    """Correlate two images in each band, as if both were filtered to it.
+    """Correlate two images per frequency band, as if band-pass filtered.
 
     Args:
-        one (np.ndarray): Of :func:`transformed`.
-        other (np.ndarray): That of an image of the same size.
-        width (int): Width of the images in px.
+        one (np.ndarray): Result of :func:`transformed`.
+        other (np.ndarray): The same for another image of the same size.
+        width (int): Width of the images in pixels.
 
     Returns:
-        np.ndarray: (3,) correlation in -1..1; NaN where one has nothing in the band.
+        np.ndarray: (3,) correlation in -1..1; NaN if either has no energy in the band.
     """
     _, band, weight = _plan(len(one), width)
 

@@ -1,4 +1,4 @@
-"""Statistics of images and labels, one sample at a time, exact over a whole set."""
+"""Statistics of images and labels, accumulated sample by sample and exact."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,21 @@ import numpy as np
 from mmir.data.spectrum import BANDS, PowerSpectrum, band_correlation, transformed
 
 _LUMA = (0.114, 0.587, 0.299)  # of B, G, R: ITU-R BT.601
-_SMALL, _MEDIUM = 32**2, 96**2  # px, the areas at which COCO divides
+_SMALL, _MEDIUM = 32**2, 96**2  # px, the area thresholds of COCO
 
 
 @dataclass
 class Intensity:
-    """Values of the pixels of one or more images, a channel.
+    """Per-channel statistics of the pixel values of one or more images.
 
     Attributes:
-        kind: numpy type of the images.
-        count: Pixels of one channel.
+        kind: dtype of the images.
+        count: Number of pixels per channel.
         mean: (C,) mean.
-        spread: (C,) sum of squared deviations from it.
+        spread: (C,) sum of squared deviations from the mean.
         low: Lowest value that occurs.
         high: Highest value that occurs.
-        histogram: (C, levels) int64, how often each value occurs; None for float.
+        histogram: (C, levels) int64, count of each value; None for float.
     """
 
     kind: np.dtype
@@ -40,14 +40,13 @@ class Intensity:
         """Measure one image.
 
         Args:
-            img (np.ndarray): (H, W, C), uint8, uint16 or float; NaN counts as nothing
-                and is refused.
+            img (np.ndarray): (H, W, C), uint8, uint16 or float; NaN is refused.
 
         Returns:
             Intensity: Its statistics.
 
         Raises:
-            ValueError: Another type, or NaN or infinite values.
+            ValueError: The dtype is another, or there are NaN or infinite values.
         """
         planes = img.reshape(-1, img.shape[2]).T
         count = planes.shape[1]
@@ -60,8 +59,8 @@ class Intensity:
             return cls(img.dtype, count, mean, spread, *ends, histogram)
         if img.dtype.kind != 'f' or not np.isfinite(img).all():
             raise ValueError(
-                f'an image of {img.dtype} holds NaN or infinite values, or is neither '
-                'uint8, uint16 nor float'
+                'an image must be uint8, uint16 or float without NaN or infinite values; '
+                f'this one is {img.dtype}'
             )
         values = planes.astype(np.float64)
         mean = values.mean(1)
@@ -97,20 +96,20 @@ class Intensity:
         return np.sqrt(self.spread / self.count)
 
     @property
-    def grey(self) -> bool:
-        """bool: All channels hold the same plane."""
+    def gray(self) -> bool:
+        """bool: Whether all channels hold the same plane."""
         equal = (self.mean == self.mean[0]) & (self.spread == self.spread[0])
         return bool(equal.all())
 
     @property
     def bits(self) -> int | None:
-        """int: Bits that the highest value needs, at least 8; None for float."""
+        """int: Number of bits the highest value needs, at least 8; None for float."""
         if self.histogram is None:
             return None
         return max(8, int(self.high).bit_length())
 
     def saturated(self) -> tuple[float, float] | None:
-        """Get the shares of values at 0 and at the end of the scale of `bits`.
+        """Get the shares of values at 0 and at the maximum of `bits`.
 
         Returns:
             tuple[float, float] | None: Shares in 0..1; None for float.
@@ -122,10 +121,10 @@ class Intensity:
         return float(total[0] / total.sum()), float(top / total.sum())
 
     def percentiles(self, wanted: Sequence[float]) -> list[float] | None:
-        """Get percentiles of all values, as numpy's method 'inverted_cdf'.
+        """Get percentiles of all values, by numpy's method 'inverted_cdf'.
 
         Args:
-            wanted (Sequence[float]): In 0..100.
+            wanted (Sequence[float]): Percentiles wanted, in 0..100.
 
         Returns:
             list[float] | None: Values that occur; None for float.
@@ -141,7 +140,7 @@ class Intensity:
         """Get the mean brightness.
 
         Returns:
-            float: Mean of the only plane, or the luminance of B, G and R.
+            float: Mean of a single plane, or the luminance of B, G and R.
         """
         return float(self.mean[0] if len(self.mean) == 1 else self.mean @ _LUMA)
 
@@ -156,14 +155,14 @@ def _moments(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class Measured:
-    """One sample, measured.
+    """Measurements of one sample.
 
     Attributes:
         sizes: Modality -> width and height.
-        intensity: Modality -> its values; absent ones are not in it.
-        spectrum: Modality -> its spectrum.
+        intensity: Modality -> its pixel values; absent modalities are left out.
+        spectrum: Modality -> its power spectrum.
         correlation: Names of two modalities -> (3,) correlation in each band; NaN
-            where one has no structure.
+            if either has no structure.
         absent: Names of the modalities that are absent.
     """
 
@@ -182,7 +181,7 @@ def measure(images: Mapping[str, np.ndarray], absent: Sequence[str] = ()) -> Mea
         absent (Sequence[str]): Modalities whose images are to be ignored.
 
     Returns:
-        Measured: What :class:`DatasetStatistics` adds up.
+        Measured: Input of :meth:`DatasetStatistics.add`.
     """
     there = {name: img for name, img in images.items() if name not in absent}
     waves = {
@@ -207,16 +206,16 @@ def measure(images: Mapping[str, np.ndarray], absent: Sequence[str] = ()) -> Mea
 
 @dataclass
 class DatasetStatistics:
-    """Sums over the samples of a set.
+    """Statistics accumulated over the samples of a dataset.
 
     Attributes:
-        samples: Samples added.
-        complete: Samples without an absent modality.
-        intensity: Modality -> values of all its images.
-        spectrum: Modality -> spectrum of all its images.
+        samples: Number of samples added.
+        complete: Number of samples without an absent modality.
+        intensity: Modality -> pixel values of all its images.
+        spectrum: Modality -> power spectrum of all its images.
         brightness: Modality -> mean luminance of each image.
         sizes: Modality -> how often each size (width, height) occurs.
-        absent: Modality -> samples that lack it.
+        absent: Modality -> number of samples that lack it.
         correlation: Names of two modalities -> correlations of each pair.
     """
 
@@ -233,10 +232,10 @@ class DatasetStatistics:
         """Add one sample.
 
         Args:
-            sample (Measured): Of :func:`measure`.
+            sample (Measured): Result of :func:`measure`.
 
         Raises:
-            ValueError: A modality has other channels or another type than before.
+            ValueError: A modality changed its number of channels or its dtype.
         """
         self.samples += 1
         self.complete += not sample.absent
@@ -260,7 +259,7 @@ class DatasetStatistics:
 
         Returns:
             dict: Names of two modalities -> band -> `mean`, in -1..1, and `size`, the
-            mean of the absolute value: contours often agree in place but not in sign.
+            mean absolute value: contours often agree in position but not in sign.
         """
         result = {}
         for names, rows in self.correlation.items():
@@ -282,19 +281,23 @@ def describe_boxes(
     per_image: np.ndarray,
     classes: Sequence[str],
 ) -> dict:
-    """Describe the boxes of a set.
+    """Summarize the boxes of a dataset.
 
     Args:
-        sizes (np.ndarray): (N, 2), width and height in px.
+        sizes (np.ndarray): (N, 2), width and height in pixels.
         labels (np.ndarray): (N,) integers.
-        per_image (np.ndarray): (M,) boxes of each image.
+        per_image (np.ndarray): (M,) number of boxes of each image.
         classes (Sequence[str]): Class names by label.
 
     Returns:
-        dict: Plain types: `boxes`, `classes` (name -> boxes), `sizes` (small below 32^2
-        px, medium up to 96^2, large: COCO's division of the area), `side` (square
-        root of the area in px: percentiles), `per_image` (mean, highest, images
-        without).
+        dict: In plain types:
+
+        - `boxes`: number of boxes
+        - `classes`: class name -> number of boxes
+        - `sizes`: number of small (below 32^2 px), medium (up to 96^2 px) and large
+          boxes, by area as in COCO
+        - `side`: percentiles of the square root of the area in pixels
+        - `per_image`: mean, maximum, and number of images without boxes
     """
     sizes = np.asarray(sizes, float).reshape(-1, 2)
     areas = sizes.prod(1)

@@ -1,4 +1,4 @@
-"""What a paired sample is, before and after packing, and how models read it."""
+"""The paired sample, before and after packing, and how models read it."""
 
 from .paired import (
     ABSENT,

@@ -1,7 +1,7 @@
-"""Homographies: reading and checking them, warping images by them.
+"""Homographies: reading and checking them, warping images.
 
-A 3x3 matrix maps a pixel (x, y) of the source to the target, up to scale; centres of
-pixels are at whole numbers.
+A 3x3 matrix maps a pixel (x, y) of the source to the target, up to scale. Pixel centers
+are at integer coordinates.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mmir.utils.errors import AnnotationError
 from mmir.utils.files import read_json
 
 BORDERS = {'reflect': cv2.BORDER_REFLECT_101, 'constant': cv2.BORDER_CONSTANT}
-"""What pixels without source show, as cv2 calls it."""
+"""cv2 border mode for pixels without a source."""
 
 
 def as_homography(value: Sequence[Sequence[float]], source: str) -> np.ndarray:
@@ -24,13 +24,13 @@ def as_homography(value: Sequence[Sequence[float]], source: str) -> np.ndarray:
 
     Args:
         value (Sequence): 3 rows of 3 numbers.
-        source (str): Where it stands, for messages.
+        source (str): Where it comes from, for error messages.
 
     Returns:
-        np.ndarray: (3, 3) float64, its largest number 1 or -1.
+        np.ndarray: (3, 3) float64, scaled so that its largest absolute value is 1.
 
     Raises:
-        ValueError: Another shape, not numbers, not finite, or singular; says where.
+        ValueError: It is not a finite, invertible 3x3 matrix; the source is named.
     """
     try:
         matrix = np.array(value, np.float64)
@@ -41,11 +41,11 @@ def as_homography(value: Sequence[Sequence[float]], source: str) -> np.ndarray:
     if not np.isfinite(matrix).all():
         raise ValueError(f'{source} holds NaN or infinite values: {plain(matrix)}')
     largest = np.abs(matrix).max()
-    # Rows and columns have units of their own, so only each row's direction counts.
+    # Rows and columns differ in units, so only the direction of each row counts.
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not lengths.all() or abs(np.linalg.det(matrix / lengths)) < 1e-12:
         raise ValueError(
-            f'{source} is singular, it maps the image onto a line: {plain(matrix)}'
+            f'{source} is singular: it maps the image onto a line: {plain(matrix)}'
         )
     return matrix / largest
 
@@ -53,21 +53,21 @@ def as_homography(value: Sequence[Sequence[float]], source: str) -> np.ndarray:
 def read_homographies(
     path: str | Path,
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-    """Read homographies for a set of images from a JSON file.
+    """Read homographies from a JSON file.
 
     Args:
-        path (str | Path): File with `default`, a matrix, `images`, file stem ->
-            matrix, or both.
+        path (str | Path): File with `default` (a matrix), `images` (file stem ->
+            matrix), or both.
 
     Returns:
-        tuple: The default or None, and the matrices (3, 3) by stem.
+        tuple: The default matrix or None, and the (3, 3) matrices by file stem.
 
     Raises:
         FileNotFoundError: There is no such file.
-        AnnotationError: It has another form; a matrix in it is misshapen or singular.
+        AnnotationError: The file has another structure, or a matrix in it is invalid.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'file of homographies not found: {path}')
+        raise FileNotFoundError(f'homography file not found: {path}')
     content = read_json(path)
     keys = {'default', 'images'}
     if not isinstance(content, dict) or not content or content.keys() - keys:
@@ -94,25 +94,25 @@ def read_homographies(
 def covered_share(
     matrix: np.ndarray, size: tuple[int, int], target: tuple[int, int], source: str
 ) -> float:
-    """Compute which share of the target an image covers, and check the mapping.
+    """Compute the share of the target that an image covers, and check the mapping.
 
     Args:
         matrix (np.ndarray): (3, 3), image to target.
         size (tuple[int, int]): Width and height of the image.
         target (tuple[int, int]): Width and height of the target.
-        source (str): What to call the matrix in messages.
+        source (str): Name of the matrix, for error messages.
 
     Returns:
-        float: Over 0, up to 1.
+        float: Share in (0, 1].
 
     Raises:
         PairError: The image is torn (part of it is mapped through infinity), or does
-            not meet the target.
+            not overlap the target.
     """
     ends = _outline(size) @ matrix[:, :2].T + matrix[:, 2]
     if not (ends[:, 2] > 0).all() and not (ends[:, 2] < 0).all():
         raise PairError(
-            f'{source} tears an image of {size[0]}x{size[1]} (width x height): its '
+            f'{source} tears a {size[0]}x{size[1]} image (width x height): its '
             f'horizon crosses the image. {plain(matrix)}'
         )
     quad = (ends[:, :2] / ends[:, 2:]).astype(np.float32)
@@ -121,27 +121,27 @@ def covered_share(
     if area <= 0:
         low, high = quad.min(0).round(1).tolist(), quad.max(0).round(1).tolist()
         raise PairError(
-            f'{source} maps an image of {size[0]}x{size[1]} (width x height) to x '
+            f'{source} maps a {size[0]}x{size[1]} image (width x height) to x '
             f'{low[0]}..{high[0]}, y {low[1]}..{high[1]}, outside the {target[0]}x'
-            f'{target[1]} of the reference. It must map the source to the reference, '
-            'not back'
+            f'{target[1]} reference. It must map the source to the reference, not the '
+            'other way round'
         )
     return min(float(area) / (target[0] * target[1]), 1.0)
 
 
 def shrink_first(img: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shrink an image that a homography makes less than half as large.
+    """Shrink an image first if a homography scales it below half its size.
 
-    Interpolation reads 2x2 pixels only; those between would be skipped, and fine
-    patterns turn into false ones.
+    Bilinear interpolation reads only 2x2 pixels; skipping those between causes
+    aliasing.
 
     Args:
         img (np.ndarray): (H, W, C).
         matrix (np.ndarray): (3, 3), from the image to the target.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Image and matrix that do the same; those given
-        if there is nothing to shrink.
+        tuple[np.ndarray, np.ndarray]: Equivalent image and matrix; the inputs if there
+        is nothing to shrink.
     """
     height, width, channels = img.shape
     ends = _outline((width, height)) @ matrix[:, :2].T + matrix[:, 2]
@@ -152,7 +152,7 @@ def shrink_first(img: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.nd
     new = np.maximum(np.rint(np.array((width, height)) * scale), 1).astype(int)
     small = cv2.resize(img, new.tolist(), interpolation=cv2.INTER_AREA)
     factor = np.array((width, height)) / new
-    # the corners of the picture, half a pixel outside, stay where they are
+    # the outer corners of the image, half a pixel outside, stay where they are
     grow = np.diag((*factor, 1.0))
     grow[:2, 2] = (factor - 1) / 2
     return small.reshape(*small.shape[:2], channels), matrix @ grow
@@ -165,13 +165,13 @@ def warp(
     border: Literal['reflect', 'constant'],
     fill: float,
 ) -> np.ndarray:
-    """Warp an image, bilinear.
+    """Warp an image with bilinear interpolation.
 
     Args:
         img (np.ndarray): (H, W, C) of uint8, uint16 or float32, C up to 4.
         matrix (np.ndarray): (3, 3), from the image to the result.
         size (tuple[int, int]): Width and height of the result.
-        border (str): Pixels without source: 'reflect' or 'constant'.
+        border (str): How to fill pixels without a source: 'reflect' or 'constant'.
         fill (float): Value of a constant border.
 
     Returns:
@@ -189,7 +189,7 @@ def warp(
 
 
 def plain(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    """Write a matrix in plain types, for metadata and messages.
+    """Convert a matrix to plain Python types, for metainfo and messages.
 
     Args:
         matrix (np.ndarray): (R, C).

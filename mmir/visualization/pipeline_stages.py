@@ -1,4 +1,4 @@
-"""Samples of a dataset at the stages of its pipeline: as loaded, in between, packed."""
+"""Samples of a dataset at each stage of its pipeline, from loaded to packed."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -12,15 +12,15 @@ from mmir.structures import IMAGES, is_paired
 from mmir.utils.errors import UserError
 
 SINGLE = 'image'
-"""Name of the only image of a sample that is not paired."""
+"""Key of the image of a sample that is not paired."""
 
-# Reading, radiometry and registration: what is done to every image alike, whatever the
-# place in the pipeline. The rest is augmentation, resizing and packing.
+# Loading, radiometry and registration, which apply to every image wherever they are in
+# the pipeline. The rest is augmentation, resizing and packing.
 _LOADING = ('Load', 'ThermalTo', 'RadiometricScale', 'RegisterModality')
 
 
 def build_dataset(cfg: Config, split: str) -> Any:
-    """Build the dataset of a split with the registries of the config's scope.
+    """Build the dataset of a split in the default scope of the config.
 
     Args:
         cfg (Config): Config of mmdet, mmseg or mmpretrain.
@@ -31,7 +31,7 @@ def build_dataset(cfg: Config, split: str) -> Any:
 
     Raises:
         UserError: The config has no such split.
-        FileNotFoundError: Its data is not there.
+        FileNotFoundError: Its data is not found.
     """
     from mmengine.registry import DATASETS, init_default_scope
 
@@ -46,13 +46,13 @@ def build_dataset(cfg: Config, split: str) -> Any:
 
 
 def pipelines(dataset: Any) -> Iterator[list]:
-    """Find the transforms of a dataset and of those it wraps, innermost first.
+    """Yield the pipelines of a dataset and of those it wraps, innermost first.
 
     Args:
         dataset (Any): Dataset of mmengine or a host, wrapped or not.
 
     Yields:
-        list: The transforms, the very list the dataset uses.
+        list: The transforms; this is the list object that the dataset uses.
     """
     for inner in inner_datasets(dataset):
         yield from pipelines(inner)
@@ -62,13 +62,13 @@ def pipelines(dataset: Any) -> Iterator[list]:
 
 
 def is_loading(transform: Any) -> bool:
-    """Tell whether a transform reads, scales or registers images or reads labels.
+    """Tell whether a transform loads images or labels, or scales or registers images.
 
     Args:
         transform (Any): A built transform.
 
     Returns:
-        bool: False for those that augment, resize or pack.
+        bool: False for transforms that augment, resize or pack.
     """
     name = type(transform).__name__
     if name == 'OnModality':
@@ -77,14 +77,14 @@ def is_loading(transform: Any) -> bool:
 
 
 def load(results: Mapping, transforms: list) -> dict | None:
-    """Run the loading transforms among others.
+    """Run only the loading transforms of a pipeline.
 
     Args:
-        results (Mapping): Data information of one sample; not changed.
+        results (Mapping): Data info of one sample; not modified.
         transforms (list): Pipeline of a dataset.
 
     Returns:
-        dict | None: The sample as loaded, None where a transform skipped it.
+        dict | None: The sample as loaded, None if a transform skipped it.
     """
     found: dict | None = copy.deepcopy(dict(results))
     for transform in transforms:
@@ -105,13 +105,13 @@ def images_of(results: Mapping) -> dict[str, np.ndarray]:
         dict[str, np.ndarray]: Modality -> (H, W, C); :data:`SINGLE` for `img`.
 
     Raises:
-        UserError: There is no image in it.
+        UserError: The sample has no image.
     """
     if is_paired(results):
         return dict(results[IMAGES])
     if 'img' not in results:
         raise UserError(
-            'the pipeline loads no image: it has no transform whose name begins with '
+            'the pipeline loads no image: it has no transform whose name starts with '
             f'Load; the sample has {sorted(results)}'
         )
     img = results['img']
@@ -119,17 +119,17 @@ def images_of(results: Mapping) -> dict[str, np.ndarray]:
 
 
 class LoadedSamples:
-    """Samples of a dataset as loaded, before anything augments or resizes them.
+    """Samples of a dataset as loaded, before augmentation and resizing.
 
     Args:
         dataset (Any): Dataset of mmengine or a host, wrapped or not.
 
     Attributes:
-        metainfo (dict): That of the dataset.
+        metainfo (dict): Metainfo of the dataset.
         transforms (list[str]): Names of the transforms that are run.
 
     Raises:
-        UserError: The dataset does not consist of datasets of mmengine.
+        UserError: The dataset is not built from mmengine datasets.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -137,7 +137,7 @@ class LoadedSamples:
         for leaf in self.leaves:
             if not hasattr(leaf, 'get_data_info'):
                 raise UserError(
-                    f'{type(leaf).__name__} is no dataset of mmengine: it has no '
+                    f'{type(leaf).__name__} is not an mmengine dataset: it has no '
                     'get_data_info'
                 )
         self.metainfo = dict(self.leaves[0].metainfo)
@@ -155,13 +155,13 @@ class LoadedSamples:
         return int(self._ends[-1])
 
     def info(self, index: int) -> dict:
-        """Get the data information of a sample: files and labels.
+        """Get the data info of a sample: files and labels.
 
         Args:
-            index (int): Number of the sample, across the datasets inside.
+            index (int): Index of the sample across the inner datasets.
 
         Returns:
-            dict: What the dataset's own pipeline starts from.
+            dict: The input of the dataset's pipeline.
         """
         return self._at(index)[0]
 
@@ -170,7 +170,7 @@ class LoadedSamples:
         return load(info, transforms)
 
     def _at(self, index: int) -> tuple[dict, list]:
-        """Data information of a sample and the pipeline it goes through."""
+        """Get the data info of a sample and its pipeline."""
         part = int(np.searchsorted(self._ends, index, side='right'))
         leaf = self.leaves[part]
         start = self._ends[part] - len(leaf)
@@ -178,11 +178,11 @@ class LoadedSamples:
 
 
 class Steps:
-    """Records what each transform of a dataset makes of a sample.
+    """Record the output of each transform of a dataset.
 
     Args:
-        dataset (Any): The dataset; its transforms are wrapped in place, so it is to be
-            built for this only.
+        dataset (Any): The dataset. Its transforms are wrapped in place, so build it
+            only for this purpose.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -198,11 +198,11 @@ class Steps:
         """Fetch a sample.
 
         Args:
-            index (int): Number of the sample.
+            index (int): Index of the sample.
 
         Returns:
-            list[tuple[str, dict]]: Name of a transform and a copy of what it returned,
-            in the order of the pipeline; samples mixed in are left out.
+            list[tuple[str, dict]]: Name of each transform and a copy of its output, in
+            pipeline order; samples mixed in are left out.
         """
         self.seen = {}
         self.dataset[index]
@@ -210,14 +210,14 @@ class Steps:
 
 
 class _Recorded:
-    """A transform that keeps a copy of what it returned first."""
+    """A transform that keeps a copy of its first output."""
 
     def __init__(self, transform: Callable, steps: Steps) -> None:
         self.transform, self.steps = transform, steps
 
     def __call__(self, results: dict) -> dict | None:
         results = self.transform(results)
-        # mixing fetches more samples; the one asked for comes first
+        # mixing fetches more samples; the requested one comes first
         if results is not None and id(self) not in self.steps.seen:
             copied = copy.deepcopy(results)
             self.steps.seen[id(self)] = (transform_name(self.transform), copied)
@@ -228,7 +228,7 @@ class _Recorded:
 
 
 def transform_name(transform: Any) -> str:
-    """Name a transform, and those inside a wrapper of transforms.
+    """Get the name of a transform, including those it wraps.
 
     Args:
         transform (Any): A built transform.

@@ -79,7 +79,7 @@ def test_every_problem_is_named():
         ('image listed twice', '1.png'),
     ]
     assert report.notes == [
-        '1 boxes reach over the edge of the image and are clipped: 1.png'
+        '1 boxes extend past the edge of the image and are clipped: 1.png'
     ]
     assert 'box [50, 0, 4, 4], image 40x32' in report.text()
     with pytest.raises(AnnotationError, match='image_id 77'):
@@ -138,7 +138,7 @@ def test_long_reports_are_cut(tmp_path):
     ('content', 'message'),
     [
         ('{"images": [', 'not a complete JSON file'),
-        ('[1]', 'holds a list, no COCO data'),
+        ('[1]', 'holds a list, not COCO data'),
         ('{"images": []}', "no list 'annotations'"),
         ({'images': [{'id': 0, 'file_name': 'a'}]}, r"images\[0\] has no 'width'"),
         ({'images': [5]}, r'images\[0\] has no'),

@@ -113,7 +113,7 @@ def test_a_shift_beyond_the_window_is_not_believed():
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(PairError, match=r'200x160 and 100x80'):
         measure_shift(texture(), texture(size=(80, 100)))
-    with pytest.raises(PairError, match=r'200x160 are too small .* up to 64'):
+    with pytest.raises(PairError, match=r'200x160 images are too small .* up to 64'):
         measure_shift(texture(), texture(), window=64)
     broken = texture()
     broken[3, 3] = np.nan

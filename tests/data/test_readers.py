@@ -98,9 +98,9 @@ def test_yolo_pixels_round_trip(boxes):
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
-        ('2 0.5 0.5 0.1 0.1', r'a\.txt:2: class 2, but there are 2 names'),
+        ('2 0.5 0.5 0.1 0.1', r'a\.txt:2: class 2, but there are 2 class names'),
         ('-1 0.5 0.5 0.1 0.1', 'class -1'),
-        ('0 20 16 4 4', 'is not in parts of the image'),
+        ('0 20 16 4 4', 'is not relative to the image size'),
         ('0 0.5 0.5 0.1', 'expected "class x y width height"'),
         ('car 0.5 0.5 0.1 0.1', 'expected "class x y width height"'),
         ('0 .1 .1 .2 .1 .2 .2', r'\(polygons are not boxes\)'),

@@ -66,10 +66,10 @@ def test_fourteen_bits_in_sixteen() -> None:
 def test_grey_images_of_three_channels_are_seen() -> None:
     plane = np.random.default_rng(0).integers(0, 256, (9, 9, 1), np.uint8)
     three = Intensity.of(np.repeat(plane, 3, 2))
-    assert three.grey
+    assert three.gray
     assert three.luminance() == pytest.approx(plane.mean())
     other = Intensity.of(np.concatenate([plane, plane, 255 - plane], 2))
-    assert not other.grey
+    assert not other.gray
     red = np.zeros((2, 2, 3), np.uint8)
     red[..., 2] = 100  # BGR
     assert Intensity.of(red).luminance() == pytest.approx(29.9)
@@ -79,9 +79,9 @@ def test_grey_images_of_three_channels_are_seen() -> None:
 def test_values_that_are_none_are_refused(bad: float) -> None:
     img = np.ones((3, 3, 1), np.float32)
     img[1, 1] = bad
-    with pytest.raises(ValueError, match='float32 holds NaN or infinite'):
+    with pytest.raises(ValueError, match='NaN or infinite.*float32'):
         Intensity.of(img)
-    with pytest.raises(ValueError, match=r'int32 holds.*neither'):
+    with pytest.raises(ValueError, match='must be uint8, .* is int32'):
         Intensity.of(np.ones((3, 3, 1), np.int32))
 
 

@@ -146,7 +146,7 @@ def test_boxes_over_the_edge_are_noted(rows: list[dict]) -> None:
     report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
     assert report.problems == []
     (note,) = report.notes
-    assert note.startswith('1 boxes reach over the edge')
+    assert note.startswith('1 boxes extend past the edge')
     assert rows[2]['img_path'] in note
 
 
@@ -160,7 +160,7 @@ def test_labels_are_compared_with_the_reference_of_the_dataset(
 ) -> None:
     cv2.imwrite(rows[0]['img_paths']['rgb'], np.zeros((64, 80, 3), np.uint8))
     load = LoadPairedImages(sizes='resize')
-    assert kinds(rows, load) == [FORMAT]  # of another size than the labels say
+    assert kinds(rows, load) == [FORMAT]  # the size differs from the labels
     for row in rows:
         row['reference'] = 'ir'
     assert kinds(rows, load) == []

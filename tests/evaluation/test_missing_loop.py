@@ -166,7 +166,7 @@ def test_a_misspelt_metric_is_told_after_the_first_pass(tmp_path):
     runner = toy_runner(tmp_path, dict(**LOOP, metrics=['toy/mAP']), ToySet())
     runner.test()
     lines = next(Path(runner.log_dir).glob('*.log')).read_text()
-    assert "no metrics ['toy/mAP'] for the tables, it has ['toy/count'" in lines
+    assert "no metrics ['toy/mAP'] for the tables; it has ['toy/count'" in lines
     assert '| ir | - |' in lines
 
 

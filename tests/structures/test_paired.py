@@ -69,7 +69,7 @@ def test_split_reads_a_batch_whose_samples_agree():
     inputs = torch.rand(2, 6, 4, 5)
     assert split_modalities(inputs, [META, META]).keys() == {'rgb', 'ir', 'nir'}
     other = META | dict(channels=(1, 3, 2))
-    with pytest.raises(PairError, match='samples of one batch have other modalities'):
+    with pytest.raises(PairError, match='samples of one batch differ in modalities'):
         split_modalities(inputs, [META, other])
 
 

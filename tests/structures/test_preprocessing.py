@@ -141,7 +141,7 @@ def test_samples_that_contradict_what_is_said_are_refused():
     pre = Preprocessor(modalities=dict(rgb={}, ir=dict(channels=3)))
     message = (
         r'a/7\.png was packed with .* of \(3, 1\) channels, but Preprocessor is set up '
-        r"for \('rgb', 'ir'\) of \(any number, 3\). Give the preprocessor"
+        r"for \('rgb', 'ir'\) of \(any number, 3\). Set the same"
     )
     with pytest.raises(PairError, match=message):
         pre(dict(inputs=[img], data_samples=[meta]))
@@ -181,5 +181,5 @@ def test_settings_are_checked(rows, message):
 
 @pytest.mark.parametrize('key', ['mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'to_rgb'])
 def test_normalisation_is_given_once(key):
-    with pytest.raises(ValueError, match=rf"give \['{key}'\] for each modality"):
+    with pytest.raises(ValueError, match=rf"set \['{key}'\] per modality"):
         Preprocessor(modalities=dict(ir={}), **{key: 1})

@@ -173,6 +173,6 @@ def test_samples_of_wrapped_datasets_are_found_once(tmp_path) -> None:
         assert loaded.info(index)['img_path'] == dataset.get_data_info(k)['img_path']
     assert loaded.transforms == ['LoadPairedImages', 'LoadAnnotations']
     assert set(loaded[3]['imgs']) == {'rgb', 'ir'}
-    with pytest.raises(UserError, match='list is no dataset of mmengine'):
+    with pytest.raises(UserError, match='list is not an mmengine dataset'):
         LoadedSamples([1, 2])
     assert len(LoadedSamples(RepeatDataset(val, times=3))) == 2

@@ -119,7 +119,7 @@ def test_wrong_calls(tools, tmp_path, capsys, name):
     images = ['--images', 'x'] if name.startswith('voc') else ['--names', 'x']
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'none'), *images])
-    assert 'give --out FILE to write, or --check' in capsys.readouterr().err
+    assert 'set --out FILE to write, or --check' in capsys.readouterr().err
     assert main([str(tmp_path / 'none'), *images, '--check']) == 1
     assert 'error: ' in capsys.readouterr().err
 
@@ -215,8 +215,8 @@ def test_flir_check_reports(tools, tmp_path, capsys):
         'boxes of other categories, left out: dog 3',
         'dog has the category id 17',
         'image ids 0 to 2, first file thermal_8_bit/FLIR_00004.jpeg',
-        '2 images have a RGB file',
-        '0 images have a 16-bit thermal file',
+        '2 images have a matching RGB file',
+        '0 images have a matching 16-bit thermal file',
     ):
         assert part in text
     assert text.count('no problems') == 2

@@ -161,7 +161,7 @@ def test_missing_and_broken_files(tmp_path, capsys):
     assert convert('llvip', root, '--check') == 1
     text = capsys.readouterr().out
     assert 'visible/train/010004.jpg: image cannot be read' in text
-    assert '4 problems. Unpack or fetch the files named above again' in text
+    assert '4 problems. Unpack or download the files above again' in text
     assert convert('llvip', root, '--drop') == 0
     coco = json.loads((root / 'coco/train.json').read_text())
     assert [image['rgb'][-10:] for image in coco['images']] == ['010005.jpg']
@@ -201,7 +201,7 @@ def test_boxes_and_classes(tmp_path, capsys):
     assert convert('llvip', root) == 0
     text = capsys.readouterr().out
     for part in (
-        '1 boxes that reach over the edge, clipped (010001)',
+        '1 boxes that extend past the edge, clipped (010001)',
         '1 boxes outside the image, left out (010001)',
         '1 boxes without a positive finite size, left out (010001)',
     ):
@@ -274,8 +274,8 @@ def test_kaist_lists_and_label_folders(tmp_path, capsys):
     (lists / 'test-all-20.txt').unlink()
     assert convert('kaist', root) == 0
     text = capsys.readouterr().out
-    assert 'test-all-20.txt is not there' in text
-    assert 'KAIST test: not there, left out' in text
+    assert 'test-all-20.txt not found' in text
+    assert 'KAIST test: not found, skipped' in text
     assert not (root / 'coco/test.json').exists()
 
 
@@ -382,7 +382,7 @@ def test_dronevehicle_keeps_what_is_cropped(tmp_path, capsys):
     cv2.imwrite(str(root / 'val/valimgr/00001.jpg'), small)
     (root / 'cropped/val/valimgr/00001.jpg').unlink()
     assert convert('dronevehicle', root) == 1
-    assert 'nothing inside a border of 100 px' in capsys.readouterr().err
+    assert 'nothing is left inside a border of 100 px' in capsys.readouterr().err
 
 
 def test_parts_of_a_set(tmp_path, capsys):
@@ -393,7 +393,7 @@ def test_parts_of_a_set(tmp_path, capsys):
     (root / 'val/valimgr/00001.jpg').unlink()
     assert convert('dronevehicle', root) == 1
     text = capsys.readouterr().out
-    assert 'DroneVehicle train: not there, left out' in text
+    assert 'DroneVehicle train: not found, skipped' in text
     assert 'val/valimgr/00001.jpg: ir image is missing' in text
 
 

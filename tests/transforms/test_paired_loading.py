@@ -93,7 +93,7 @@ def test_planes_that_the_file_lacks_are_refused(tmp_path):
 
 @pytest.mark.parametrize('planes', [(0, 2), (3, 3), (-1, 0), (2,)])
 def test_planes_are_one_or_three(planes):
-    with pytest.raises(ValueError, match='planes must be the first'):
+    with pytest.raises(ValueError, match='planes must be a half-open range'):
         LoadThermalImage(planes=planes)
 
 
@@ -108,9 +108,9 @@ def test_paths_of_a_sample_win_over_rules(tmp_path):
 
 def test_no_rule_never_means_the_same_file_twice(tmp_path):
     write_pair(tmp_path)
-    with pytest.raises(KeyError, match=r"no img_paths of \['ir'\].*rule"):
+    with pytest.raises(KeyError, match=r"no img_paths for \['ir'\].*rule"):
         LoadPairedImages()(dict(img_path=f'{tmp_path}/vis/1.png'))
-    with pytest.raises(KeyError, match=r"no img_paths of \['rgb', 'ir'\]"):
+    with pytest.raises(KeyError, match=r"no img_paths for \['rgb', 'ir'\]"):
         LoadPairedImages()(dict(seg_map_path='x'))
 
 
@@ -125,7 +125,9 @@ def test_the_dataset_says_the_reference(tmp_path):
         assert out['img_shape'] == (32, 40)
         assert out['img_path'] == info['img_paths']['ir']
     wrong = LoadPairedImages(reference='rgb', sizes='resize', on_error='skip')
-    with pytest.raises(ValueError, match=r"='rgb', but the labels .* belong to 'ir'"):
+    with pytest.raises(
+        ValueError, match=r"='rgb', but the dataset says .* labels .* belong to 'ir'"
+    ):
         wrong(dict(info))
     # that camera is not loaded: the geometry is that of what is
     del info['height'], info['width']
@@ -259,7 +261,7 @@ def test_broken_pairs_are_skipped_counted_and_named(tmp_path, monkeypatch):
     assert load.skipped == len(pairs)
     for k, (line, level) in enumerate(lines):
         assert level == logging.WARNING
-        assert f'number {k + 1} of this worker' in line
+        assert f'skipped sample {k + 1} of this worker' in line
         assert pairs[k][1] in line
 
 
@@ -284,7 +286,7 @@ def test_a_dataset_fetches_another_pair_for_a_skipped_one(tmp_path):
         (dict(sizes='crop'), r"sizes must be one of \('equal', 'resize', 'any'\)"),
         (dict(missing='ignore'), 'missing must be one of'),
         (dict(on_error='warn'), 'on_error must be one of'),
-        (dict(reference='nir'), "reference 'nir' is none of the modalities"),
+        (dict(reference='nir'), "reference 'nir' is not one of the modalities"),
         (dict(modalities=dict(rgb=dict(channels=4))), 'channels must be one of'),
         (dict(modalities=dict(rgb=dict(bit_depth=14))), 'bit_depth must be one of'),
         (dict(modalities=dict(rgb=dict(suffix='png'))), 'must start with a dot'),

@@ -346,8 +346,8 @@ def test_dead_pixels_of_a_pair_are_at_the_same_places():
         (RandomThermalDrift, dict(offset=np.nan), 'offset must be'),
         (RandomThermalGamma, dict(gamma=0), 'gamma must be'),
         (RandomThermalBlur, dict(sigma=0), 'sigma must be'),
-        (RandomThermalBlur, dict(kinds='motion'), "kinds must be of .*'motion'"),
-        (RandomThermalBlur, dict(kinds=()), 'kinds must be of'),
+        (RandomThermalBlur, dict(kinds='motion'), "kinds must be some of .*'motion'"),
+        (RandomThermalBlur, dict(kinds=()), 'kinds must be some of'),
     ],
 )
 def test_wrong_options(kind, kwargs, message):

@@ -117,7 +117,7 @@ def test_skip_counts_and_warns(tmp_path, caplog, monkeypatch):
     assert results == [None] * 6
     assert load.skipped == 6
     assert 'absent.png' in lines[0][0]
-    assert 'number 6' in lines[5][0]
+    assert 'skipped image 6' in lines[5][0]
     assert lines[0][1]['level'] == logging.WARNING
 
 

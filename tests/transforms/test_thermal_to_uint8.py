@@ -102,7 +102,7 @@ def test_wrong_options(kwargs, message):
 
 def test_wrong_images_are_named():
     transform = ThermalToUint8()
-    with pytest.raises(TypeError, match=r'hot\.png has 8 bits already'):
+    with pytest.raises(TypeError, match=r'hot\.png already has 8 bits'):
         transform({'img': np.zeros((2, 2), np.uint8), 'img_path': 'hot.png'})
     with pytest.raises(ValueError, match=r'hot\.tiff holds NaN'):
         transform({'img': np.array([[np.nan, 1.0]]), 'img_path': 'hot.tiff'})
@@ -266,7 +266,7 @@ def test_constant_and_wrong_images_in_every_mode(mode):
         assert not apply(img, mode=mode).any()
     with pytest.raises(ValueError, match='NaN'):
         apply(np.array([[np.inf, 1]], np.float32), mode=mode)
-    with pytest.raises(TypeError, match='8 bits already'):
+    with pytest.raises(TypeError, match='already has 8 bits'):
         apply(np.zeros((2, 2), np.uint8), mode=mode)
 
 

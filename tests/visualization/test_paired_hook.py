@@ -16,7 +16,7 @@ from mmengine.visualization import Visualizer
 import mmir  # noqa: F401
 from mmir.structures import drop_modalities
 from mmir.transforms import LoadPairedImages, PackPairedInputs
-from mmir.visualization.labelled import draw_labels, has_labels, packed_images
+from mmir.visualization.labeled import draw_labels, has_labels, packed_images
 from mmir.visualization.paired_hook import PairedVisualizationHook
 
 SIZE = (120, 160)  # height, width

@@ -24,8 +24,8 @@ from mmir.cli.config import apply_options
 from mmir.data.images import ImageReadError
 from mmir.structures import PairError
 from mmir.utils.errors import UserError
-from mmir.visualization.colour_maps import COLOUR_MAPS
-from mmir.visualization.labelled import PairStyle, packed_images, sample_row
+from mmir.visualization.color_maps import COLOR_MAPS
+from mmir.visualization.labeled import PairStyle, packed_images, sample_row
 from mmir.visualization.pairs import MODES, stacked, titled
 from mmir.visualization.pipeline_stages import (
     LoadedSamples,
@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--mode', nargs='+', choices=MODES, default=[MODES[0]])
     parser.add_argument(
         '--colormap',
-        choices=COLOUR_MAPS,
+        choices=COLOR_MAPS,
         default='white-hot',
         help='palette of thermal images',
     )

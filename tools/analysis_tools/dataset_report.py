@@ -232,7 +232,7 @@ def modality_rows(statistics: DatasetStatistics) -> dict[str, dict]:
             'type': str(values.kind),
             'bits': values.bits,
             'channels': len(values.mean),
-            'grey': values.grey,
+            'grey': values.gray,
             'mean': values.mean.tolist(),
             'std': values.std.tolist(),
             'low': values.low,
@@ -265,7 +265,7 @@ def brightness_of(statistics: DatasetStatistics, night_below: float) -> dict | N
     colour = [
         name
         for name, values in statistics.intensity.items()
-        if not values.grey and values.kind == np.uint8
+        if not values.gray and values.kind == np.uint8
     ]
     if not colour:
         return None

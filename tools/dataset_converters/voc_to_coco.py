@@ -1,4 +1,4 @@
-"""Turn Pascal VOC labels (one XML file an image) into a COCO file.
+"""Convert Pascal VOC labels (one XML file per image) to a COCO file.
 
     python tools/dataset_converters/voc_to_coco.py Annotations --images JPEGImages \
         --check
@@ -7,7 +7,7 @@
 
 VOC counts pixels from 1 and includes the last one: a box (xmin, ymin, xmax, ymax)
 becomes x = xmin - 1, y = ymin - 1, width = xmax - x, height = ymax - y. `difficult`
-objects become crowd boxes: not trained on and not counted in the evaluation, as in VOC.
+objects become crowd boxes, which are ignored in training and evaluation, as in VOC.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mmir.utils.errors import AnnotationError
 
 
 def _find_image(name: str | None, xml: Path, images: dict[str, str]) -> str | None:
-    """Find the image by the name in the file, else by the name of the file."""
+    """Find the image by the name in the XML file, else by the name of that file."""
     for stem in (Path(name or '').stem, xml.stem):
         if stem in images:
             return images[stem]
@@ -40,11 +40,11 @@ def convert_voc(
     Args:
         files (Sequence[Path]): XML files.
         image_folder (Path): Folder of the images.
-        classes (Sequence[str], optional): Class names in the order wanted; by default
-            all names found, sorted.
+        classes (Sequence[str], optional): Class names in the order wanted. Default: all
+            names found, sorted.
 
     Returns:
-        tuple[dict, list[Problem]]: COCO dictionary, and what was wrong, by file.
+        tuple[dict, list[Problem]]: COCO dictionary, and the problems by file.
     """
     by_stem = {path.stem: path.as_posix() for path in list_images(image_folder)}
     problems, found, entries = [], [], []
@@ -98,7 +98,7 @@ def convert(args: argparse.Namespace) -> int:
         files = [args.annotations / f'{stem}.xml' for stem in stems]
         lost = [path for path in files if not path.is_file()]
         if lost:
-            raise FileNotFoundError(f'{args.list} names {lost[0]}, which is not there')
+            raise FileNotFoundError(f'{args.list} lists {lost[0]}, which is missing')
     if not files:
         raise FileNotFoundError(f'no .xml files in {args.annotations}')
     coco, problems = convert_voc(files, args.images, args.classes)

@@ -1,13 +1,13 @@
-"""Turn YOLO labels (one text file an image, normalised boxes) into a COCO file.
+"""Convert YOLO labels (one text file per image, normalized boxes) to a COCO file.
 
     python tools/dataset_converters/yolo_to_coco.py images/train --names data.yaml \
         --check
     python tools/dataset_converters/yolo_to_coco.py images/train --labels labels/train \
         --names classes.txt --out train.json
 
-A line is `class x_centre y_centre width height`, the last four in parts of the image.
-An image without a text file counts as an image without objects. Label files are looked
-for where `images` is replaced by `labels` in the path, unless `--labels` is given.
+A line is `class x_center y_center width height`, the last four relative to the image.
+An image without a text file counts as an image without objects. Unless `--labels` is
+set, the label folder is the image folder with `images` replaced by `labels`.
 """
 
 import argparse
@@ -32,14 +32,14 @@ def read_names(path: Path) -> list[str]:
     """Read class names.
 
     Args:
-        path (Path): `data.yaml` with `names` (a list, or a mapping from numbers), or a
-            text file with one name a line.
+        path (Path): `data.yaml` with `names` (a list, or a mapping from class numbers),
+            or a text file with one name per line.
 
     Returns:
         list[str]: Names by class number.
 
     Raises:
-        AnnotationError: There are no names in it, or numbers are missing.
+        AnnotationError: The file has no names, or numbers are missing.
     """
     if path.suffix not in ('.yaml', '.yml'):
         lines = path.read_text(encoding='utf-8').splitlines()
@@ -60,13 +60,13 @@ def read_names(path: Path) -> list[str]:
 
 
 def default_labels(images: Path) -> Path:
-    """Replace the last folder called `images` by `labels`.
+    """Replace the last folder named `images` with `labels`.
 
     Args:
         images (Path): Folder of images.
 
     Returns:
-        Path: Folder of labels; the same folder if none is called `images`.
+        Path: Label folder; the same folder if none is named `images`.
     """
     parts = list(images.parts)
     for k in reversed(range(len(parts))):
@@ -77,7 +77,7 @@ def default_labels(images: Path) -> Path:
 
 
 def _read_pair(image: Path, label: Path, num_classes: int) -> tuple | Problem:
-    """Read the size of an image and its rows, or say what is wrong with the pair."""
+    """Read the size of an image and its label rows, or report a problem."""
     try:
         height, width = read_image(str(image)).shape[:2]
         rows = read_yolo(label, num_classes) if label.is_file() else np.zeros((0, 5))
@@ -93,12 +93,12 @@ def convert_yolo(
 
     Args:
         images (Path): Folder of images.
-        labels (Path): Folder of text files, with the same sub-folders.
+        labels (Path): Folder of text files, with the same subfolders.
         names (Sequence[str]): Class names.
-        threads (int): Threads that read images (for their sizes).
+        threads (int): Number of threads that read images (for their sizes).
 
     Returns:
-        tuple[dict, list[Problem]]: COCO dictionary, and what was wrong, by file.
+        tuple[dict, list[Problem]]: COCO dictionary, and the problems by file.
     """
     files = list_images(images)
     problems, entries, rows = [], [], []

@@ -1,8 +1,8 @@
-# Detection in COCO format or FLIR layout, one camera. Entry configs set the paths.
-# Names that mmcv or another host has as well are prefixed: in a config that is based on
-# `mmir::...`, mmengine looks from the scope of mmir.
-img_scale = (640, 640)  # width, height of what the network sees in training
-batch_size = 40  # over all GPUs of one machine: 40 is the paper's
+# Single-camera detection in COCO format or FLIR layout. Entry configs set the paths.
+# Names that also exist in mmcv or another host are prefixed: in a config based on
+# `mmir::...`, mmengine resolves names from the scope of mmir.
+img_scale = (640, 640)  # width, height of the network input in training
+batch_size = 40  # over all GPUs of one machine; 40 as in the paper
 num_workers = 4
 
 load = [
@@ -19,7 +19,7 @@ train_pipeline = [
         scaling_ratio_range=(0.5, 1.5),
         border=(-img_scale[0] // 2, -img_scale[1] // 2),
     ),
-    # grey images have no hue and no saturation: only the brightness changes
+    # grayscale images have no hue or saturation: only brightness is augmented
     dict(type='YOLOXHSVRandomAug', hue_delta=0, saturation_delta=0, value_delta=30),
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
@@ -28,14 +28,14 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    # the host's loader, which its Inferencers look for; training refuses 16-bit files
+    # the host's loader, which its Inferencers expect; training refuses 16-bit files
     dict(type='LoadImageFromFile'),
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
     dict(type='mmir.PadToStride', divisor=32),  # 640x512 becomes 672x544, as published
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PackDetInputs',
-        # `instances` lets the metric take the very boxes the data set holds
+        # `instances` lets the metric use exactly the boxes of the dataset
         meta_keys=(
             'img_id',
             'img_path',

@@ -1,11 +1,11 @@
-# RGB+infrared detection in FLIR layout: labelled thermal images, registered RGB frames.
+# RGB+infrared detection in FLIR layout: labeled thermal images, registered RGB frames.
 
 # ========================== values one often changes ==========================
 data_root = 'data/FLIR_aligned/'
-train_ann = 'train/thermal_annotations.json'  # or that of both cameras' labels
+train_ann = 'train/thermal_annotations.json'  # or one with the labels of both cameras
 val_ann = 'val/thermal_annotations.json'
 classes = ('person', 'bicycle', 'car')
-img_scale = (640, 640)  # width, height of what the network sees in training
+img_scale = (640, 640)  # width, height of the network input in training
 batch_size = 16  # over all GPUs of one machine
 num_workers = 4
 
@@ -33,7 +33,7 @@ train_pipeline = [
         modality='rgb',
         transforms=dict(type='YOLOXHSVRandomAug'),
     ),
-    # grey images have no hue and no saturation: only the brightness changes
+    # grayscale images have no hue or saturation: only brightness is augmented
     dict(
         type='mmir.OnModality',
         modality='ir',
@@ -62,7 +62,7 @@ test_pipeline = [
         ],
     ),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
-    # `instances` lets the metric take the very boxes the data set holds
+    # `instances` lets the metric use exactly the boxes of the dataset
     dict(type='mmir.PackPairedInputs', meta_keys=('instances',)),
 ]
 train_dataloader = dict(
@@ -77,7 +77,7 @@ train_dataloader = dict(
             modality='both',
             data_root=data_root,
             ann_file=train_ann,
-            data_prefix=dict(img='train/'),  # file names continue from here
+            data_prefix=dict(img='train/'),  # file names are relative to this folder
             metainfo=dict(classes=classes),
             pipeline=load,
         ),

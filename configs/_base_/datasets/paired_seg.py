@@ -1,8 +1,8 @@
-# RGB+infrared segmentation of street scenes, MSRS.
+# RGB+infrared segmentation of street scenes: MSRS.
 
 # ========================== values one often changes ==========================
 data_root = 'data/MSRS/'
-crop_size = (480, 480)  # height, width of what the network sees in training
+crop_size = (480, 480)  # height, width of the network input in training
 batch_size = 8  # over all GPUs of one machine
 num_workers = 4
 

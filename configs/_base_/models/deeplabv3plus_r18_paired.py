@@ -1,8 +1,8 @@
-# DeepLabV3+ on ResNet-18, behind a preprocessor of pairs.
+# DeepLabV3+ on ResNet-18 with a paired data preprocessor.
 num_classes = 9
-norm_cfg = dict(type='BN')  # SyncBN needs GPUs
+norm_cfg = dict(type='BN')  # not SyncBN, which needs GPUs
 colour = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-grey = dict(mean=116.0, std=57.0, channels=1)  # as the pipeline loads it
+grey = dict(mean=116.0, std=57.0, channels=1)  # one channel, as the pipeline loads it
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

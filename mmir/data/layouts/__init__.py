@@ -1,1 +1,1 @@
-"""Where public data sets keep what."""
+"""On-disk layouts of public datasets."""

@@ -1,8 +1,8 @@
-"""Detection data sets with an infrared camera: what lies where, a row each.
+"""Layouts of detection datasets with an infrared camera, one entry per dataset.
 
-A row is all that a converter (`tools/dataset_converters`) and a dataset class
-(`mmir.det.datasets`) need to know of a data set. What is from the owners' pages and
-what from memory says docs/datasets_detection.md.
+An entry is all that a converter (`tools/dataset_converters`) and a dataset class
+(`mmir.det.datasets`) need to know about a dataset. docs/datasets_detection.md says
+which facts come from the owners' pages and which from memory.
 """
 
 from collections.abc import Mapping
@@ -13,35 +13,35 @@ from mmir.data.layouts.flir import FLIR_CLASSES
 from mmir.utils.files import few
 
 JSON_FOLDER = 'coco'
-"""Folder of the converted labels, in the root of a data set."""
+"""Folder of the converted labels, relative to the root of a dataset."""
 
 
 @dataclass(frozen=True)
 class DetLayout:
-    """One data set.
+    """Layout of a detection dataset.
 
-    Paths are relative to the root, with `{split}`, and `{folder}` and `{name}` of an
-    image's key ('set00/V000/I00001' has the folder 'set00/V000').
+    Paths are relative to the root. They may contain `{split}`, and `{folder}` and
+    `{name}` of an image key (that of 'set00/V000/I00001' is 'set00/V000').
 
     Attributes:
-        name (str): What people call it.
+        name (str): Common name of the dataset.
         tool (str): Name of its converter.
-        classes (tuple[str, ...]): Classes in official order.
-        palette (tuple[tuple[int, int, int], ...]): RGB colour of each class.
-        splits (Mapping[str, int]): Number of images (pairs) of each split as published,
-            0 where there is no official split.
-        images (Mapping[str, str]): Path of an image by modality.
-        labels (Mapping[str, str]): Path of a label file by the modality it was drawn
-            on; of registered pairs one stands for both.
-        source (str): Where the data comes from.
-        roots (tuple[str, ...]): Folders that archives put around it.
-        aliases (Mapping[str, str]): Other spellings of classes, as :func:`plain_name`
-            gives them.
-        ignored (tuple[str, ...]): Labels that are neither object nor background: no
-            detection there counts as false.
+        classes (tuple[str, ...]): Classes in the official order.
+        palette (tuple[tuple[int, int, int], ...]): RGB color of each class.
+        splits (Mapping[str, int]): Published number of images (pairs) of each split, 0
+            if there is no official split.
+        images (Mapping[str, str]): Modality -> path of an image.
+        labels (Mapping[str, str]): Modality the labels were drawn on -> path of a label
+            file. Registered pairs share one.
+        source (str): Where to get the data.
+        roots (tuple[str, ...]): Outer folders that archives may add.
+        aliases (Mapping[str, str]): Other spellings of classes, in the form of
+            :func:`plain_name`.
+        ignored (tuple[str, ...]): Labels that are neither object nor background:
+            detections there do not count as false positives.
         dropped (tuple[str, ...]): Labels that are left out.
-        border (int): Pixels on each side of the images that hold no picture; converted
-            data have none.
+        border (int): Width in pixels of the blank border of the images; converted data
+            has none.
     """
 
     name: str
@@ -62,11 +62,11 @@ class DetLayout:
         """Find the folder that holds the data.
 
         Args:
-            root (str | Path): What the user calls the root.
+            root (str | Path): Root given by the user.
 
         Returns:
-            str | None: Its path relative to `root`, '' for `root` itself; None if no
-            image folder is there.
+            str | None: Path relative to `root`, '' for `root` itself; None if there is
+            no image folder.
         """
         for inner in self.roots:
             for split in self.splits:
@@ -78,12 +78,12 @@ class DetLayout:
         return None
 
     def place(self, template: str, split: str, key: str) -> str:
-        """Fill in a path.
+        """Fill in a path template.
 
         Args:
-            template (str): One of `images` or `labels`.
-            split (str): A split.
-            key (str): Name of the image without suffix, with the folders that vary.
+            template (str): A path of `images` or `labels`.
+            split (str): Name of a split.
+            key (str): Name of the image without suffix, including variable folders.
 
         Returns:
             str: Path relative to the folder that :meth:`find` found.
@@ -92,15 +92,15 @@ class DetLayout:
         return template.format(split=split, folder=path.parent, name=path.name)
 
     def json_name(self, split: str, labels: str | None = None) -> str:
-        """Name the converted label file.
+        """Get the name of the converted label file.
 
         Args:
-            split (str): A split.
-            labels (str, optional): Modality the labels were drawn on, the first by
-                default.
+            split (str): Name of a split.
+            labels (str, optional): Modality the labels were drawn on. Default: the
+                first.
 
         Returns:
-            str: Such as 'train.json', or 'train_ir.json' where there are several.
+            str: Such as 'train.json', or 'train_ir.json' if there are several.
         """
         if len(self.labels) == 1:
             return f'{split}.json'
@@ -108,7 +108,7 @@ class DetLayout:
 
 
 def plain_name(name: str) -> str:
-    """Bring a class name to the form in which it is compared.
+    """Normalize a class name for comparison.
 
     Args:
         name (str): Such as 'Freight_Car'.
@@ -120,11 +120,11 @@ def plain_name(name: str) -> str:
 
 
 def command(layout: DetLayout, root: str | Path) -> str:
-    """Write the call of the converter.
+    """Get the command that converts a dataset.
 
     Args:
-        layout (DetLayout): The data set.
-        root (str | Path): Its folder.
+        layout (DetLayout): The dataset.
+        root (str | Path): Root of the dataset.
 
     Returns:
         str: A shell command.
@@ -133,10 +133,10 @@ def command(layout: DetLayout, root: str | Path) -> str:
 
 
 def absent_message(layout: DetLayout, root: str | Path) -> str:
-    """Say that there is no such data, what is expected and where it comes from.
+    """Message for absent data: what is expected, and where to get it.
 
     Args:
-        layout (DetLayout): The data set.
+        layout (DetLayout): The dataset.
         root (str | Path): The folder that was searched.
 
     Returns:
@@ -162,11 +162,11 @@ def absent_message(layout: DetLayout, root: str | Path) -> str:
 
 
 def unconverted_message(layout: DetLayout, root: str | Path, ann_file: str) -> str:
-    """Say why the converted labels are not there and what to run.
+    """Message for absent converted labels: the reason and the command to run.
 
     Args:
-        layout (DetLayout): The data set.
-        root (str | Path): Its folder.
+        layout (DetLayout): The dataset.
+        root (str | Path): Root of the dataset.
         ann_file (str): The file that was looked for.
 
     Returns:
@@ -176,7 +176,7 @@ def unconverted_message(layout: DetLayout, root: str | Path, ann_file: str) -> s
         return f'{ann_file} not found: {absent_message(layout, root)}'
     call = command(layout, root)
     return (
-        f'{ann_file} not found: the labels of {layout.name} have to be converted once. '
+        f'{ann_file} not found: the labels of {layout.name} must be converted once. '
         f'Run\n  {call} --check\n  {call}'
     )
 
@@ -184,13 +184,13 @@ def unconverted_message(layout: DetLayout, root: str | Path, ann_file: str) -> s
 def lacking_message(
     layout: DetLayout, root: str | Path, names: list[str], total: int
 ) -> str:
-    """Say which files are missing, how many, and what to do.
+    """Message for missing files: which, how many, and what to do.
 
     Args:
-        layout (DetLayout): The data set.
-        root (str | Path): Its folder.
+        layout (DetLayout): The dataset.
+        root (str | Path): Root of the dataset.
         names (list[str]): The missing files.
-        total (int): How many were looked for.
+        total (int): Number of files expected.
 
     Returns:
         str: A message of several lines.
@@ -198,8 +198,8 @@ def lacking_message(
     call = command(layout, root)
     return (
         f'{layout.name} in {root} lacks {len(names)} of {total} images: {few(names)}.\n'
-        'Unpack the archives again (or fetch them again); what is missing lists\n'
-        f'  {call} --check\nTo go on without these pairs, convert what is there:\n'
+        'Unpack or download the archives again. This lists what is missing:\n'
+        f'  {call} --check\nTo continue without these pairs, convert the rest:\n'
         f'  {call} --drop'
     )
 

@@ -1,11 +1,14 @@
-"""Where the FLIR ADAS thermal data set keeps what, versions 1.3 and 1.0.
+"""Layout of the FLIR ADAS thermal dataset, versions 1.3 and 1.0.
 
-Facts about the real files that are handled here: in v1.3 file names begin with the
-folder (`thermal_8_bit/FLIR_00001.jpeg`), thermal files end in `.jpeg`, RGB ones in
-`.jpg`; image ids start at 0 in every split (so ids of two splits collide), and are no
-file numbers; about 80 COCO categories are listed under contiguous ids (dog is 17, in
-v1.0 it is 18), so classes go by name. RGB frames carry no labels, have another field of
-view, and some are absent.
+Peculiarities of the real files that are handled here:
+
+- In v1.3, file names include the folder (`thermal_8_bit/FLIR_00001.jpeg`). Thermal
+  files end in `.jpeg`, RGB files in `.jpg`.
+- Image ids start at 0 in every split, so those of two splits collide; they are not the
+  file numbers.
+- About 80 COCO categories are listed under contiguous ids (dog is 17, in v1.0 it is
+  18), so classes are matched by name.
+- RGB frames have no labels and another field of view, and some are absent.
 """
 
 import os
@@ -19,7 +22,7 @@ from mmir.utils.files import few, read_json
 from mmir.data.coco import check_structure, image_names, read_coco
 
 FLIR_CLASSES = ('person', 'bicycle', 'car')
-"""The classes that are frequent enough to be evaluated."""
+"""The classes that are frequent enough to evaluate."""
 
 Modality = Literal['ir', 'rgb', 'both']
 
@@ -28,15 +31,15 @@ _V10_CATEGORIES = {1: 'person', 2: 'bicycle', 3: 'car', 18: 'dog', 91: 'other ve
 
 @dataclass(frozen=True)
 class FlirLayout:
-    """Names of one version of the data set.
+    """File names of one version of the dataset.
 
     Attributes:
         version (str): '1.3' or '1.0'.
         splits (dict[str, str]): Folder of each split.
-        annotations (str): Annotation file, or folder of files, within a split.
-        ir8 (str): 8-bit thermal image of a stem, within a split.
-        ir16 (str): 16-bit thermal image.
-        rgb (str): RGB image.
+        annotations (str): Annotation file, or folder of such files, within a split.
+        ir8 (str): Path of the 8-bit thermal image with a given stem, within a split.
+        ir16 (str): Path of the 16-bit thermal image.
+        rgb (str): Path of the RGB image.
     """
 
     version: str
@@ -66,7 +69,7 @@ V10 = FlirLayout(
 
 
 def missing_flir_message(root: str | Path, split: str = 'train') -> str:
-    """Say what is expected where, where the data comes from and how to go on without.
+    """Message for absent data: what is expected, its source, and alternatives.
 
     Args:
         root (str | Path): The folder that was searched (`data_root`).
@@ -89,13 +92,13 @@ Expected (v1.3):
   {root}/{split}/RGB/FLIR_*.jpg               (for modality='both')
 FLIR ADAS thermal dataset v1.3 is free from Teledyne FLIR on registration. Unpack it and
 point data_root to the folder that holds train/ and val/.
-Two ways to go on without it:
-  - add --demo to tools/train.py: the same config, small, on synthetic scenes;
-  - use your own labelled images (COCO, VOC or YOLO labels): docs/your_camera.md"""
+Two ways to continue without it:
+  - add --demo to tools/train.py: the same config, scaled down, on synthetic scenes;
+  - use your own labeled images (COCO, VOC or YOLO labels): docs/your_camera.md"""
 
 
 def find_flir(root: str | Path, split: str = 'train') -> FlirLayout:
-    """Tell which version a folder holds.
+    """Find out which version a folder holds.
 
     Args:
         root (str | Path): Folder with the splits.
@@ -106,7 +109,7 @@ def find_flir(root: str | Path, split: str = 'train') -> FlirLayout:
 
     Raises:
         ValueError: Unknown split.
-        FileNotFoundError: Neither version is there; the message says what to do.
+        FileNotFoundError: Neither version is found; the message says what to do.
     """
     if split not in V13.splits:
         raise ValueError(f'split must be one of {tuple(V13.splits)}, got {split!r}')
@@ -123,10 +126,10 @@ def read_flir_v10(folder: str | Path) -> dict:
         folder (str | Path): The `Annotations` folder of a split.
 
     Returns:
-        dict: COCO dictionary, images numbered from 0 in the order of their names.
+        dict: COCO dictionary; images are numbered from 0, sorted by name.
 
     Raises:
-        AnnotationError: A file is broken or has a category id that v1.0 does not know.
+        AnnotationError: A file is broken or has a category id unknown in v1.0.
     """
     coco: dict = {
         'images': [],
@@ -176,11 +179,11 @@ def read_flir(ann_file: str | Path) -> tuple[dict, FlirLayout]:
 
 
 def use_16_bit(coco: dict, layout: FlirLayout) -> None:
-    """Point the images to the 16-bit files, in place.
+    """Switch the images to the 16-bit files, in place.
 
     Args:
         coco (dict): COCO dictionary of the 8-bit files.
-        layout (FlirLayout): Its layout. Names outside its 8-bit folder stay.
+        layout (FlirLayout): Its layout. Names outside the 8-bit folder are kept.
     """
     folder = PurePosixPath(layout.ir8).parent.name
     for image in coco['images']:
@@ -198,7 +201,7 @@ def add_rgb_partners(coco: dict, layout: FlirLayout, folder: str | Path) -> int:
         folder (str | Path): Folder of the split.
 
     Returns:
-        int: How many thermal images have no RGB frame.
+        int: Number of thermal images without an RGB frame.
     """
     partners = {
         image['id']: layout.rgb.format(PurePosixPath(image['file_name']).stem)

@@ -1,7 +1,7 @@
-"""How a set of paired images with label maps is laid out on disk, and its files found.
+"""Layouts of paired segmentation datasets on disk, and matching of their files.
 
-Files of a sample are matched by the stem of their name; the suffix is whatever the
-folder holds, since copies of the same set come with different ones.
+The files of a sample are matched by file stem. Any image suffix will do, since copies
+of the same dataset come with different ones.
 """
 
 import os
@@ -17,7 +17,7 @@ from mmir.utils.files import few
 from mmir.data.pairing import PairRule
 
 LABEL = 'seg_map_path'
-"""The key of label maps among the folders, as mmseg calls it."""
+"""Key of the label maps among the folders, named as in mmseg."""
 
 from mmir.data.images import SUFFIXES
 
@@ -25,15 +25,15 @@ CHECKER = 'tools/dataset_converters/check_pairs_seg.py'
 
 
 class MissingFilesError(FileNotFoundError):
-    """A data set lacks files; the message says which, how many and what to do."""
+    """A dataset lacks files; the message says which, how many, and what to do."""
 
 
 class Split(NamedTuple):
-    """A split of a data set.
+    """A split of a dataset.
 
     Attributes:
-        folder: What stands for `{split}` in the layout's paths.
-        count: How many pairs its authors say it has; None where that is not known.
+        folder: Value of `{split}` in the paths of the layout.
+        count: Official number of pairs; None if unknown.
     """
 
     folder: str
@@ -42,26 +42,26 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class SegLayout:
-    """Where a set keeps what.
+    """Layout of a paired segmentation dataset.
 
     Attributes:
-        title: Name for people, and of the check.
-        folders: Modality or `LABEL` -> folder below the root, or several of which the
-            first that exists counts; `{split}` is the split's folder.
+        title: Display name, also the name used by the check.
+        folders: Modality or `LABEL` -> folder below the root, or several, of which the
+            first that exists is used; `{split}` is the folder of the split.
         splits: Name of a split -> its folder and official size.
-        classes: Names by label, in the official order, without what
-            `reduce_zero_label` takes away.
+        classes: Class names by label in the official order, without the class removed
+            by `reduce_zero_label`.
         palette: (red, green, blue) by label.
-        source: Where the set comes from, for messages.
-        listed: Text file below the root with one name a line, None where the folder of
-            the split is the list.
-        entry: What a line stands for; with a slash at its end all files of that folder
-            below the folder of the labels.
-        rules: Modality -> how its file's name follows from the label's, where it does.
-        copies: End of names in a list that are mirrored copies of others.
-        planes: Planes an image file must have, None for any.
-        reduce_zero_label: Whether 0 means not labelled.
-        binary: Whether labels are grey pictures to be thresholded.
+        source: Where to get the dataset, for messages.
+        listed: Text file below the root with one name per line; None if the split is
+            whatever its folder holds.
+        entry: Template applied to each line. If it ends in a slash, a line stands for
+            all files of that folder below the label folder.
+        rules: Modality -> rule that derives its file name from that of the label map.
+        copies: Name ending of mirrored copies in a list.
+        planes: Number of planes an image file must have; None for any.
+        reduce_zero_label: Whether 0 means unlabeled.
+        binary: Whether labels are grayscale masks to be thresholded.
     """
 
     title: str
@@ -80,19 +80,19 @@ class SegLayout:
 
     @property
     def metainfo(self) -> dict:
-        """dict: `classes` and `palette` for a data set's METAINFO."""
+        """dict: `classes` and `palette` for a dataset's METAINFO."""
         return {'classes': self.classes, 'palette': [list(c) for c in self.palette]}
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """tuple[str, ...]: Names of the modalities there are."""
+        """tuple[str, ...]: Names of the modalities."""
         return tuple(key for key in self.folders if key != LABEL)
 
     def split(self, name: str) -> Split:
-        """Look a split up.
+        """Look up a split.
 
         Args:
-            name (str): Its name.
+            name (str): Name of the split.
 
         Returns:
             Split: Folder and official size.
@@ -107,10 +107,10 @@ class SegLayout:
         return self.splits[name]
 
     def prefixes(self, root: str | Path, split: str) -> dict[str, str]:
-        """Name the folders of a split.
+        """Get the folders of a split.
 
         Args:
-            root (str | Path): Folder of the set.
+            root (str | Path): Root of the dataset.
             split (str): Name of a split.
 
         Returns:
@@ -126,13 +126,13 @@ class SegLayout:
         return found
 
     def list_file(self, split: str) -> str:
-        """Name the list of a split.
+        """Get the list file of a split.
 
         Args:
             split (str): Name of a split.
 
         Returns:
-            str: Text file below the root, '' where the folder is the list.
+            str: Text file below the root, '' if there is no list.
         """
         return (self.listed or '').format(split=self.split(split).folder)
 
@@ -141,8 +141,8 @@ class Sample(NamedTuple):
     """The files of one sample.
 
     Attributes:
-        name: What its files have in common.
-        paths: Modality or `LABEL` -> file, None where there is none.
+        name: Common name of its files.
+        paths: Modality or `LABEL` -> file, None if there is none.
     """
 
     name: str
@@ -151,12 +151,12 @@ class Sample(NamedTuple):
 
 @dataclass
 class Matches:
-    """What was found on disk.
+    """Files found on disk, matched to samples.
 
     Attributes:
-        samples: All samples, complete or not, sorted by name or as listed.
+        samples: All samples, complete or not, sorted by name or in list order.
         lacking: Modality or `LABEL` -> names of samples without such a file.
-        twice: Modality or `LABEL` -> names of samples with several.
+        twice: Modality or `LABEL` -> names of samples with more than one.
     """
 
     samples: list[Sample]
@@ -165,10 +165,10 @@ class Matches:
 
 
 class _Listings(dict):
-    """Folder -> stem -> names of the images in it; reads a folder once."""
+    """Folder -> stem -> names of the images in it; reads each folder only once."""
 
     def __missing__(self, folder: str) -> dict[str, list[str]]:
-        """Read a folder; an absent one is empty."""
+        """Read a folder; a missing folder counts as empty."""
         stems: dict[str, list[str]] = {}
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         for name in names:
@@ -183,20 +183,20 @@ def read_names(path: str | Path) -> list[str]:
     """Read the list of a split.
 
     Args:
-        path (str | Path): Text file, one name a line, with or without the suffix of an
-            image; empty lines do not count.
+        path (str | Path): Text file with one name per line, with or without an image
+            suffix; empty lines are skipped.
 
     Returns:
         list[str]: Names without suffix.
 
     Raises:
         MissingFilesError: There is no such file.
-        ValueError: It is empty, or a name stands in it twice.
+        ValueError: It is empty, or lists a name twice.
     """
     if not os.path.isfile(path):
         raise MissingFilesError(
-            f'the list of the split is missing: {path}. It is part of the data set; '
-            'copy it there, or give ann_file'
+            f'the list of the split is missing: {path}. It is part of the dataset: '
+            'copy it there, or set ann_file'
         )
     lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     names = Counter(_without_suffix(line.strip()) for line in lines if line.strip())
@@ -215,17 +215,17 @@ def _without_suffix(name: str) -> str:
 def listed_names(
     path: str | Path, folder: str, entry: str = '{}', copies: str | None = None
 ) -> tuple[list[str], list[str]]:
-    """Name the samples of a list.
+    """Get the sample names of a list.
 
     Args:
         path (str | Path): The list, see :func:`read_names`.
         folder (str): Folder of the label maps.
-        entry (str): What a line stands for, see :class:`SegLayout`. A line whose folder
-            is empty or absent stays a name, so that it is missed later.
-        copies (str, optional): End of names to leave out.
+        entry (str): Template of a line, see :class:`SegLayout`. A line whose folder is
+            empty or absent is kept as a name, so that it is reported as missing.
+        copies (str, optional): Ending of names to leave out.
 
     Returns:
-        tuple[list[str], list[str]]: Names of samples; names left out.
+        tuple[list[str], list[str]]: Sample names; names left out.
     """
     names = read_names(path)
     left_out = [name for name in names if copies and name.endswith(copies)]
@@ -249,14 +249,15 @@ def match_files(
 
     Args:
         folders (Mapping[str, str]): Modality or `LABEL` -> folder.
-        names (Sequence[str], optional): Names of the samples; by default all that a
-            folder without rule has a file of, so that a file without partner is
-            noticed whichever it is.
-        rules (Mapping[str, Callable[[str], str]], optional): Modality -> how its name
-            follows from the sample's. A :class:`PairRule` with a suffix wants that one.
+        names (Sequence[str], optional): Names of the samples. Default: every name
+            found in a folder without a rule, so that any file without partner is
+            noticed.
+        rules (Mapping[str, Callable[[str], str]], optional): Modality -> rule that
+            derives its file name from the sample name. A :class:`PairRule` with a
+            suffix matches only that suffix.
 
     Returns:
-        Matches: All samples, and what they lack.
+        Matches: All samples, and the files they lack.
 
     Raises:
         ValueError: No names are given and every folder has a rule.
@@ -265,7 +266,9 @@ def match_files(
     if names is None:
         plain = [folder for key, folder in folders.items() if key not in rules]
         if not plain:
-            raise ValueError('every modality has a rule: none gives names to the rest')
+            raise ValueError(
+                'every modality has a rule: none is left to name the samples'
+            )
         names = sorted(set().union(*(listings[folder] for folder in plain)))
     result = Matches([], {}, {})
     for name in names:
@@ -287,12 +290,12 @@ def match_files(
 
 
 def no_data_message(layout: SegLayout, root: str | Path, split: str) -> str:
-    """Say what is expected where.
+    """Message for absent data: what is expected, and where to get it.
 
     Args:
-        layout (SegLayout): The set's layout.
+        layout (SegLayout): Layout of the dataset.
         root (str | Path): Folder that was searched.
-        split (str): Split that was asked for.
+        split (str): Split that was requested.
 
     Returns:
         str: Several lines.
@@ -309,23 +312,23 @@ def no_data_message(layout: SegLayout, root: str | Path, split: str) -> str:
     return (
         f'no {layout.title} data ({split}) in {root}\n{found} Expected:\n{lines}\n'
         f'{layout.source}. Unpack it and point data_root to the folder that holds '
-        'these. Without it: synthetic scenes in this layout, '
-        'mmir.testing.scenes.seg_layouts'
+        'these. Without it, mmir.testing.scenes.seg_layouts writes synthetic scenes in '
+        'this layout'
     )
 
 
 def faults_message(title: str, matches: Matches, folders: Mapping[str, str]) -> str:
-    """Say which files are missing or ambiguous, how many, and what to do.
+    """Message for missing or ambiguous files: which, how many, and what to do.
 
     Args:
-        title (str): Set and split, for people.
-        matches (Matches): What was found.
+        title (str): Dataset and split, for display.
+        matches (Matches): The matched files.
         folders (Mapping[str, str]): Modality or `LABEL` -> folder.
 
     Returns:
         str: Several lines.
     """
-    lines = [f'{title} is not sound, of {len(matches.samples)} samples:']
+    lines = [f'{title} is incomplete; of {len(matches.samples)} samples:']
     for faults, what in ((matches.lacking, 'no'), (matches.twice, 'more than one')):
         for key, names in faults.items():
             kind = 'label map' if key == LABEL else f'{key} image'
@@ -333,8 +336,8 @@ def faults_message(title: str, matches: Matches, folders: Mapping[str, str]) -> 
                 f'  {len(names)} with {what} {kind} in {folders[key]}: {few(names)}'
             )
     lines.append(
-        'Copy the missing files there again, or leave the samples out (delete their '
-        "other files, or their lines in the list). missing='absent' goes on without "
-        f'images, never without label maps. {CHECKER} names them all'
+        'Copy the missing files again, or leave the samples out (delete their other '
+        "files, or their lines in the list). missing='absent' continues without "
+        f'images, but not without label maps. {CHECKER} lists them all'
     )
     return '\n'.join(lines)

@@ -1,4 +1,4 @@
-"""Validation of paired segmentation data before anything is trained on it."""
+"""Validation of paired segmentation data before training."""
 
 import os
 from collections import Counter
@@ -28,14 +28,14 @@ from mmir.data.layouts.seg import (
 )
 
 IGNORED = 255
-"""The label that neither trains nor counts."""
+"""Label that is ignored in training and evaluation."""
 
-_MIDDLE = slice(16, 240)  # greys of a mask that the noise of JPEG does not explain
+_MIDDLE = slice(16, 240)  # gray levels of a mask that JPEG noise does not explain
 
 
 @dataclass
 class _Seen:
-    """What opening the files of one sample gave."""
+    """Findings from opening the files of one sample."""
 
     problems: list[Problem] = field(default_factory=list)
     formats: list[tuple] = field(default_factory=list)
@@ -49,17 +49,17 @@ def find_samples(
     """Find the files of a split.
 
     Args:
-        layout (SegLayout): The set's layout.
-        root (str | Path): Folder of the set.
+        layout (SegLayout): Layout of the dataset.
+        root (str | Path): Root of the dataset.
         split (str): Name of a split.
-        modalities (Sequence[str]): Those to look for.
+        modalities (Sequence[str]): Modalities to look for.
 
     Returns:
-        tuple[Matches, list[str]]: Samples and what they lack; names that were left out
+        tuple[Matches, list[str]]: Samples and the files they lack; names left out
         because they are mirrored copies.
 
     Raises:
-        MissingFilesError: There is nothing; the message says what is expected where.
+        MissingFilesError: No files are found; the message says what is expected.
         ValueError: Unknown split, or a broken list.
     """
     prefixes = layout.prefixes(root, split)
@@ -90,17 +90,17 @@ def check_seg(
     """Check a split, opening every file.
 
     Args:
-        layout (SegLayout): The set's layout.
-        root (str | Path): Folder of the set.
+        layout (SegLayout): Layout of the dataset.
+        root (str | Path): Root of the dataset.
         split (str): Name of a split.
-        modalities (Sequence[str]): Those to check.
-        threads (int): Threads that decode.
+        modalities (Sequence[str]): Modalities to check.
+        threads (int): Number of decoding threads.
         progress (bool): Show a progress bar.
 
     Returns:
-        Report: Files that are missing, ambiguous or unreadable; sizes that differ
-        within a sample; label maps in colour or of more than 8 bits; values outside the
-        classes; and, as notes, the official count and what is worth knowing.
+        Report: Missing, ambiguous or unreadable files; sizes that differ within a
+        sample; label maps in color or of more than 8 bits; values outside the classes;
+        and, as notes, the official count and other findings.
 
     Raises:
         MissingFilesError: There is nothing to check.
@@ -135,7 +135,7 @@ def check_seg(
 
 
 def _formats(seen: Sequence[_Seen]) -> list[str]:
-    """Count the images by modality, size, type and planes."""
+    """Count the images by modality, size, dtype and planes."""
     formats = Counter(chain.from_iterable(one.formats for one in seen))
     return [
         f'{name}: {size} {kind}, {planes} plane{"s" * (planes > 1)} ({count})'
@@ -144,13 +144,13 @@ def _formats(seen: Sequence[_Seen]) -> list[str]:
 
 
 def _notes(layout: SegLayout, split: str, count: int, copies: int) -> list[str]:
-    """Compare with the official count, and tell what was left out."""
+    """Compare with the official count, and note what was left out."""
     notes = []
     official = layout.split(split).count
     if official not in (None, count):
         notes.append(
             f'{count} pairs, officially {official}: results are not comparable to '
-            'published ones. If this is no chosen part of the set, unpack it again'
+            'published ones. Unless this is a deliberate subset, unpack it again'
         )
     if copies:
         notes.append(
@@ -160,17 +160,17 @@ def _notes(layout: SegLayout, split: str, count: int, copies: int) -> list[str]:
 
 
 def _map_notes(layout: SegLayout, palettes: int, values: np.ndarray) -> list[str]:
-    """Tell what is worth knowing of the label maps."""
+    """Note peculiarities of the label maps."""
     notes = []
     if palettes:
         notes.append(
             f'{palettes} label maps have a palette: LoadAnnotations reads their '
-            "indices with its default imdecode_backend='pillow' only"
+            "indices only with its default imdecode_backend='pillow'"
         )
     if layout.binary and (middle := values[_MIDDLE].sum()):
         notes.append(
-            f'{middle / values.sum():.3%} of the mask pixels are grey (16 to 239); '
-            'those from 128 on count as salient'
+            f'{middle / values.sum():.3%} of the mask pixels are gray (16 to 239); '
+            'those of 128 and above count as salient'
         )
     return notes
 
@@ -215,7 +215,7 @@ def _open_sample(sample: Sample, layout: SegLayout, root: str | Path) -> _Seen:
 def _open_image(
     path: str, layout: SegLayout, root: str | Path, seen: _Seen
 ) -> np.ndarray | None:
-    """Decode an image, None where that fails."""
+    """Decode an image; None if that fails."""
     name = os.path.relpath(path, root)
     try:
         img = read_image(path)
@@ -232,7 +232,7 @@ def _open_image(
 def _open_label(
     path: str, layout: SegLayout, root: str | Path, seen: _Seen
 ) -> str | None:
-    """Decode a label map as `LoadAnnotations` does; its size, None where that fails."""
+    """Decode a label map as `LoadAnnotations` does; get its size or None."""
     name = os.path.relpath(path, root)
     try:
         with Image.open(path) as picture:
@@ -244,13 +244,13 @@ def _open_label(
     seen.palette = mode == 'P'
     size = f'{label.shape[1]}x{label.shape[0]}'
     if label.ndim > 2 and not layout.binary:
-        what = f'mode {mode}: a picture for people, not the indices of the classes'
-        seen.problems.append(Problem('label map in colour', name, what))
+        what = f'mode {mode}: a colored picture, not class indices'
+        seen.problems.append(Problem('label map in color', name, what))
         return size
     if label.dtype == bool:
         label = label.astype(np.uint8)
     if label.dtype != np.uint8:
-        what = f'mode {mode}: mmseg would keep the last 8 bits only'
+        what = f'mode {mode}: mmseg would keep only the lowest 8 bits'
         seen.problems.append(Problem('label map of more than 8 bits', name, what))
         return size
     if label.ndim > 2:

@@ -1,7 +1,7 @@
-"""The public RGB+thermal segmentation and salient-object sets: layouts and classes.
+"""Layouts and classes of public RGB+thermal segmentation and salient-object datasets.
 
-Class names, orders and palettes are those of the sets' own pages or public readers. No
-copy of the sets was at hand: what is only recalled is marked so at its set.
+Class names, their order and palettes are those of the datasets' pages or of public
+readers. No copy of the datasets was at hand: facts from memory are marked as such.
 """
 
 from pathlib import PurePosixPath
@@ -31,7 +31,7 @@ MSRS = SegLayout(
     source='MSRS is at github.com/Linfeng-Tang/MSRS',
 )
 
-# Counts of the splits, and that the training list names mirrored copies: recalled.
+# From memory: split sizes, and that the training list names mirrored copies.
 MFNET = SegLayout(
     title='MFNet',
     folders={'rgb': 'images', 'ir': 'images', LABEL: 'labels'},
@@ -49,7 +49,7 @@ MFNET = SegLayout(
     planes=4,
 )  # fmt: skip
 
-# 597 and 288: recalled. The authors' page says 606 and 288, of 894.
+# 597 and 288 are from memory. The authors' page says 606 and 288, of 894.
 PST900 = SegLayout(
     title='PST900',
     folders={
@@ -67,7 +67,7 @@ PST900 = SegLayout(
     source='PST900 is at github.com/ShreyasSkandanS/pst900_thermal_rgb',
 )  # fmt: skip
 
-# Split sizes recalled; classes and palette from public readers of the set.
+# Split sizes from memory; classes and palette from public readers of the dataset.
 FMB = SegLayout(
     title='FMB',
     folders={
@@ -92,7 +92,7 @@ FMB = SegLayout(
 
 
 def _frame(folder: str, letter: str, label: str) -> str:
-    """Name a camera's frame of a label: its last letter tells the camera."""
+    """Get the frame of a camera for a label map; its last letter tells the camera."""
     stem = PurePosixPath(label).stem
     return PairRule(folder=('label', folder), stem=(stem[-1], letter))(label)
 
@@ -105,7 +105,7 @@ def _infrared(label: str) -> str:
     return _frame('infrared', 'i', label)
 
 
-# Sizes are in labelled frames, which are known for the whole set only (3,545).
+# Sizes are in labeled frames, known only for the whole dataset (3,545).
 MVSEG = SegLayout(
     title='MVSeg',
     folders={'rgb': 'data', 'ir': 'data', LABEL: 'data'},
@@ -133,7 +133,7 @@ MVSEG = SegLayout(
     rules={'rgb': _visible, 'ir': _infrared},
 )  # fmt: skip
 
-# 11,371 pairs in all; how many each split has is not known here.
+# 11,371 pairs in all; split sizes are unknown.
 SEMANTICRT = SegLayout(
     title='SemanticRT',
     folders={'rgb': 'rgb', 'ir': 'thermal', LABEL: 'labels'},
@@ -159,7 +159,7 @@ SEMANTICRT = SegLayout(
 
 
 def _saliency(title: str, splits: dict[str, Split]) -> SegLayout:
-    """A set of salient objects; copies call the thermal folder one way or the other."""
+    """Layout of a salient-object dataset; the name of the thermal folder varies."""
     return SegLayout(
         title=title,
         folders={
@@ -187,4 +187,4 @@ SEG_SETS = {
         MSRS, MFNET, PST900, FMB, MVSEG, SEMANTICRT, VT821, VT1000, VT5000,
     )
 }  # fmt: skip
-"""All sets by name."""
+"""All datasets by name."""

@@ -104,10 +104,10 @@ def test_labels_that_mmseg_would_misread(tmp_path):
     picture.putpalette(list(range(256)) * 3)
     picture.save(files[3])
     assert [(k, n.rsplit('/', 1)[1], d) for k, n, d in problems('MSRS', root)] == [
-        ('label map in colour', files[1].name,
-         'mode RGB: a picture for people, not the indices of the classes'),
+        ('label map in color', files[1].name,
+         'mode RGB: a colored picture, not class indices'),
         ('label map of more than 8 bits', files[2].name,
-         'mode I;16: mmseg would keep the last 8 bits only'),
+         'mode I;16: mmseg would keep only the lowest 8 bits'),
         ('label outside the classes', files[0].name, '9 in 6 pixels; of 9'),
     ]  # fmt: skip
     report = check_seg(SEG_SETS['MSRS'], root, 'train')
@@ -162,7 +162,7 @@ def test_videos_and_masks(tmp_path):
     mask[:4] = 100
     cv2.imwrite(str(path), mask)
     report = check_seg(SEG_SETS['VT5000'], root, 'train')
-    assert any('grey (16 to 239)' in note for note in report.notes)
+    assert any('gray (16 to 239)' in note for note in report.notes)
 
 
 def test_nothing_there(tmp_path):

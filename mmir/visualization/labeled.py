@@ -1,4 +1,4 @@
-"""Pictures of samples with their labels, drawn by the visualizer of the host."""
+"""Draw samples with their labels, using the visualizer of the host."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import Tensor
 from mmir.structures import ABSENT, MODALITIES, split_modalities
 from mmir.visualization.pipeline_stages import SINGLE
 
-from .colour_maps import to_display
+from .color_maps import to_display
 from .pairs import MODES, absent_panel, compose, side_by_side, titled
 
 Kind = Literal['gt', 'pred']
@@ -22,14 +22,14 @@ Kind = Literal['gt', 'pred']
 
 @dataclass(frozen=True)
 class PairStyle:
-    """How samples are shown.
+    """Display options of samples.
 
     Attributes:
-        modes: Any of :data:`mmir.visualization.pairs.MODES`.
+        modes: One or more of :data:`mmir.visualization.pairs.MODES`.
         colour_map: Palette of thermal images.
-        alpha: Share of the second modality in an overlay.
-        tile: Side of the squares of a checkerboard in px.
-        score_thr: Predictions below are not drawn.
+        alpha: Weight of the second modality in an overlay.
+        tile: Side of the checkerboard squares in pixels.
+        score_thr: Predictions with a lower score are not drawn.
     """
 
     modes: Sequence[str] = MODES[:1]
@@ -40,15 +40,15 @@ class PairStyle:
 
 
 def packed_images(inputs: Tensor, meta: Mapping) -> dict[str, np.ndarray]:
-    """Split a packed image, before the data preprocessor, into arrays.
+    """Split a packed image into arrays, before the data preprocessor.
 
     Args:
         inputs (Tensor): (C, H, W).
-        meta (Mapping): Metadata of its data sample.
+        meta (Mapping): Metainfo of its data sample.
 
     Returns:
-        dict[str, np.ndarray]: Modality -> (H, W, channels); :data:`SINGLE` where the
-        sample is not paired.
+        dict[str, np.ndarray]: Modality -> (H, W, channels); the key is :data:`SINGLE`
+        if the sample is not paired.
     """
     paired = MODALITIES in meta
     parts = split_modalities(inputs, meta) if paired else {SINGLE: inputs}
@@ -66,7 +66,7 @@ def has_labels(sample: BaseDataElement, kind: Kind) -> bool:
         kind (str): 'gt' or 'pred'.
 
     Returns:
-        bool: False also where the host put an empty container there.
+        bool: False also if the host stored an empty container.
     """
     found = [v for key, v in sample.items() if key.startswith(f'{kind}_')]
     return any(len(v.keys()) for v in found if isinstance(v, BaseDataElement))
@@ -79,15 +79,17 @@ def draw_labels(
     kind: Kind,
     score_thr: float = 0.3,
 ) -> np.ndarray:
-    """Draw labels with the visualizer of a host, without storing the picture.
+    """Draw labels with the visualizer of a host and return the picture.
 
     Args:
         visualizer (Visualizer): mmdet's or mmseg's, with `dataset_meta` set. One that
-            draws no data samples (mmpretrain's) leaves the picture as it is.
+            does not draw labels of data samples (mmpretrain's) leaves the picture as
+            it is.
         image (np.ndarray): (H, W, 3) uint8, RGB.
-        sample (BaseDataElement): Data sample with the labels; not changed.
+        sample (BaseDataElement): Data sample with the labels; not modified.
         kind (str): 'gt' or 'pred'.
-        score_thr (float): Predictions below are not drawn, where the host knows scores.
+        score_thr (float): Predictions with a lower score are not drawn, if the host has
+            scores.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, RGB.
@@ -100,7 +102,7 @@ def draw_labels(
     options: dict[str, Any] = dict(draw_gt=kind == 'gt', draw_pred=kind == 'pred')
     if 'pred_score_thr' in signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
-    # What the hosts have drawn they hand to `add_image`, which would store it.
+    # The hosts pass the result to `add_image`, which would store it.
     visualizer.add_image = _catch
     try:
         visualizer.add_datasample('labels', image, _plain(sample), **options)
@@ -117,16 +119,16 @@ def sample_row(
     style: PairStyle,
     title: str = '',
 ) -> np.ndarray:
-    """Draw the panels of one sample, the same labels on each.
+    """Draw the panels of one sample, with the same labels on each.
 
     Args:
         visualizer (Visualizer): See :func:`draw_labels`.
-        images (Mapping[str, np.ndarray]): Modality -> image as loaded or packed, all of
-            the size the labels are for; of those that are absent any image.
-        sample (BaseDataElement): Data sample; `absent` in its metadata is respected.
+        images (Mapping[str, np.ndarray]): Modality -> image as loaded or packed, of the
+            size that the labels refer to; any image for absent modalities.
+        sample (BaseDataElement): Data sample; `absent` in its metainfo is respected.
         kind (str): 'gt' or 'pred'.
-        style (PairStyle): How to show it.
-        title (str): Goes before the names of the panels.
+        style (PairStyle): Display options.
+        title (str): Prefix of the panel titles.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, RGB.
@@ -153,7 +155,7 @@ def sample_row(
 
 
 def resized(images: Mapping[str, np.ndarray], shape: tuple[int, int]) -> dict:
-    """Bring images to one size, for display.
+    """Resize images to one size, for display.
 
     Args:
         images (Mapping[str, np.ndarray]): Name -> (H, W, C).
@@ -171,7 +173,7 @@ def resized(images: Mapping[str, np.ndarray], shape: tuple[int, int]) -> dict:
 
 
 def _plain(sample: BaseDataElement) -> BaseDataElement:
-    """A copy with boxes as tensors: mmdet packs box objects and cannot draw them."""
+    """Copy with boxes as tensors: mmdet packs box objects but cannot draw them."""
     copy = sample.clone()
     for value in copy.values():
         boxes = value.get('bboxes') if isinstance(value, BaseDataElement) else None

@@ -1,4 +1,4 @@
-"""Any image as a picture to look at: the stretch and the palettes of thermal images."""
+"""Convert any image for display: contrast stretch and thermal palettes."""
 
 from functools import lru_cache
 
@@ -13,24 +13,24 @@ _OF_OPENCV = {
     'jet': cv2.COLORMAP_JET,
     'viridis': cv2.COLORMAP_VIRIDIS,
 }
-# RGB at equal steps from cold to hot, in the manner of the iron palettes of thermal
-# cameras: violet, red, orange, and lighter with every step.
+# RGB at equal steps from cold to hot, similar to the ironbow palettes of thermal
+# cameras: violet, red, orange, getting lighter with every step.
 _IRON = ((0, 0, 0), (60, 0, 130), (160, 10, 140), (230, 70, 40), (250, 170, 0))
 _IRON_END = (255, 255, 235)
 
-COLOUR_MAPS = ('white-hot', 'black-hot', 'ironbow', *_OF_OPENCV)
+COLOR_MAPS = ('white-hot', 'black-hot', 'ironbow', *_OF_OPENCV)
 """Names of the palettes."""
 
 
 @lru_cache
-def colour_table(name: str) -> np.ndarray:
-    """Get the colours of a palette.
+def color_table(name: str) -> np.ndarray:
+    """Get the colors of a palette.
 
     Args:
-        name (str): One of :data:`COLOUR_MAPS`.
+        name (str): One of :data:`COLOR_MAPS`.
 
     Returns:
-        np.ndarray: (256, 3) uint8, RGB of each grey value. Not to be changed.
+        np.ndarray: (256, 3) uint8, RGB of each gray level; read-only.
 
     Raises:
         ValueError: There is no such palette.
@@ -47,64 +47,64 @@ def colour_table(name: str) -> np.ndarray:
     elif name in _OF_OPENCV:
         table = cv2.applyColorMap(_RAMP, _OF_OPENCV[name])[:, 0, ::-1].copy()
     else:
-        raise ValueError(f'colour map must be one of {COLOUR_MAPS}, got {name!r}')
+        raise ValueError(f'color map must be one of {COLOR_MAPS}, got {name!r}')
     table.flags.writeable = False
     return table
 
 
-def is_grey(img: np.ndarray) -> bool:
-    """Tell whether an image holds one plane, or the same plane several times.
+def is_gray(img: np.ndarray) -> bool:
+    """Tell whether an image is grayscale: one plane, or the same plane repeated.
 
     Args:
         img (np.ndarray): (H, W) or (H, W, C).
 
     Returns:
-        bool: True for infrared images as they are loaded and resized.
+        bool: True for infrared images, as loaded and after resizing.
     """
     if img.ndim == 2 or img.shape[2] == 1:
         return True
-    seen = img[::2, ::2]  # every fourth pixel tells
+    seen = img[::2, ::2]  # every fourth pixel is enough
     return all(np.array_equal(seen[..., 0], seen[..., k]) for k in range(1, 3))
 
 
 def stretch(img: np.ndarray, percentiles: tuple[float, float] = (1, 99)) -> np.ndarray:
-    """Scale any values to 8 bits between two percentiles, for display.
+    """Stretch an image to 8 bits between two percentiles, for display.
 
     Args:
-        img (np.ndarray): (H, W) or (H, W, C), any type; NaN and infinite pixels become
-            black.
-        percentiles (tuple[float, float]): What becomes black and white.
+        img (np.ndarray): (H, W) or (H, W, C), any dtype; NaN and infinite pixels
+            become black.
+        percentiles (tuple[float, float]): Percentiles mapped to black and white.
 
     Returns:
-        np.ndarray: The same shape, uint8. An image of one value becomes black.
+        np.ndarray: The same shape, uint8. A constant image becomes black.
     """
     finite = np.isfinite(img)
     if not finite.all():
         floor = img[finite].min() if finite.any() else 0
         img = np.where(finite, img, floor)
     gain = ThermalToUint8('percentile', *percentiles)
-    # the transform refuses 8 bits, which need no stretch as input of a network
+    # the transform refuses 8 bits, which need no stretch as network input
     wide = img.astype(np.uint16) if img.dtype == np.uint8 else img
     return gain.transform({'img': wide})['img']
 
 
 def to_display(img: np.ndarray, colour_map: str = 'white-hot') -> np.ndarray:
-    """Make a picture of an image as loaded or packed.
+    """Convert a loaded or packed image to a displayable RGB picture.
 
-    Colour stays as it is (values clipped to 0..255; 16-bit colour is stretched); grey
-    images, which here are thermal ones, get the palette; those of more than 8 bits are
-    stretched before it.
+    Color images are kept (values clipped to 0..255; 16-bit color is stretched).
+    Grayscale images, which are thermal here, are stretched if they have more than 8
+    bits and colored with the palette.
 
     Args:
         img (np.ndarray): (H, W) or (H, W, 1 or 3), uint8, uint16 or float; BGR.
-        colour_map (str): Palette of grey images, one of :data:`COLOUR_MAPS`.
+        colour_map (str): Palette of grayscale images, one of :data:`COLOR_MAPS`.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, RGB.
     """
-    if is_grey(img):
+    if is_gray(img):
         plane = img if img.ndim == 2 else img[..., 0]
-        return colour_table(colour_map)[
+        return color_table(colour_map)[
             plane if plane.dtype == np.uint8 else stretch(plane)
         ]
     if img.dtype == np.uint16:
