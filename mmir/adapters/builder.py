@@ -56,7 +56,8 @@ def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Modu
     method = MODELS.build(options)
     if not isinstance(method, Method):
         raise TypeError(
-            f'adapt.type {adapt["type"]!r} is no method of adaptation, such as ConvLoRA'
+            f'adapt.type {adapt["type"]!r} is not a method of adaptation such as '
+            'ConvLoRA'
         )
     print_log(str(adapt_(model, method, **stage)), 'current')
     return model

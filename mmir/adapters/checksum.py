@@ -42,7 +42,7 @@ def check_seal(adapter: Adapter) -> None:
     """
     meta = dict(adapter['meta'])
     if meta.pop('digest', None) != _digest(meta):
-        raise ValueError('the metadata of the adapter are damaged: copy the file again')
+        raise ValueError('the metadata of the adapter is damaged: copy the file again')
     sums, tensors = meta['checksums'], adapter['state_dict']
     for key in sorted(sums.keys() | tensors.keys()):
         if key not in tensors or sums.get(key) != checksum(tensors[key]):

@@ -115,7 +115,7 @@ def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
     try:
         adapter = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f'{path} is no file of save_adapter: {error}') from error
+        raise ValueError(f'{path} is not a file of save_adapter: {error}') from error
     try:
         load_adapter_state(model, adapter)
     except ValueError as error:
@@ -231,6 +231,6 @@ def _check_shapes(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     for key, tensor in tensors.items():
         if shapes.get(key) != tuple(tensor.shape):
             raise ValueError(
-                f'the adapter brings {key} of shape {tuple(tensor.shape)}, the model '
+                f'the adapter has {key} of shape {tuple(tensor.shape)}, the model '
                 f'has {shapes.get(key, "no such tensor")}'
             )

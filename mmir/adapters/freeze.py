@@ -138,7 +138,7 @@ def check_stage(model: nn.Module, trainable: Sequence[str] | None, norm: str) ->
     names = [key for key, _ in model.named_parameters(remove_duplicate=False)]
     for pattern in trainable or ():
         if not any(re.search(pattern, key) for key in names):
-            raise ValueError(f'trainable {pattern!r} is found in no parameter name')
+            raise ValueError(f'trainable {pattern!r} matches no parameter name')
 
 
 def adapter_keys(model: nn.Module, name: str) -> set[str]:
