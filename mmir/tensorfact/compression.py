@@ -188,20 +188,14 @@ def compression_plan(
 ) -> CompressionPlan:
     """Choose ranks for the convolutions of a trained model, layer by layer.
 
-    Each layer stays dense or gets a rank that makes it smaller and, if the target is
-    `macs`, also cheaper as two convolutions. As for `rank=dict(budget=...)`, `choose`
-    takes the step that adds the least error per saved unit until the target is met.
+    Each layer stays dense or gets a rank that makes it smaller and, for the target
+    `macs`, cheaper as two convolutions. The ranks are picked by `choose`.
 
     Args:
         model: Dense model with trained weights; not modified.
-        target: One of
-
-            - `dict(params=...)`: largest number of parameters of the model;
-            - `dict(macs=...)`: largest number of multiply-accumulate operations of its
-              2D convolutions;
-            - `dict(rank=...)`: report what `factorize_` with this rank rule would do.
-
-            Values of `params` and `macs` below 1 are fractions of the dense model.
+        target: The limit, as a number or, below 1, as a fraction of the dense model:
+            `params` of the model, or `macs` (multiply-accumulate operations) of its 2D
+            convolutions. Or `rank`: report what `factorize_` with this rule would do.
         input_size: (H, W) for 3 channels, or (C, H, W); required for `macs`.
         split: How kernels are reshaped to matrices, see `SPLITS`.
         forward: Calls the model as `forward(model, x)` with x (1, C, H, W). Default:

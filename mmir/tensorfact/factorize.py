@@ -75,10 +75,8 @@ def factorize_(
             full rank of its kernel; or a rule that reads the weights, `dict(energy=e)`
             or `dict(budget=P)`, see `search_ranks`.
         split: See `TensorFactConv`.
-        include: Regular expressions; only layers whose names match one are replaced.
-            Default: all layers.
-        exclude: Regular expressions; layers whose names match one are skipped. Default:
-            the heads, see `walk.HEADS`.
+        include: Regular expressions for layer names. Default: all layers.
+        exclude: Regular expressions for layers to skip. Default: heads, `walk.HEADS`.
         skip_growing: Skip layers that would not become smaller or are depthwise.
         factorize_stem: Whether the first convolution of the model may be replaced.
         checkpoint: File or state dict with the dense kernels to factorize instead of
@@ -234,9 +232,8 @@ def augment_(
         rank: Integer (0 adds nothing), capped at the full rank of the kernel, or
             `dict(ratio=...)` relative to the rank of the layer.
         init: See `TensorFactConv.augment`.
-        include: Regular expressions; only layers whose names match one get a delta.
-            Default: all layers.
-        exclude: Regular expressions; layers whose names match one are skipped.
+        include: Regular expressions for layer names. Default: all layers.
+        exclude: Regular expressions for layers to skip.
         checkpoint: For the init `'residual'`: file or state dict with the dense kernels
             the layers were made from. Not needed if `factorize_` was just given it.
 
