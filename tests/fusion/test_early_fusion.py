@@ -168,7 +168,7 @@ class Two(nn.Module):
         (Two(), dict(stem='grouped'), 'grouped has 6 input channels in 2 groups'),
         (Two(), dict(init='mean'), "init must be one of .* got 'mean'"),
         (Two(), dict(channels=(1, 2)), 'the stem needs no change'),
-        (Two(), dict(channels=(3, 0)), 'every modality has at least one'),
+        (Two(), dict(channels=(3, 0)), 'every modality needs at least one'),
     ],
 )
 def test_what_cannot_be_widened_is_named(model, options, message):

@@ -261,18 +261,18 @@ def histogram_of(values: Intensity) -> dict | None:
 
 def brightness_of(statistics: DatasetStatistics, night_below: float) -> dict | None:
     """Classify day and night by the brightness of the first color modality."""
-    colour = [
+    color = [
         name
         for name, values in statistics.intensity.items()
         if not values.grey and values.kind == np.uint8
     ]
-    if not colour:
+    if not color:
         return None
-    light = np.array(statistics.brightness[colour[0]])
+    light = np.array(statistics.brightness[color[0]])
     counts, edges = np.histogram(light, np.arange(0, 257, 8))
     night = int((light < night_below).sum())
     return {
-        'modality': colour[0],
+        'modality': color[0],
         'night_below': night_below,
         'night': night,
         'day': len(light) - night,
