@@ -59,7 +59,7 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
         'hold NaN or infinite values': broken,
         'have another shape in the model': _body(resized),
         'are missing': _body(k for k in missing if not k.startswith(adapters)),
-        'are foreign to the model': _body(result.unexpected_keys),
+        'are not in the model': _body(result.unexpected_keys),
     }
     lines = [f'  {len(k)} {what}: {_few(k)}' for what, k in faults.items() if k]
     if lines:
