@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     args = parse(arguments)
     cli.check_checkpoint(args.checkpoint, 'checkpoint', args.trust_checkpoint)
     cfg = cli.prepare(args, ('val_dataloader', 'val_evaluator'))
-    # No training, so no moving average to swap in and no best checkpoint to keep.
+    # No training: no moving average to swap in, no best checkpoint to keep.
     cfg.load_from, cfg.resume, cfg.custom_hooks = None, False, []
     cfg.default_hooks = dict(cfg.get('default_hooks') or {}, checkpoint=None)
     runner = cli.build_runner(cfg)
