@@ -79,10 +79,11 @@ def get_model(
     """Build a shipped model, ready for inference.
 
     Args:
-        name (str): Name or alias, see :func:`list_models`.
-        checkpoint (str, optional): File or URL of the weights; loaded strictly and
-            without running code. Default: random initialization, nothing is downloaded.
-        device (str): Device of the model.
+        name (str): A name or alias of :func:`list_models`.
+        checkpoint (str, optional): File or address of its weights, loaded without
+            running code and with every key required to fit. Without it the weights are
+            those of a fresh initialisation: nothing is downloaded.
+        device (str): Where to put it.
 
     Returns:
         nn.Module: The model in evaluation mode, with its config as attribute `cfg`.
