@@ -1,8 +1,9 @@
-"""The main job in small, on synthetic images: what `make demo` runs.
+"""Demo on synthetic images: adapt an RGB detector to thermal scenes (`make demo`).
 
-The shipped RGB detector meets thermal scenes, is adapted with a few labelled ones, and
-beside it is fine-tuned in full. Then `work_dirs/demo/report.md` with a table, learning
-curves and detections before and after.
+The shipped RGB detector is tested on thermal scenes, then adapted with a few labeled
+ones and, for comparison, fully fine-tuned on them. The result is
+`work_dirs/demo/report.md` with a table, learning curves, and detections before and
+after.
 """
 
 import argparse
@@ -37,19 +38,21 @@ PICTURES = (3, 11, 20)
 MIN_SCORE = 0.25
 INTRODUCTION = """# Demo of mmir: an RGB detector learns a thermal camera
 
-**Synthetic images.** The figures show that the path works; they say nothing about real
-infrared images, for which see `docs/results/`.
+**Synthetic images.** The numbers show that everything works; they say nothing about
+real infrared images, for which see `docs/results/`.
 
 A YOLOv7-tiny that was trained on rendered RGB street scenes (people, bicycles, cars) is
-shown {val} rendered thermal scenes: *before*. Then {train} other thermal scenes with
-labels adapt it in two ways, with equal steps and augmentation: ConvLoRA freezes its
-convolutions and trains low-rank updates beside them, the normalization and the head;
-full fine-tuning trains everything.
+tested on {val} rendered thermal scenes: *before*. It is then adapted to {train} other,
+labeled thermal scenes in two ways, with equal steps and augmentation:
+
+- ConvLoRA freezes the convolutions and trains low-rank updates of them, the
+  normalization layers and the head;
+- full fine-tuning trains everything.
 """
 
 
 def evaluate(out: Path) -> dict:
-    """Test the shipped detector on the thermal scenes; what the report says of it."""
+    """Test the shipped detector on thermal scenes; return its row of the report."""
     work_dir = out / 'before'
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = shipped_checkpoint(DETECTOR)
@@ -73,7 +76,7 @@ def evaluate(out: Path) -> dict:
 
 
 def run_stage(name: str, out: Path, before: dict) -> dict:
-    """Adapt the detector in one way; return what the report says of it."""
+    """Adapt the detector in one way; return its row of the report."""
     config = STAGES[name]
     work_dir = out / config
     arguments = [str(CONFIGS / f'{config}.py'), '--demo', '--seed', '0']
@@ -116,13 +119,13 @@ def table(results: dict[str, dict]) -> str:
 
 
 def pictures(results: dict[str, dict], out: Path) -> None:
-    """Learning curves; detections before and after beside the ground truth."""
-    learnt = {k: v for k, v in results.items() if 'loss' in v}
+    """Draw learning curves, and detections before and after beside ground truth."""
+    trained = {k: v for k, v in results.items() if 'loss' in v}
     save_curves(
         out / 'curves.png',
         {
-            'loss (step)': {k: v['loss'] for k, v in learnt.items()},
-            'mAP50 (epoch)': {k: v['map50'] for k, v in learnt.items()},
+            'loss (step)': {k: v['loss'] for k, v in trained.items()},
+            'mAP50 (epoch)': {k: v['map50'] for k, v in trained.items()},
         },
         'step or epoch',
     )
@@ -153,7 +156,7 @@ def main() -> int:
     (out / 'report.md').write_text(
         f'{introduction}\n{rows}\n\n'
         '![before, after, ground truth](before_after.png)\n\n'
-        f'Drawn are detections with a score of at least {MIN_SCORE}.\n\n'
+        f'The picture shows detections with a score of at least {MIN_SCORE}.\n\n'
         '![learning curves](curves.png)\n'
     )
     print(f'{rows}\n\nreport: {out / "report.md"}')

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint with the test loop of a config: test.py CONFIG [CHECKPOINT]."""
+"""Evaluate a checkpoint on the test set of a config: test.py CONFIG [CHECKPOINT]."""
 
 import argparse
 import sys
@@ -21,15 +21,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='file or address of the weights; not needed where the config names those '
-        'of all its parts, as that of a late fusion',
+        help='file or URL of the weights; may be left out if the config names those of '
+        'all members (late fusion)',
     )
     parser.add_argument(
         '--adapter',
         action='append',
         default=[],
         metavar='FILE',
-        help='an adapter to load on top of the checkpoint; may be repeated',
+        help='adapter to load on top of the checkpoint; can be repeated',
     )
     parser.add_argument(
         '--merge',
@@ -74,32 +74,31 @@ def set_show_dir(cfg: Config, folder: str) -> None:
 
 
 def drop_ema(cfg: Config) -> None:
-    """Remove the moving average: a checkpoint's `state_dict` already holds it.
+    """Remove EMA hooks: the `state_dict` of a checkpoint already holds the average.
 
-    The hook would make a copy of the model before an adapter is loaded, and put it
-    back.
+    The hook would copy the model before an adapter is loaded, and later restore it.
     """
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if not h['type'].endswith('EMAHook')]
 
 
 def require_weights(cfg: Config) -> None:
-    """Refuse a test without a checkpoint of a model that would be random."""
+    """Raise if, without a checkpoint, any part of the model would be random."""
     parts = cfg.model.get('checkpoints') or {}
     if not parts or not all(parts.values()):
         raise UserError(
-            'name a checkpoint to test. It may be left out where model.checkpoints of '
-            f'the config names those of all parts (late fusion), here it is {parts}'
+            'name a checkpoint to test. It can only be left out if the config names '
+            f'those of all members (late fusion); its model.checkpoints is {parts}'
         )
 
 
 def load(
     runner: Runner, checkpoint: str | None, adapters: list[str], merge: bool
 ) -> nn.Module:
-    """Load the weights, then the adapters on top; refuse what does not fit."""
+    """Load the weights, then the adapters; raise if something does not fit."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
-        # With an adapter to come its keys may be missing; alone, all must be there.
+        # An adapter may supply missing keys; without one, all keys must be present.
         if checkpoint:
             runner.load_checkpoint(checkpoint, strict=not adapters)
         if adapters or merge:

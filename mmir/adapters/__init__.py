@@ -1,4 +1,4 @@
-"""What every adaptation of a model shares and no method owns."""
+"""What all methods of adaptation share: layers, freezing, files, switching, merging."""
 
 from .builder import Adapted, adapt_
 from .checkpoint_fit import CheckpointMismatchError, check_fits

@@ -1,4 +1,4 @@
-"""`mmir.Adapted` and `adapt_`: a model of any host becomes one that is adapted."""
+"""`mmir.Adapted` and `adapt_`: adapt a model of any host."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,31 +20,31 @@ _STAGE = ('name', 'trainable', 'norm')
 def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Module:
     """Build a model of any host and adapt it, in place.
 
-    The config of the model stays as it is beside `target` and `adapt`, so it merges
-    over any base config::
+    Next to `target` and `adapt`, the model config stays as it is, so it merges over any
+    base config::
 
         model=dict(
             type='mmir.Adapted', target='mmdet.RTMDet',
             adapt=dict(type='ConvLoRA', rank=12, trainable=['bbox_head'], norm='all'),
             backbone=..., neck=..., bbox_head=...)
 
-    It serves whole models and single backbones. Plain checkpoints load into the result.
-    What trains is counted in the log.
+    Works for whole models and single backbones. Plain checkpoints load into the result.
+    The trainable parameters are counted in the log.
 
     Args:
-        target: Type of the model, as it would stand in `type`.
-        adapt: `type`, a method such as `ConvLoRA`, or one of your own, see `Method`;
-            `name`, `trainable` and `norm` of `adapt_`; the other keys are the method's.
-            None builds the plain model.
-        **cfg: All other keys, handed to `target`.
+        target: Type of the model, as it would be written in `type`.
+        adapt: None builds the plain model. Otherwise a dict of `type`, a method such as
+            `ConvLoRA` or one of your own (see `Method`); `name`, `trainable` and `norm`
+            of `adapt_`; and the arguments of the method.
+        **cfg: All other keys, passed to `target`.
 
     Returns:
-        The model that `target` builds.
+        The model built by `target`.
 
     Raises:
-        KeyError: For an unknown method.
-        TypeError: For an unknown or missing key in `adapt`.
-        ValueError: For a wrong value, or a model the method does not fit.
+        KeyError: Unknown method.
+        TypeError: Unknown or missing key in `adapt`.
+        ValueError: Invalid value, or the method does not fit the model.
     """
     model = MODELS.build({'type': target, **cfg})
     if adapt is None:
@@ -57,7 +57,8 @@ def Adapted(target: str, adapt: Mapping[str, Any] | None, **cfg: Any) -> nn.Modu
     method = MODELS.build(options)
     if not isinstance(method, Method):
         raise TypeError(
-            f'adapt.type {adapt["type"]!r} is no method of adaptation, such as ConvLoRA'
+            f'adapt.type {adapt["type"]!r} is not a method of adaptation such as '
+            'ConvLoRA'
         )
     print_log(str(adapt_(model, method, **stage)), 'current')
     return model
@@ -71,31 +72,31 @@ def adapt_(
     trainable: Sequence[str] | None = None,
     norm: str | None = None,
 ) -> TrainableReport:
-    """Adapt a model by a method, in place: insert its adapters, freeze the rest.
+    """Adapt a model in place: insert the adapters of a method, freeze the rest.
 
-    Call it before the optimizer is built and before the model is wrapped.
+    Call it before building the optimizer and before wrapping the model.
 
     Args:
         model: Any model.
-        method: A method, such as `ConvLoRA(rank=12)`.
-        name: Name of the adapters and of their file's content.
-        trainable: Regular expressions searched in the names of parameters that train
-            as well; None for heads.
-        norm: Policy for normalization layers, see `freeze_`; None for the method's.
+        method: Method of adaptation, such as `ConvLoRA(rank=12)`.
+        name: Name of the adapters, in the model and in their file.
+        trainable: Regular expressions; parameters whose names match one train as well.
+            Default: the heads.
+        norm: Policy for normalization layers, see `freeze_`. Default: the method's.
 
     Returns:
-        What trains, see `trainable_report`.
+        Count of trainable parameters, see `trainable_report`.
 
     Raises:
-        ValueError: For a wrong value, a model the method does not fit, or `trainable`
-            or `norm` for a method that freezes nothing.
+        ValueError: Invalid value, the method does not fit the model, or `trainable` or
+            `norm` given for a method that freezes nothing.
     """
     refuse_wrapped(model)
     kind = type(method).__name__
     if not method.freezes and (trainable is not None or norm is not None):
         raise ValueError(f'{kind} freezes nothing here: leave out trainable and norm')
     norm = method.norm if norm is None else norm
-    check_stage(model, trainable, norm)  # while the model is still as it was
+    check_stage(model, trainable, norm)  # before anything is changed
     notes = method.insert_(model, name)
     if method.freezes:
         freeze_(

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a model, before a training starts from it."""
+"""Check whether a checkpoint fits a model before training starts from it."""
 
 import copy
 from collections import OrderedDict
@@ -12,32 +12,34 @@ from .walk import is_head, names_of
 
 
 class CheckpointMismatchError(RuntimeError):
-    """The tensors of a checkpoint are not those the model asks for."""
+    """The tensors of a checkpoint do not match the model."""
 
 
 def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Check that a training can start from the weights of a checkpoint.
+    """Check that training can start from the weights of a checkpoint.
 
-    Heads may be missing, foreign or of another size: another number of classes makes
-    them so, and they are trained anew. Adapters may be missing: they start without
-    effect. All else must be there, in plain form, as factors, or in another form that
-    its layer translates as it loads (a stem for colors, a single backbone), and nothing
-    else. Names and shapes are compared, without weights: nothing is decomposed.
+    - Heads may be missing, unexpected or of another size, as with another number of
+      classes; they are trained from scratch.
+    - Adapters may be missing; they start without effect.
+    - Everything else must match exactly: in plain form, as factors, or in a form that
+      its layer translates on load (a stem for RGB, a single backbone).
+
+    Only names and shapes are compared; nothing is decomposed.
 
     Args:
-        model (nn.Module): The model, not wrapped; it is not changed.
+        model (nn.Module): The model, not wrapped; not modified.
         state_dict (dict[str, Tensor]): Weights of the checkpoint.
         source (str): Name of the file, for messages.
 
     Raises:
-        CheckpointMismatchError: Naming tensors that are missing, foreign, of another
-            shape, or hold NaN or infinite values.
+        CheckpointMismatchError: Some tensors are missing, unexpected, of another shape,
+            or hold NaN or infinite values. The message names them.
     """
     broken = [k for k, v in state_dict.items() if not torch.isfinite(v).all()]
     trial, shapes = _skeleton(model), {k: v.to('meta') for k, v in state_dict.items()}
     own = trial.state_dict()
     adapters, factors = _containers(trial), _factors(trial)
-    # factors of another rank are left to their layer, which says more
+    # factors of another rank are left to their layer, whose message says more
     resized = [
         k
         for k, v in shapes.items()
@@ -57,7 +59,7 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
         'hold NaN or infinite values': broken,
         'have another shape in the model': _body(resized),
         'are missing': _body(k for k in missing if not k.startswith(adapters)),
-        'are foreign to the model': _body(result.unexpected_keys),
+        'are not in the model': _body(result.unexpected_keys),
     }
     lines = [f'  {len(k)} {what}: {_few(k)}' for what, k in faults.items() if k]
     if lines:
@@ -69,7 +71,7 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
 
 
 def _skeleton(model: nn.Module) -> nn.Module:
-    """A copy of a model on the meta device: everything but the numbers."""
+    """Copy a model to the meta device: everything but the values."""
     memo: dict[int, object] = {}
     for parameter in model.parameters():
         empty = torch.empty_like(parameter, device='meta')
@@ -80,7 +82,7 @@ def _skeleton(model: nn.Module) -> nn.Module:
 
 
 def _factors(model: nn.Module) -> set[str]:
-    """Keys of the parameters that something derived is made of."""
+    """Keys of the parameters that derived tensors are computed from."""
     return {
         f'{name}.{key}'.lstrip('.')
         for layer, names in names_of(model, AdapterLayer)
@@ -100,27 +102,27 @@ def _containers(model: nn.Module) -> tuple[str, ...]:
 
 
 def _with_metadata(state: dict[str, Tensor], metadata: dict) -> dict[str, Tensor]:
-    """The state dict with what the file tells of its layers, as torch keeps it."""
+    """Attach the `_metadata` of a state dict, as torch stores it."""
     result = OrderedDict(state)
     result._metadata = metadata
     return result
 
 
 def _translated(model: nn.Module, key: str, value: Tensor) -> bool:
-    """Whether the layer a tensor belongs to takes it in this shape."""
+    """Check whether the layer a tensor belongs to accepts it in this shape."""
     owner, _, name = key.rpartition('.')
     try:
         model.get_submodule(owner).load_state_dict({name: value}, strict=False)
-    except (RuntimeError, ValueError):  # factors refuse by ValueError
+    except (RuntimeError, ValueError):  # factors raise ValueError
         return False
     return True
 
 
 def _body(keys: Iterable[str]) -> list[str]:
-    """Keys outside of heads; counters of batch norms do not matter."""
+    """Keys outside the heads; `num_batches_tracked` of batch norms does not matter."""
     return [k for k in keys if not is_head(k) and 'num_batches_tracked' not in k]
 
 
 def _few(keys: list[str]) -> str:
-    """The first names of a list."""
+    """Join the first names of a list."""
     return ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')

@@ -1,4 +1,4 @@
-"""Checksums of an adapter file: every tensor, and what stands beside them."""
+"""Checksums of an adapter file: of every tensor, and of the metadata."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ Adapter = dict[str, Any]
 
 
 def checksum(tensor: Tensor) -> str:
-    """SHA-256 of dtype, shape and bytes of a tensor."""
+    """SHA-256 of the dtype, shape and bytes of a tensor."""
     data = tensor.detach().cpu().contiguous()
     sha = hashlib.sha256(f'{data.dtype} {tuple(data.shape)}'.encode())
     sha.update(data.flatten().view(torch.uint8).numpy().tobytes())
@@ -20,29 +20,29 @@ def checksum(tensor: Tensor) -> str:
 
 
 def seal(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Adapter:
-    """Put metadata and tensors together with their checksums.
+    """Combine metadata and tensors with their checksums.
 
     Args:
-        meta: Plain types only.
+        meta: Metadata; plain types only.
         tensors: Tensors on the CPU by key.
 
     Returns:
-        What an adapter file holds: `meta`, with `checksums` of the tensors and a
-        `digest` of all metadata, and `state_dict`.
+        Content of an adapter file: `state_dict`, and `meta` with the `checksums` of the
+        tensors and a `digest` of all metadata.
     """
     meta = {**meta, 'checksums': {k: checksum(t) for k, t in tensors.items()}}
     return {'meta': {**meta, 'digest': _digest(meta)}, 'state_dict': dict(tensors)}
 
 
 def check_seal(adapter: Adapter) -> None:
-    """Compare an adapter with its checksums.
+    """Verify the checksums of an adapter.
 
     Raises:
-        ValueError: It was changed or damaged, naming the first tensor that was.
+        ValueError: It was modified or damaged; names the first such tensor.
     """
     meta = dict(adapter['meta'])
     if meta.pop('digest', None) != _digest(meta):
-        raise ValueError('the metadata of the adapter are damaged: copy the file again')
+        raise ValueError('the metadata of the adapter is damaged: copy the file again')
     sums, tensors = meta['checksums'], adapter['state_dict']
     for key in sorted(sums.keys() | tensors.keys()):
         if key not in tensors or sums.get(key) != checksum(tensors[key]):

@@ -1,4 +1,4 @@
-"""Adapters as files of their own: save and load."""
+"""Saving and loading of adapter files."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ FORMAT = 'mmir-adapter-1'
 
 
 def adapter_layers(model: nn.Module) -> dict[str, AdapterLayer]:
-    """The adapter layers of a model by their first name."""
+    """Adapter layers of a model by their first name."""
     return {names[0]: layer for layer, names in names_of(model, AdapterLayer)}
 
 
@@ -34,25 +34,27 @@ def _check_finite(tensors: dict[str, Tensor]) -> None:
 
 
 def adapter_state(model: nn.Module, values: dict[str, Tensor] | None = None) -> Adapter:
-    """Everything the current stage changes in a model, and nothing else.
+    """Collect everything the current stage changes in a model, and nothing else.
 
     Args:
-        model: Model in a stage, see `adapt_`; may be wrapped.
+        model: Adapted model, see `adapt_`; may be wrapped.
         values: State dict of the same model to take the tensors from, for example a
-            moving average of the weights; the model's own when not given.
+            moving average of the weights. Default: the model's own.
 
     Returns:
-        `state_dict`: the adapters, the other trainable parameters and the updated
-        statistics by their keys in the model, copies on the CPU. `meta`: format,
-        name, method, class and options of the adapter of each layer, a fingerprint
-        of the rest of the model, checksums. Tensors and plain types only.
+        Tensors and plain types only:
+
+        - `state_dict`: the adapters, the other trainable parameters and the updated
+          running statistics under their keys in the model; copies on the CPU.
+        - `meta`: format, name, method, class and options of the adapter of each layer,
+          a fingerprint of the rest of the model, checksums.
 
     Raises:
-        ValueError: If the model is in no stage, or for NaN or infinite values.
+        ValueError: The model is not in a stage, or holds NaN or infinite values.
     """
     model = unwrap(model)
     stage, state = stage_of(model), values or model.state_dict()
-    # Keyed by place, so that a module with several names stands in the file once.
+    # Keyed by storage, so that a module with several names is stored once.
     copies: dict[tuple, Tensor] = {}
     tensors = {}
     for key in stage.changed:
@@ -82,10 +84,10 @@ def adapter_state(model: nn.Module, values: dict[str, Tensor] | None = None) -> 
 def save_adapter(
     model: nn.Module, path: str | os.PathLike, values: dict[str, Tensor] | None = None
 ) -> int:
-    """Write `adapter_state(model, values)` to a file, completely or not at all.
+    """Write `adapter_state(model, values)` to a file, atomically.
 
     Args:
-        model: Model in a stage, see `adapt_`; may be wrapped.
+        model: Adapted model, see `adapt_`; may be wrapped.
         path: File to write or replace; its folder is created.
         values: See `adapter_state`.
 
@@ -93,27 +95,27 @@ def save_adapter(
         Size of the file in bytes.
 
     Raises:
-        ValueError: See `adapter_state`; nothing is written then.
+        ValueError: See `adapter_state`; nothing is written.
     """
     save_checkpoint_atomic(adapter_state(model, values), path)
     return os.stat(path).st_size
 
 
 def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
-    """Load a file of `save_adapter` on the model it was trained on, in place.
+    """Load an adapter file into the model it was trained on, in place.
 
     Args:
         model: See `load_adapter_state`.
-        path: File to read; only tensors and plain types are accepted in it.
+        path: File written by `save_adapter`; may hold only tensors and plain types.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file or does not fit, naming the file.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not an adapter file or does not fit; names the file.
     """
     try:
         adapter = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f'{path} is no file of save_adapter: {error}') from error
+        raise ValueError(f'{path} is not a file of save_adapter: {error}') from error
     try:
         load_adapter_state(model, adapter)
     except ValueError as error:
@@ -121,22 +123,22 @@ def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
 
 
 def load_adapter_state(model: nn.Module, adapter: Adapter) -> None:
-    """Put an adapter on the model it was trained on, in place.
+    """Load an adapter into the model it was trained on, in place.
 
-    The output becomes that of the trained model, bit for bit. The former tensors of
-    whatever trained beside the adapters (head, norms) are kept on the model, out of its
-    state dict, so that `switch_adapter_` and `unload_adapter` can restore them. What
-    adapters the model does not have yet are added, frozen; a plain layer becomes the
-    adapter layer the file names where that can be.
+    The output becomes that of the trained model, bit for bit. The previous values of
+    everything that trained along with the adapters (head, norms) are kept on the model
+    but outside its state dict, so that `switch_adapter_` and `unload_adapter` can
+    restore them. Adapters the model does not have yet are added, frozen; plain layers
+    are converted to the adapter layers the file names where possible.
 
     Args:
         model: The base model; may be wrapped.
         adapter: Result of `adapter_state`.
 
     Raises:
-        ValueError: If this is no adapter, is damaged, was loaded before, belongs to
-            another model (naming what differs) or holds NaN. The model is unchanged
-            then.
+        ValueError: It is not an adapter, is damaged, is loaded already, belongs to
+            another model (the message says what differs) or holds NaN. The model is
+            unchanged then.
     """
     model = unwrap(model)
     meta, tensors = _parts(adapter)
@@ -157,7 +159,7 @@ def load_adapter_state(model: nn.Module, adapter: Adapter) -> None:
 
 
 def _parts(adapter: Adapter) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata and tensors of an adapter, checked for format and damage."""
+    """Metadata and tensors of an adapter; checks its format and checksums."""
     try:
         meta, tensors = adapter['meta'], dict(adapter['state_dict'])
         known = meta['format'] == FORMAT
@@ -184,10 +186,10 @@ def _parts(adapter: Adapter) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _installed(
     model: nn.Module, name: str, rows: dict[str, dict[str, Any]]
 ) -> Iterator[dict[str, nn.Module]]:
-    """Add what adapters are missing; take everything back if the block raises.
+    """Add the missing adapters; undo everything if the block raises.
 
     Yields:
-        The plain modules that became adapter layers, by name.
+        The plain modules that were converted to adapter layers, by name.
     """
     replaced: dict[str, nn.Module] = {}
     added: list[AdapterLayer] = []
@@ -216,7 +218,7 @@ def _installed(
 
 
 def _made(key: str, module: nn.Module, kind: str) -> AdapterLayer:
-    """The adapter layer for a plain module, with its name in errors."""
+    """Adapter layer for a plain module; puts the module's name into errors."""
     try:
         return KINDS[kind].from_base(module)
     except ValueError as error:
@@ -229,6 +231,6 @@ def _check_shapes(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     for key, tensor in tensors.items():
         if shapes.get(key) != tuple(tensor.shape):
             raise ValueError(
-                f'the adapter brings {key} of shape {tuple(tensor.shape)}, the model '
+                f'the adapter has {key} of shape {tuple(tensor.shape)}, the model '
                 f'has {shapes.get(key, "no such tensor")}'
             )

@@ -1,4 +1,4 @@
-"""Fingerprints of the frozen part of a model, tolerant to rounding."""
+"""Fingerprint of the frozen part of a model, tolerant to rounding."""
 
 from collections.abc import Collection
 
@@ -10,24 +10,24 @@ from .walk import names_of
 
 Fingerprint = dict[str, list]
 
-# Factors of the same dense kernel made on two machines differ by about 1e-7, one step
-# of training by far more.
+# Factors of the same dense kernel computed on two machines differ by about 1e-7; one
+# training step changes them far more.
 _TOLERANCE = 1e-5
 
 
 def _sketch(tensor: Tensor) -> list[float]:
-    """Norm of a tensor, and its product with a fixed vector of mixed signs."""
+    """Norm of a tensor, and its dot product with a fixed vector of mixed signs."""
     values = tensor.detach().to('cpu', torch.float64).flatten()
     fixed = torch.arange(values.numel(), dtype=torch.float64).cos_()
     return [values.norm().item(), (values @ fixed).item()]
 
 
 def fingerprint(model: nn.Module, changed: Collection[str]) -> Fingerprint:
-    """Describe every tensor of a model that a stage does not change.
+    """Fingerprint every tensor of a model that a stage does not change.
 
-    Adapter layers say themselves what their base is recognized by; factors, for
-    example, by their product, since the same kernel has many. Adapters that are
-    switched off do not count.
+    Each adapter layer declares the tensors that identify its base. Factors, for
+    example, are identified by their product, because one kernel has many
+    factorizations. Adapters that are switched off are ignored.
 
     Args:
         model: Model, not wrapped.
@@ -62,11 +62,11 @@ def check_same_base(
 
     Args:
         expected: Fingerprint of that base.
-        model: Model the adapter shall be loaded into.
-        changed: Keys of the state dict which the adapter brings.
+        model: Model to load the adapter into.
+        changed: Keys of the state dict that the adapter provides.
 
     Raises:
-        ValueError: If they differ, naming what.
+        ValueError: They differ; the message says where.
     """
     found = fingerprint(model, changed)
     problems = [f'{key} is missing in the model' for key in expected.keys() - found]

@@ -1,4 +1,4 @@
-"""What trains and what stays in a stage that adapts a model to another modality."""
+"""Freezing: what trains and what stays fixed while a model is adapted."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,21 +17,21 @@ NORM_POLICIES = {
     'stats': (False, True),
     'frozen': (False, False),
 }
-"""Whether weight and bias, and whether running statistics of norms change."""
+"""Policy -> whether weight and bias train, whether running statistics are updated."""
 
 NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
-"""Normalization layers; those with statistics are batch norms."""
+"""Normalization layers. Only batch norms have running statistics."""
 
 
 class FrozenBatchNorm(nn.Module):
-    """A batch norm whose running statistics never change, whatever the mode.
+    """Batch norm whose running statistics never change, whatever the mode.
 
-    It takes over parameters, buffers and hooks of the batch norm, so the keys of
-    the state dict stay. It is no subclass of a batch norm on purpose: conversion to
-    synchronized batch norm would otherwise thaw it.
+    It takes over the parameters, buffers and hooks of the batch norm, so the keys of
+    the state dict stay the same. It deliberately does not subclass a batch norm:
+    conversion to SyncBatchNorm would otherwise unfreeze it.
 
     Args:
-        bn: Batch norm with running statistics; not to be used any more.
+        bn: Batch norm with running statistics; do not use it afterwards.
     """
 
     def __init__(self, bn: _BatchNorm) -> None:
@@ -41,18 +41,18 @@ class FrozenBatchNorm(nn.Module):
         self.train(False)
 
     def thaw(self) -> _BatchNorm:
-        """Return the batch norm this module was made of, with its tensors."""
+        """Return the batch norm this module was made from, with its tensors."""
         bn = self.original.__new__(self.original)
         bn.__dict__.update(self.__dict__)
         del bn.__dict__['original']
         return bn
 
     def train(self, mode: bool = True) -> 'FrozenBatchNorm':
-        """Stay in evaluation; hosts that fold batch norms look at the flag."""
+        """Stay in evaluation mode; hosts that fold batch norms check the flag."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x` (N, C, ...) by the running statistics."""
+        """Normalize `x` (N, C, ...) with the running statistics."""
         return F.batch_norm(
             x,
             self.running_mean,
@@ -64,7 +64,7 @@ class FrozenBatchNorm(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Size, and what it was."""
+        """Number of features, epsilon and original type."""
         return f'{self.num_features}, eps={self.eps}, was={self.original.__name__}'
 
 
@@ -77,29 +77,29 @@ def freeze_(
     trainable: Sequence[str] | None = None,
     norm: str = 'all',
 ) -> Stage:
-    """Freeze all of a model but the adapters of one name and named parts, in place.
+    """Freeze a model except for the adapters of one name and some parts, in place.
 
-    Freezing is by `requires_grad` and, for running statistics, by `FrozenBatchNorm`,
-    so it outlives `model.train()`, copies and pickling. Call it before the optimizer
-    is built and before the model is wrapped.
+    Parameters are frozen by `requires_grad`, running statistics by `FrozenBatchNorm`,
+    so the model stays frozen through `model.train()`, copies and pickling. Call it
+    before building the optimizer and before wrapping the model.
 
     Args:
         model: The model, with its adapters.
         name: Name of the adapters that train.
         method: Class name of the method, for the record.
-        trains: Regular expressions of what the method itself trains.
-        trainable: Regular expressions searched in the names of the parameters that
-            train as well; None for heads, see `walk.HEADS`.
-        norm: Policy for normalization layers outside of these parts: `'all'` (affine
-            parameters train, statistics are updated), `'affine'`, `'stats'` (only
-            this of the two) or `'frozen'` (neither).
+        trains: Regular expressions; parameters that the method itself trains.
+        trainable: Regular expressions; parameters whose names match one train as well.
+            Default: the heads, see `walk.HEADS`.
+        norm: Policy for normalization layers outside these parts. `'all'`: the affine
+            parameters train and the running statistics are updated. `'affine'`,
+            `'stats'`: only one of the two. `'frozen'`: neither.
 
     Returns:
-        The record of the stage, which is kept on the model.
+        The stage, which is also recorded on the model.
 
     Raises:
         ValueError: See `check_stage`, or nothing is left to train.
-        TypeError: If `trainable` is a string.
+        TypeError: `trainable` is a string.
     """
     check_stage(model, trainable, norm)
     parameters = list(model.named_parameters(remove_duplicate=False))
@@ -107,7 +107,7 @@ def freeze_(
     parts = [*trains, *([HEADS] if trainable is None else trainable)]
 
     def learns(key: str) -> bool:
-        """Whether a tensor belongs to an adapter of the stage or a named part."""
+        """Check whether a tensor belongs to the stage's adapters or a trained part."""
         return key in own or any(re.search(pattern, key) for pattern in parts)
 
     _release_stages(model)
@@ -124,11 +124,11 @@ def freeze_(
 
 
 def check_stage(model: nn.Module, trainable: Sequence[str] | None, norm: str) -> None:
-    """Check arguments of `freeze_` against a model.
+    """Check the arguments of `freeze_` against a model.
 
     Raises:
-        ValueError: For an unknown policy, or an expression that finds no parameter.
-        TypeError: If `trainable` is a string.
+        ValueError: Unknown policy, or an expression that matches no parameter.
+        TypeError: `trainable` is a string.
     """
     if norm not in NORM_POLICIES:
         known = ', '.join(NORM_POLICIES)
@@ -138,11 +138,11 @@ def check_stage(model: nn.Module, trainable: Sequence[str] | None, norm: str) ->
     names = [key for key, _ in model.named_parameters(remove_duplicate=False)]
     for pattern in trainable or ():
         if not any(re.search(pattern, key) for key in names):
-            raise ValueError(f'trainable {pattern!r} is found in no parameter name')
+            raise ValueError(f'trainable {pattern!r} matches no parameter name')
 
 
 def adapter_keys(model: nn.Module, name: str) -> set[str]:
-    """Keys of the tensors of all adapters of one name."""
+    """State dict keys of all adapters with one name."""
     keys = set()
     for layer, names in names_of(model, AdapterLayer):
         adapters = dict(layer.named_adapters())
@@ -154,10 +154,10 @@ def adapter_keys(model: nn.Module, name: str) -> set[str]:
 
 
 def _release_stages(model: nn.Module) -> None:
-    """Switch `frozen_stages` of the hosts' backbones off.
+    """Disable `frozen_stages` of the hosts' backbones.
 
-    They freeze whole stages anew in every `train()`, the adapters in them included;
-    what is to stay frozen is frozen here.
+    It freezes whole stages again on every `train()`, including the adapters in them.
+    Here freezing is up to `freeze_` alone.
     """
     for module in model.modules():
         if isinstance(getattr(module, 'frozen_stages', None), int):
@@ -165,17 +165,17 @@ def _release_stages(model: nn.Module) -> None:
 
 
 def thaw_(model: nn.Module) -> None:
-    """Turn every `FrozenBatchNorm` of a model back, in place."""
+    """Turn every `FrozenBatchNorm` of a model back into a batch norm, in place."""
     replace_(model, {m: m.thaw() for m, _ in names_of(model, FrozenBatchNorm)})
 
 
 def _set_norms(
     model: nn.Module, learns: Callable[[str], bool], affine: bool, stats: bool
 ) -> set[str]:
-    """Apply a policy to the normalization layers outside of trainable parts.
+    """Apply a policy to the normalization layers outside the trainable parts.
 
     Returns:
-        Keys of the running statistics that will be updated, within parts or not.
+        Keys of all running statistics that will be updated.
     """
     thaw_(model)
     frozen, moving = {}, set()

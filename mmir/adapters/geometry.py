@@ -1,4 +1,4 @@
-"""What a module needs to stand in for `nn.Conv2d`, apart from its kernel."""
+"""Geometry of a 2D convolution: what a stand-in for `nn.Conv2d` needs but a kernel."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 KernelShape = tuple[int, int, int, int]
-"""Shape of a kernel: output channels, inputs of a group, height, width."""
+"""Shape of a kernel: output channels, input channels per group, height, width."""
 
 _NAMES = (
     'in_channels',
@@ -28,13 +28,13 @@ class ConvGeometry(nn.Module):
             `padding_mode`.
 
     Raises:
-        ValueError: Whatever `nn.Conv2d` refuses, with its message.
+        ValueError: `nn.Conv2d` rejects the geometry; its message is kept.
     """
 
     transposed = False
     output_padding = (0, 0)
-    # Padding modes and strings behave as in nn.Conv2d because this is its own code;
-    # hosts call it to run the convolution with a kernel of theirs.
+    # nn.Conv2d's own code, so padding modes and strings behave the same. Hosts call it
+    # to run the convolution with a different kernel.
     _conv_forward = nn.Conv2d._conv_forward
 
     def __init__(self, *args: Any) -> None:
@@ -53,10 +53,10 @@ class ConvGeometry(nn.Module):
         )
 
     def pad(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Pad `x` (..., C, H, W) unless the padding is of zeros.
+        """Pad `x` (..., C, H, W), except for zero padding, which is left to `conv2d`.
 
         Returns:
-            The input, and `stride`, `padding` and `dilation` that are left for
+            The padded input, and the remaining `stride`, `padding` and `dilation` for
             `torch.nn.functional.conv2d`.
         """
         padding = self.padding
@@ -70,10 +70,10 @@ class ConvGeometry(nn.Module):
         }
 
     def extra_repr(self) -> str:
-        """Geometry in the words of `nn.Conv2d`."""
+        """Geometry, formatted as by `nn.Conv2d`."""
         return nn.Conv2d.extra_repr(self)
 
 
 def geometry_of(conv: nn.Module) -> dict[str, Any]:
-    """Constructor arguments of `nn.Conv2d` that describe the geometry of `conv`."""
+    """Arguments of `nn.Conv2d` that reproduce the geometry of `conv`."""
     return {name: getattr(conv, name) for name in _NAMES}

@@ -1,4 +1,4 @@
-"""Putting adapters of one kind onto the layers of a model."""
+"""Inserting adapters of one kind into the layers of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,24 +18,24 @@ def insert_adapters_(
 ) -> dict[str, AdapterLayer]:
     """Add an adapter to each layer that can have one, in place.
 
-    This is what `Method.insert_` of most methods does. A plain module becomes an
-    adapter layer, an adapter layer of `kinds` gets a further adapter. A module with
-    several names stays one; what is inside of adapters is left alone.
+    Most methods implement `Method.insert_` with this function. Plain modules become
+    adapter layers; adapter layers of `kinds` get another adapter. A module with several
+    names stays one module. Modules inside adapters are skipped.
 
     Args:
         model: The model, not wrapped.
         name: Name of the adapters.
-        kinds: Classes of adapter layers; for a plain module the first of them that
-            `stands_on` its type.
-        chosen: Which layers, by name.
-        **options: Of `AdapterLayer.add_adapter`.
+        kinds: Classes of adapter layers. A plain module is converted to the first class
+            whose `stands_on` lists its type.
+        chosen: Selects layers by name.
+        **options: Arguments of `AdapterLayer.add_adapter`.
 
     Returns:
-        The layers that got one, by their first name.
+        The layers that got an adapter, by their first name.
 
     Raises:
-        ValueError: There is no such layer, or one refuses the name or an option; its
-            name is put before the reason. The model is unchanged then.
+        ValueError: There is no such layer, or one rejects the name or an option; the
+            message begins with its name. The model is unchanged then.
     """
     kind_of = {t: kind for kind in reversed(kinds) for t in kind.stands_on}
     inside = _parts_of_adapters(model)
@@ -52,7 +52,7 @@ def insert_adapters_(
     added: list[AdapterLayer] = []
 
     def adapted(module: nn.Module) -> AdapterLayer | None:
-        """The layer with the new adapter, None for what stays."""
+        """The layer with the new adapter; None for modules to leave alone."""
         if module not in names:
             return None
         kind = kind_of.get(type(module))
@@ -72,7 +72,7 @@ def insert_adapters_(
 
 
 def _parts_of_adapters(model: nn.Module) -> set[nn.Module]:
-    """The modules that adapters are made of."""
+    """The modules inside adapters."""
     return {
         part
         for layer in model.modules()

@@ -1,4 +1,4 @@
-"""Keeping a kernel that is built from parameters between calls."""
+"""Cache of a kernel that is computed from parameters."""
 
 from typing import Any, ClassVar
 
@@ -7,27 +7,28 @@ from torch import Tensor, nn
 
 
 class KernelCache(nn.Module):
-    """A layer that builds its kernel, and keeps it in evaluation while nothing changed.
+    """Layer that computes its kernel and caches it in evaluation mode.
 
-    Changes through `.data` leave no trace; call `train()` or `eval()` after them.
+    Any change of a parameter invalidates the cache, except through `.data`, which
+    cannot be detected; call `train()` or `eval()` afterwards.
 
     Attributes:
-        uncopied: Names of attributes that copies and pickles do not get.
+        uncopied: Names of attributes that are left out of copies and pickles.
     """
 
     uncopied: ClassVar[tuple[str, ...]] = ('_cache',)
     _cache: tuple[tuple[Any, ...], Tensor] | None = None
 
     def kernel_parts(self) -> list[Tensor]:
-        """The tensors the kernel is made of."""
+        """Tensors the kernel is computed from."""
         raise NotImplementedError
 
     def kernel(self) -> Tensor:
-        """Build the kernel, with a graph to the parts that require a gradient."""
+        """Compute the kernel, differentiable in the parts that require a gradient."""
         raise NotImplementedError
 
     def effective_kernel(self) -> Tensor:
-        """The kernel, kept between calls in evaluation while no part changes."""
+        """The kernel; cached in evaluation mode while no part changes."""
         parts = self.kernel_parts()
         learns = torch.is_grad_enabled() and any(t.requires_grad for t in parts)
         if (
@@ -48,11 +49,11 @@ class KernelCache(nn.Module):
         return self._cache[1]
 
     def forget(self) -> None:
-        """Drop what is kept beside the parameters."""
+        """Drop the cache."""
         self._cache = None
 
     def train(self, mode: bool = True) -> 'KernelCache':
-        """Set the training flag and forget what was kept beside the parameters."""
+        """Set the training mode and drop the cache."""
         self.forget()
         return super().train(mode)
 

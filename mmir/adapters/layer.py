@@ -1,7 +1,7 @@
-"""The contract between an adapter layer and what every method of adaptation shares.
+"""`AdapterLayer`, the interface of all adapter layers.
 
-Surgery, freezing, adapter files, merging and the optimizer know adapter layers by this
-class alone. A new method declares its parameters here and writes no code there.
+Model surgery, freezing, adapter files, merging and the optimizer rely on this class
+alone. A new method subclasses it and needs no code anywhere else.
 """
 
 import copy
@@ -12,31 +12,31 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 KINDS: dict[str, type['AdapterLayer']] = {}
-"""Every class of adapter layers by its name, as adapter files refer to it."""
+"""All adapter layer classes by name, which is how adapter files refer to them."""
 
 
 class AdapterLayer(nn.Module):
-    """A layer with named adapters on a base, each of which can be switched off.
+    """Base layer with named adapters, each of which can be switched off.
 
     Subclasses declare the class attributes, implement `add_adapter`,
-    `adapter_options`, `merge` and `merge_state`, and let `forward` apply what `active`
-    holds to the base. The base keeps the keys it had before, so that plain checkpoints
-    load. An adapter is a module with an attribute `enabled`, which is no tensor; it
-    stands under `<container>.<name>` in the state dict.
+    `adapter_options`, `merge` and `merge_state`, and apply the `active` adapters to the
+    base in `forward`. The base keeps its state dict keys, so plain checkpoints load. An
+    adapter is a module with a plain (non-tensor) attribute `enabled`; its state dict
+    keys begin with `<container>.<name>`.
 
-    A file refers to a layer by the name of its class: give it one that no other class
-    of adapter layers has.
+    Adapter files refer to a layer by its class name, which must be unique among adapter
+    layers.
 
     Attributes:
-        stands_on: Exact types of the modules that `from_base` takes, such as
-            `PLAIN_CONVS`; none for layers that a model is built with.
+        stands_on: Exact types of the modules that `from_base` accepts, such as
+            `PLAIN_CONVS`; empty for layers that a model is built with.
         container: Name of the `nn.ModuleDict` that holds the adapters.
-        adapter_parameters: Names of the parameters of an adapter, those of modules
-            within it included.
+        adapter_parameters: Names of an adapter's parameters, including those of its
+            submodules.
         no_decay: Names of parameters, of an adapter or of the layer itself, that get
             no weight decay.
-        derived: Names of what `base_tensors` computes, and the parameters it is made
-            of.
+        derived: Tensors that `base_tensors` computes, by name -> names of the
+            parameters they are computed from.
     """
 
     stands_on: ClassVar[tuple[type[nn.Module], ...]] = ()
@@ -51,14 +51,14 @@ class AdapterLayer(nn.Module):
 
     @classmethod
     def from_base(cls, module: nn.Module) -> 'AdapterLayer':
-        """Make the layer that stands for a plain module; see `take_over`.
+        """Create the adapter layer for a plain module; see `take_over`.
 
         Args:
-            module: The module; it is not changed, its tensors are shared.
+            module: The module; not modified. Its tensors are shared.
 
         Returns:
-            A layer without adapters that computes what `module` does. Its attributes
-            are those of the module, and `original`, the module's type.
+            Layer without adapters that computes the same as `module`. It has the
+            attributes of the module, and its type as `original`.
 
         Raises:
             ValueError: The exact type of `module` is not in `stands_on`.
@@ -74,42 +74,42 @@ class AdapterLayer(nn.Module):
         return layer
 
     def release(self) -> nn.Module:
-        """Make the plain module again that `from_base` was given, without adapters.
+        """Recreate the plain module that `from_base` was given, without adapters.
 
         Returns:
-            The module; tensors are shared with this layer, which stays.
+            The module; it shares its tensors with this layer, which is not modified.
         """
         module = take_over(self.original, self)
         del module.__dict__['original'], module._modules[self.container]
         return module
 
     def add_adapter(self, name: str, **options: Any) -> None:
-        """Add an adapter that does not change the output yet.
+        """Add a trainable adapter that does not change the output yet.
 
-        Its parameters have the device and dtype of the base, and train.
+        Its parameters have the device and dtype of the base.
 
         Args:
-            name: Its name, such as `ir`; see `check_name`.
-            **options: Those of the method; `adapter_options` returns the same.
+            name: Name of the adapter, such as `ir`; see `check_name`.
+            **options: Options of the method, as returned by `adapter_options`.
 
         Raises:
-            ValueError: For a wrong name or option. The layer is unchanged then.
+            ValueError: Invalid name or option. The layer is unchanged then.
         """
         raise NotImplementedError
 
     def adapter_options(self, name: str) -> dict[str, Any]:
-        """What `add_adapter` needs to make the adapter `name` again; plain types."""
+        """Options with which `add_adapter` recreates the adapter; plain types."""
         raise NotImplementedError
 
     def merge(self) -> nn.Module:
-        """Make the plain module this layer computes; the layer stays.
+        """Create the plain module equivalent to this layer, which is not modified.
 
         Adapters that are switched off are left out. The module may have parameters
-        that the base has not, such as a bias; no tensor is shared that is changed.
+        that the base lacks, such as a bias. Modified tensors are not shared.
 
         Raises:
-            ValueError: For NaN or infinite weights, or if the method cannot merge, in
-                these words.
+            ValueError: NaN or infinite weights, or the method cannot be merged; the
+                message says which.
         """
         raise NotImplementedError
 
@@ -122,27 +122,27 @@ class AdapterLayer(nn.Module):
     ) -> dict[str, Tensor]:
         """Merge the tensors of all layers of this class in a state dict.
 
-        There are keys and no modules here, so a class knows its own tensors by
-        `container` and the names of its parameters. Whether an adapter is switched off
-        is in no state dict: it is merged.
+        There are only keys here, no modules, so a class recognizes its own tensors by
+        `container` and the names of its parameters. A state dict does not record
+        whether an adapter is switched off; all are merged.
 
         Args:
-            state: State dict of a whole model; not changed.
-            told: `_metadata` of the state dict, by name of the module.
-            **options: What holds where `told` is silent; foreign ones are ignored.
+            state: State dict of a whole model; not modified.
+            told: `_metadata` of the state dict, by module name.
+            **options: Values to use where `told` has none; unknown ones are ignored.
 
         Returns:
-            The state dict as that of the merged model; other entries are the same
-            tensors. By default nothing belongs to this class.
+            State dict of the merged model; unrelated entries are the same tensors. By
+            default nothing is merged.
         """
         return dict(state)
 
     def base_tensors(self) -> dict[str, tuple[Tensor, str]]:
-        """What the base is recognized by, adapters that are switched on included.
+        """Tensors that identify the base, including adapters that are switched on.
 
         Returns:
-            Tensor and a note, compared literally, by a name. By default the tensors
-            of the state dict but those of adapters that are switched off.
+            Name -> tensor and a note, which is compared literally. By default the state
+            dict without the adapters that are switched off.
         """
         off = [
             f'{self.container}.{name}.'
@@ -156,7 +156,7 @@ class AdapterLayer(nn.Module):
         }
 
     def named_adapters(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yield the adapters with their names, in the order they were added."""
+        """Yield (name, adapter) in the order they were added."""
         yield from getattr(self, self.container).items()
 
     def active(self) -> list[nn.Module]:
@@ -167,7 +167,7 @@ class AdapterLayer(nn.Module):
         """Switch an adapter on or off; off restores the former output bit for bit.
 
         Raises:
-            KeyError: If there is no such adapter.
+            KeyError: There is no such adapter.
         """
         adapters = getattr(self, self.container)
         if name not in adapters:
@@ -179,10 +179,10 @@ class AdapterLayer(nn.Module):
         del getattr(self, self.container)[name]
 
     def check_name(self, name: str) -> None:
-        """Check the name of an adapter to be added.
+        """Check the name of a new adapter.
 
         Raises:
-            ValueError: If it is taken or no identifier.
+            ValueError: It is taken or not an identifier.
         """
         word = isinstance(name, str) and re.fullmatch(r'[A-Za-z_]\w*', name)
         if not word or hasattr(nn.ModuleDict, name):
@@ -192,14 +192,15 @@ class AdapterLayer(nn.Module):
 
 
 def take_over(cls: type[nn.Module], module: nn.Module) -> nn.Module:
-    """Make a module of another class with the tensors, flags and hooks of a module.
+    """Create a module of another class with the tensors, flags and hooks of a module.
 
     Args:
         cls: Class of the result; its `__init__` is not called.
-        module: Gives everything; not changed.
+        module: Source module; not modified.
 
     Returns:
-        The module. Tensors and children are shared, the tables of them are not.
+        The new module. It shares tensors and children, but not the dicts that hold
+        them.
     """
     made = cls.__new__(cls)
     made.__dict__.update(module.__dict__)

@@ -1,4 +1,4 @@
-"""A low-rank addition to a kernel or matrix: the adapter of LoRA and its relatives."""
+"""Low-rank update of a kernel or matrix: the adapter of LoRA and its relatives."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class LowRank(nn.Module):
-    """A low-rank addition A B to the kernel of a layer.
+    """Low-rank update A B of the kernel of a layer.
 
     Args:
         a: Initial factor A; its last axis is the rank.
         b: Initial factor B; its first axis is the rank.
 
     Attributes:
-        enabled: Whether the layer adds it; not part of the state dict.
+        enabled: Whether the layer applies it; not part of the state dict.
     """
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
@@ -34,18 +34,18 @@ class LowRank(nn.Module):
 
 
 HALF = (torch.float16, torch.bfloat16)
-"""Types whose kernels are built in float32."""
+"""Dtypes whose kernels are computed in float32."""
 
 
 def describe_cuts(asked: int | None, ranks: Mapping[str, int]) -> dict[str, str]:
-    """Report the layers that got less than the rank that was asked for.
+    """Describe the layers whose rank is lower than requested.
 
     Args:
-        asked: The rank of the config; None for rules that fit each layer.
-        ranks: Rank of each layer by its name.
+        asked: Rank in the config; None for rules that adapt to each layer.
+        ranks: Rank of each layer by name.
 
     Returns:
-        A note for `TrainableReport`, or nothing.
+        Note for `TrainableReport`, or an empty dict.
     """
     cut = {name: rank for name, rank in ranks.items() if asked and rank < asked}
     if not cut:

@@ -1,4 +1,4 @@
-"""Merging adapters into the layers they stand on: models and checkpoints."""
+"""Merging adapters into their base layers, in models and checkpoints."""
 
 import os
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from .walk import converted, replace_
 
 
 def merge_(model: nn.Module) -> nn.Module:
-    """Turn an adapted model into the plain one it computes, in place.
+    """Merge an adapted model into the equivalent plain one, in place.
 
-    Adapter layers become plain ones and `FrozenBatchNorm` the batch norm it was, so the
-    state dict has the keys of the model that was never adapted, and those of biases
-    where a method needs one that was not there.
+    Adapter layers become plain layers and each `FrozenBatchNorm` becomes the batch norm
+    it was. The state dict then has the keys of a model that was never adapted, plus
+    biases where the method needs one that did not exist.
 
     Args:
-        model: Any model; without such layers nothing changes.
+        model: Any model; without adapter layers nothing changes.
 
     Returns:
-        The model, or the new layer if the model is an adapter layer itself.
+        The model, or the new layer if the model is itself an adapter layer.
 
     Raises:
-        ValueError: For NaN or infinite weights or a method that cannot merge, naming
+        ValueError: NaN or infinite weights, or a method that cannot be merged; names
             the layer. The model is unchanged then.
     """
     new = converted(model, _plain)
@@ -38,7 +38,7 @@ def merge_(model: nn.Module) -> nn.Module:
 
 
 def _plain(module: nn.Module) -> nn.Module | None:
-    """The host's own kind of layer for one of ours, None for any other module."""
+    """The plain layer for one of ours; None for any other module."""
     if isinstance(module, AdapterLayer):
         return module.merge()
     return module.thaw() if isinstance(module, FrozenBatchNorm) else None
@@ -51,16 +51,16 @@ def merge_state_dict(
 
     Args:
         state_dict: State dict of the model.
-        **options: What holds for all layers where the state dict does not tell, such
-            as `split` of factors.
+        **options: Values for all layers for which the state dict records none, such as
+            the `split` of factors.
 
     Returns:
         State dict of the plain model, bit-equal to that of `merge_(model)` with all
-        adapters switched on; other entries are the same tensors. A plain state dict
-        comes back unchanged.
+        adapters switched on; unrelated entries are the same tensors. A plain state dict
+        is returned unchanged.
 
     Raises:
-        ValueError: The tensors of a layer do not fit together, naming it.
+        ValueError: The tensors of a layer do not fit together; names the layer.
     """
     told, merged = getattr(state_dict, '_metadata', {}), dict(state_dict)
     for kind in dict.fromkeys(KINDS.values()):
@@ -74,7 +74,7 @@ def merge_checkpoint(
     trust: bool = False,
     **options: Any,
 ) -> int:
-    """Write the plain checkpoint of an adapted one.
+    """Merge the adapters of a checkpoint file and write the plain checkpoint.
 
     Args:
         source: Checkpoint with factors or adapters.
@@ -83,7 +83,7 @@ def merge_checkpoint(
         **options: See `merge_state_dict`.
 
     Returns:
-        How many layers were merged.
+        Number of merged layers.
 
     Raises:
         ValueError: There is nothing to merge, or it does not fit together.

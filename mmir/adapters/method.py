@@ -1,4 +1,4 @@
-"""What a method of adaptation is: the values of `adapt.type`."""
+"""`Method`, the base class of the values of `adapt.type`."""
 
 from typing import ClassVar
 
@@ -6,22 +6,22 @@ from torch import nn
 
 
 class Method:
-    """A way of adapting a model to another camera.
+    """Method of adapting a model to another camera.
 
-    Subclasses take their own options in `__init__` and override `insert_`, or only the
-    class attributes. Registered in `mmengine.registry.MODELS`, `MyMethod` is found by
-    `adapt=dict(type='MyMethod', ...)`; one from outside of mmir needs its module in
-    `custom_imports` of the config.
+    Subclasses take their options in `__init__` and override `insert_`, or only the
+    class attributes. Once registered in `mmengine.registry.MODELS`, `MyMethod` is
+    selected by `adapt=dict(type='MyMethod', ...)`; for a method outside mmir, list its
+    module in `custom_imports` of the config.
 
     Attributes:
-        trains: Regular expressions searched in the names of parameters that train
-            beside the adapters, whatever the config says.
-        norm: Policy for normalization layers unless the config says another, see
-            `freeze_`. Batch norms that train undo what an adapter does to the scale
-            and mean of each channel before them.
+        trains: Regular expressions; parameters whose names match one train in addition
+            to the adapters, whatever the config says.
+        norm: Default policy for normalization layers, see `freeze_`. Batch norms that
+            train undo what an adapter does to the scale and mean of each channel before
+            them.
         freezes: Whether the rest of the model is frozen.
-        stage: Whether what it does is a stage with an adapter file; if it freezes
-            nothing, the file holds the whole model.
+        stage: Whether the result is saved as an adapter file. If nothing is frozen, the
+            file holds the whole model.
     """
 
     trains: ClassVar[tuple[str, ...]] = ()
@@ -30,23 +30,23 @@ class Method:
     stage: bool = True
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
-        """Put the adapters into a model, in place; by default there are none.
+        """Insert the adapters into a model, in place. The default inserts none.
 
-        `insert_adapters_` does this for adapter layers that stand on plain ones.
-        Nothing has to be frozen here.
+        `insert_adapters_` does this for adapter layers that replace plain layers.
+        Do not freeze anything here.
 
         Args:
             model: The model, not wrapped.
             name: Name of the adapters, such as `ir`.
 
         Returns:
-            What to tell the user beside the counts: lines of text by a title.
+            Notes for the report, in addition to the counts: title -> text.
 
         Raises:
-            ValueError: Nothing to adapt (in these words), adapters of this name are
-                there already (naming it), or a wrong option. The model is unchanged.
+            ValueError: "nothing to adapt", adapters of this name exist already (the
+                message gives the name), or an invalid option. The model is unchanged.
         """
         return {}
 
     def finish_(self, model: nn.Module) -> None:
-        """Do what needs the model frozen and recorded already; by default nothing."""
+        """Run what needs the model frozen and its stage recorded. Default: nothing."""

@@ -1,4 +1,4 @@
-"""What a model remembers of its adaptation: one record, one attribute."""
+"""Record of a model's adaptation, kept in one attribute of the model."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +12,13 @@ ATTRIBUTE = '_mmir'
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage of training changes.
+    """Training stage: its method, and what it changes in the model.
 
     Attributes:
         name: Name of the stage and of its adapters.
         method: Class name of the method, such as `ConvLoRA`.
         changed: Keys of the state dict that may change: adapters, other trainable
-            parameters, running statistics that are updated.
+            parameters, updated running statistics.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Stage:
 
 @dataclass
 class LoadedAdapter:
-    """An adapter that was loaded on top of a model.
+    """Adapter that was loaded into a model.
 
     Attributes:
-        layers: Names of the layers it widens.
+        layers: Names of the layers it adapts.
         replaced: Names of the plain modules that became adapter layers for it.
-        others: Tensors that take turns with those in the model, by key: the former
-            ones while the adapter is on, its own while it is off.
+        others: Tensors swapped in and out along with the adapter, by key: the previous
+            values while it is on, its own while it is off.
         on: Whether the adapter is on.
     """
 
@@ -46,12 +46,12 @@ class LoadedAdapter:
 
 @dataclass
 class Record:
-    """Everything mmir remembers of a model, out of its state dict.
+    """Everything mmir stores on a model outside its state dict.
 
     Attributes:
-        stage: The stage it trains in, if any.
-        loaded: Adapters loaded from files, by name, the latest last.
-        extras: What a method keeps there, by a name of its choice.
+        stage: Current training stage, if any.
+        loaded: Adapters loaded from files, by name; the latest comes last.
+        extras: Data of methods, by a name of their choice.
     """
 
     stage: Stage | None = None
@@ -60,27 +60,27 @@ class Record:
 
 
 def record_of(model: nn.Module) -> Record:
-    """The record of a model, wrapped or not; made if there is none."""
+    """Record of a model, wrapped or not; created if there is none."""
     return unwrap(model).__dict__.setdefault(ATTRIBUTE, Record())
 
 
 def forget(model: nn.Module) -> None:
-    """Remove what the record says of stages and files; extras stay."""
+    """Remove stage and loaded adapters from the record; extras stay."""
     record = record_of(model)
     record.stage, record.loaded = None, {}
 
 
 def in_stage(model: nn.Module) -> bool:
-    """Tell whether a model, wrapped or not, is in a stage of adaptation."""
+    """Check whether a model, wrapped or not, is in a stage of adaptation."""
     record = unwrap(model).__dict__.get(ATTRIBUTE)
     return record is not None and record.stage is not None
 
 
 def stage_of(model: nn.Module) -> Stage:
-    """The stage a model is in.
+    """Current stage of a model.
 
     Raises:
-        ValueError: If it is in none.
+        ValueError: The model is not in a stage.
     """
     if not in_stage(model):
         raise ValueError(

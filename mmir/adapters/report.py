@@ -1,4 +1,4 @@
-"""What of a model trains, in numbers."""
+"""Count of the trainable parameters of a model."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ PARTS = ('adapters', 'heads', 'norms', 'rest')
 
 @dataclass(frozen=True)
 class TrainableReport:
-    """Parameters of a model by what they are.
+    """Trainable parameters of a model by part.
 
     Attributes:
-        name: Name of the stage, or '' if the model is in none.
-        method: Class name of its method, or ''.
-        total: Number of elements of all parameters.
-        trainable: Number of those that train, by `adapters`, `heads`, `norms` and
-            `rest`; parts without any are left out.
-        notes: What the method tells beside, by a title.
+        name: Name of the stage, or '' if there is none.
+        method: Class name of the method, or ''.
+        total: Number of parameters (elements).
+        trainable: Number of trainable ones in `adapters`, `heads`, `norms` and `rest`;
+            parts without any are left out.
+        notes: Notes of the method: title -> text.
     """
 
     name: str
@@ -33,7 +33,7 @@ class TrainableReport:
 
     @property
     def share(self) -> float:
-        """Trainable part of all parameters, 0 to 1."""
+        """Fraction of the parameters that train, 0 to 1."""
         return sum(self.trainable.values()) / max(1, self.total)
 
     def __str__(self) -> str:
@@ -50,14 +50,14 @@ class TrainableReport:
 def trainable_report(
     model: nn.Module, notes: dict[str, str] | None = None
 ) -> TrainableReport:
-    """Count what of a model trains, each parameter once.
+    """Count the trainable parameters of a model; shared ones count once.
 
     Args:
         model: Any model, wrapped or not, adapted or not.
-        notes: Put into the report.
+        notes: Notes to include: title -> text.
 
     Returns:
-        The report; `str` of it is what the log shows.
+        The report; its `str` is what the log shows.
     """
     model = unwrap(model)
     kind: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Loaded adapters: off, on, and away."""
+"""Switching loaded adapters on and off, and unloading them."""
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,9 @@ from .walk import names_of, replace_, unwrap
 
 @torch.no_grad()
 def exchange(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Write tensors into a model by key; return copies of what was there.
+    """Write tensors into a model by key; return copies of the previous values.
 
-    A tensor of the model with several keys is written, and returned, once.
+    A tensor with several keys is written, and returned, once.
     """
     state, former, done = model.state_dict(), {}, set()
     for key, value in tensors.items():
@@ -35,18 +35,18 @@ def _loaded(model: nn.Module, name: str) -> LoadedAdapter:
 
 
 def switch_adapter_(model: nn.Module, name: str, on: bool) -> None:
-    """Switch a loaded adapter off or on, with all that trained beside it, in place.
+    """Switch a loaded adapter on or off, with everything that trained along with it.
 
-    Off restores the model that was there before, bit for bit.
+    Works in place. Off restores the model as it was before, bit for bit.
 
     Args:
-        model: Model the adapter was loaded on; may be wrapped.
+        model: Model the adapter was loaded into; may be wrapped.
         name: Name of the adapter.
-        on: Whether it shall act.
+        on: Whether to switch it on.
 
     Raises:
-        ValueError: If it was not loaded, or another adapter that replaced the same
-            tensors was switched on later: that one has to go first.
+        ValueError: It was not loaded, or another adapter that replaced the same tensors
+            was switched on later and has to be switched off first.
     """
     model = unwrap(model)
     adapter, loaded = _loaded(model, name), record_of(model).loaded
@@ -69,14 +69,14 @@ def switch_adapter_(model: nn.Module, name: str, on: bool) -> None:
 
 
 def unload_adapter(model: nn.Module, name: str) -> None:
-    """Remove a loaded adapter; the model is what it was before, bit for bit.
+    """Remove a loaded adapter; restores the model as it was before, bit for bit.
 
     Args:
-        model: Model the adapter was loaded on; may be wrapped.
+        model: Model the adapter was loaded into; may be wrapped.
         name: Name of the adapter.
 
     Raises:
-        ValueError: As `switch_adapter_`.
+        ValueError: See `switch_adapter_`.
     """
     model = unwrap(model)
     switch_adapter_(model, name, False)

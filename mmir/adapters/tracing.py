@@ -1,4 +1,4 @@
-"""What tracers and exporters get to see of a factorized convolution."""
+"""Adapter layers under `torch.fx` tracing and ONNX export."""
 
 import torch
 from torch import nn
@@ -6,17 +6,17 @@ from torch.fx import Proxy
 
 
 def as_leaf(layer: nn.Module, x: Proxy) -> Proxy:
-    """Enter a layer as one node into the graph of `torch.fx`, like `nn.Conv2d`.
+    """Record a layer as a single node of the `torch.fx` graph, like `nn.Conv2d`.
 
     Args:
-        layer: Submodule of the model that is traced symbolically.
-        x: Its symbolic input.
+        layer: Submodule of the model being traced.
+        x: Symbolic input of the layer.
 
     Returns:
-        Its symbolic output.
+        Symbolic output of the layer.
 
     Raises:
-        TypeError: If the layer itself is what is traced.
+        TypeError: The layer itself is being traced, not a model around it.
     """
     name = x.tracer.path_of_module(layer)
     if not name:
@@ -27,25 +27,24 @@ def as_leaf(layer: nn.Module, x: Proxy) -> Proxy:
     return x.tracer.create_proxy('call_module', name, (x,), {})
 
 
-# Dynamo takes torch.onnx.is_in_onnx_export for False; as a constant it is asked.
+# Dynamo treats torch.onnx.is_in_onnx_export as False; this way it is really called.
 @torch.compiler.assume_constant_result
 def exports_to_onnx() -> bool:
-    """Tell whether an export to ONNX is going on, by either exporter of torch."""
+    """Check whether an ONNX export is running, with either exporter of torch."""
     return torch.onnx.is_in_onnx_export()
 
 
 def refuse_onnx(layer: nn.Module, otherwise: str = '') -> None:
-    """Raise while an export to ONNX is going on.
+    """Raise during an ONNX export.
 
-    The graph would hold the product of the factors as operations to be run for every
-    image.
+    The exported graph would multiply the factors again for every image.
 
     Args:
         layer: The layer that runs.
-        otherwise: What can be done beside merging, for the message.
+        otherwise: Alternative to merging, for the message.
 
     Raises:
-        RuntimeError: Naming what makes the model exportable.
+        RuntimeError: An export is running; the message says how to prepare the model.
     """
     if exports_to_onnx():
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Finding and replacing modules of a model by type and name."""
+"""Find and replace modules of a model by type and name."""
 
 import re
 from collections import defaultdict
@@ -9,25 +9,25 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
-"""Regular expression that finds the heads of the hosts' models by name."""
+"""Regular expression that matches the names of heads in the hosts' models."""
 
 Kind = TypeVar('Kind', bound=nn.Module)
 
 
 def is_head(name: str) -> bool:
-    """Tell whether a name of a module or parameter lies in a head of a host's model."""
+    """Check whether the name of a module or parameter belongs to a head."""
     return re.search(HEADS, name) is not None
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of elements of all parameters, each counted once."""
+    """Number of parameters (elements); shared ones count once."""
     return sum(p.numel() for p in model.parameters())
 
 
 def names_of(
     model: nn.Module, kind: type[Kind] | tuple[type[Kind], ...]
 ) -> Iterator[tuple[Kind, list[str]]]:
-    """Yield the modules of a class, in order, each with all of its names."""
+    """Yield the modules of a class, in order, each with all its names."""
     names: dict[Kind, list[str]] = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, kind):
@@ -36,17 +36,17 @@ def names_of(
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Get the model inside the wrappers of distributed training."""
+    """Return the model inside the wrappers of distributed training."""
     while is_model_wrapper(model):
         model = model.module
     return model
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Refuse a model, or a part, that is wrapped for distributed training.
+    """Reject a model of which any part is wrapped for distributed training.
 
     Raises:
-        ValueError: A wrapper would not see parameters that are added now.
+        ValueError: It is wrapped; the wrapper would not see parameters added now.
     """
     for module in model.modules():
         if is_model_wrapper(module):
@@ -59,17 +59,19 @@ def refuse_wrapped(model: nn.Module) -> None:
 def converted(
     model: nn.Module, convert: Callable[[nn.Module], nn.Module | None]
 ) -> dict[nn.Module, nn.Module]:
-    """What modules of a model become, for `replace_`; the model is not changed.
+    """Map each module to its replacement.
+
+    Does not modify the model; pass the result to `replace_`.
 
     Args:
         model: Any model.
-        convert: Returns the new module for one, or None to leave it.
+        convert: Returns the replacement of a module, or None to keep it.
 
     Returns:
-        The new modules by the ones they are made of.
+        Module -> replacement.
 
     Raises:
-        ValueError: `convert` raised one; the name of the module is put before it.
+        ValueError: `convert` raised one; the message begins with the module's name.
     """
     new = {}
     for name, module in model.named_modules():
@@ -83,7 +85,7 @@ def converted(
 
 
 def replace_(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
-    """Put `new[module]` wherever `module` is a child; shared ones stay shared."""
+    """Replace every child `module` by `new[module]`; shared modules stay shared."""
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in new:
@@ -94,11 +96,11 @@ class NameFilter:
     """Selects module names by regular expressions.
 
     Args:
-        include: Expressions of which one must be found in the name; None for all.
-        exclude: Expressions of which none may be found; None for `HEADS`.
+        include: Expressions of which at least one must match; None selects all names.
+        exclude: Expressions of which none may match; None stands for `HEADS`.
 
     Raises:
-        TypeError: If one is a string where a list of strings is meant.
+        TypeError: A string was given instead of a list of strings.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class NameFilter:
                 raise TypeError(f'give a list of expressions, not {patterns!r}')
 
     def reason(self, names: Sequence[str]) -> str | None:
-        """Why a module with these names is not selected, None if it is."""
+        """Reason why a module with these names is not selected; None if it is."""
         for pattern in self.exclude:
             if any(re.search(pattern, name) for name in names):
                 return f'excluded by {pattern!r}'

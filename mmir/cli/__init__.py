@@ -1,1 +1,1 @@
-"""What the tools share: arguments, configs, studies."""
+"""Shared code of the tools: arguments, configs, studies."""

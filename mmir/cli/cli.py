@@ -1,7 +1,7 @@
-"""What `tools/train.py` and `tools/test.py` share: arguments, checks, messages.
+"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages.
 
-What the user can put right is a :class:`UserError`, or a FileNotFoundError of a dataset
-or its host: one message, exit code 2.
+Errors the user can fix, :class:`UserError` and any FileNotFoundError (such as that of a
+dataset), end a tool with one message and exit code 2.
 """
 
 import argparse
@@ -32,21 +32,21 @@ from mmir.utils.errors import UserError
 
 BANNER = """
 ================================== D E M O ==================================
- --demo: SYNTHETIC images, a small network, a short schedule. What this run
- measures says that the path works; it says nothing about the method or about
- real infrared images. Results below are results of a demo.
+ --demo: SYNTHETIC images, a small network, a short schedule. The numbers of
+ this run only show that everything works; they say nothing about the method
+ or about real infrared images. All results below are demo results.
 =============================================================================
 """
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Make the argument parser with what both tools take.
+    """Create the argument parser with the arguments both tools have.
 
     Args:
         description (str): First line of the help.
 
     Returns:
-        argparse.ArgumentParser: The parser, to be given the tool's own arguments.
+        argparse.ArgumentParser: The parser; add the tool's own arguments to it.
     """
     result = argparse.ArgumentParser(description=description)
     result.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
@@ -66,14 +66,14 @@ def parser(description: str) -> argparse.ArgumentParser:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='what starts the processes of a distributed run',
+        help='launcher of a distributed run',
     )
     result.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load checkpoints that can run code; only for files of a trusted source',
+        help='load checkpoints that can run code; only for files you trust',
     )
-    # torch's launcher passes it in either spelling.
+    # torch's launcher uses either spelling.
     result.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
     )
@@ -81,16 +81,16 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def prepare(args: argparse.Namespace) -> Config:
-    """Load the config and apply and check what both tools take.
+    """Load the config, then apply and check the shared arguments.
 
     Args:
-        args (Namespace): Of a parser made by :func:`parser`.
+        args (Namespace): Arguments from a parser of :func:`parser`.
 
     Returns:
-        Config: With overrides, work dir, launcher, and the demo applied.
+        Config: The config with overrides, work dir, launcher and demo applied.
 
     Raises:
-        UserError: For an unreadable config or an unknown key.
+        UserError: The config cannot be read or has no such key.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.trust_checkpoint:
@@ -113,7 +113,7 @@ def prepare(args: argparse.Namespace) -> Config:
 
 
 def _start_cpu_processes(cfg: Config) -> None:
-    """Join the processes of a run without accelerator: mmengine asks for CUDA."""
+    """Initialize the process group of a CPU run; mmengine alone would need CUDA."""
     if cfg.get('launcher') != 'pytorch' or has_accelerator():
         return
     torch.distributed.init_process_group('gloo')
@@ -125,7 +125,7 @@ def _start_cpu_processes(cfg: Config) -> None:
 
 
 def default_work_dir(args: argparse.Namespace) -> str:
-    """Name the work dir of a run after its config, and after the demo if it is one."""
+    """Name the work dir after the config, with `_demo` appended for a demo."""
     stem = Path(args.config.rpartition('::')[2]).stem
     return f'work_dirs/{stem}_demo' if args.demo else f'work_dirs/{stem}'
 
@@ -140,7 +140,7 @@ def load_config(path: str) -> Config:
         Config: The config.
 
     Raises:
-        UserError: If there is no such file (with the nearest names) or it has errors.
+        UserError: There is no such file (suggests similar names), or it has errors.
     """
     if '::' in path:
         from mmengine.hub import get_config
@@ -159,24 +159,24 @@ def load_config(path: str) -> Config:
 
 
 def _near_configs(path: Path) -> str:
-    """Suggest config files whose name is near a wrong one."""
+    """Suggest config files with similar names."""
     here = [p for p in path.parent.glob('*.py') if p.is_file()]
     known = {p.stem: p for p in [*Path('configs').rglob('*.py'), *here]}
     near = difflib.get_close_matches(path.stem, known, n=3, cutoff=0.5)
     names = ', '.join(str(known[name]) for name in near)
-    return f'; near names: {names}' if near else ''
+    return f'; similar names: {names}' if near else ''
 
 
 def check_checkpoint(path: str, what: str, trusted: bool) -> None:
     """Check that a checkpoint exists and loads without running code.
 
     Args:
-        path (str): A path, or an address, which is left to the loader's own check.
+        path (str): A path, or a URL, which is left to the loader's own check.
         what (str): The option or key that names it, for the message.
-        trusted (bool): Whether the user vouches for it.
+        trusted (bool): Whether the user trusts the file.
 
     Raises:
-        UserError: If it is missing, unreadable, or unsafe and not trusted.
+        UserError: The file is missing, unreadable, or unsafe and not trusted.
     """
     if '://' in path:
         return
@@ -195,11 +195,12 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
 
     Args:
         runner (Runner): The runner, before it trains.
-        path (str): A path; addresses are left to mmengine, which warns.
-        trusted (bool): Whether the user vouches for the file.
+        path (str): A path; URLs are left to mmengine, which warns.
+        trusted (bool): Whether the user trusts the file.
 
     Raises:
-        UserError: Naming the tensors that are missing, foreign, misshapen or NaN.
+        UserError: Tensors are missing, unexpected, of another shape or not finite;
+            names them.
     """
     from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 
@@ -216,32 +217,32 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the config's runner.
+    """Build the runner of a config.
 
     Args:
         cfg (Config): The config.
 
     Returns:
-        Runner: Of mmengine, or of the config's `runner_type`.
+        Runner: mmengine's runner, or one of type `runner_type` of the config.
     """
     _start_cpu_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def has_accelerator() -> bool:
-    """Tell whether mixed precision with loss scaling can run here."""
+    """Check whether mixed precision with loss scaling can run here."""
     return torch.cuda.is_available()
 
 
 def run(main: Callable[[], Any]) -> int:
-    """Run a tool; say what the user can put right without a traceback.
+    """Run a tool; report errors the user can fix without a traceback.
 
     Args:
         main (callable): The tool.
 
     Returns:
-        int: Exit code: 0, or 2 after an error in what the user gave: options, config,
-        annotations, checkpoints, or the names of files that are not there.
+        int: Exit code: 0, or 2 after an error in the user's input (options, config,
+        annotations, checkpoints, names of missing files).
     """
     try:
         main()
@@ -253,5 +254,5 @@ def run(main: Callable[[], Any]) -> int:
 
 
 def log(message: str, level: int = logging.INFO) -> None:
-    """Say something in the log of the run, or on the terminal before there is one."""
+    """Log a message, or print it if there is no logger yet."""
     print_log(message, logger='current', level=level)

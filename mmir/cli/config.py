@@ -1,4 +1,4 @@
-"""Overriding the keys of a config from the command line."""
+"""Overriding config keys from the command line."""
 
 import difflib
 import inspect
@@ -10,23 +10,23 @@ from mmengine.runner import Runner
 
 from mmir.utils.errors import UserError
 
-_ALIKE = 0.8  # of difflib: one letter wrong, missing or too many in a short word
+_ALIKE = 0.8  # difflib cutoff: one letter wrong, missing or added in a short word
 
 
 def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     """Merge `--cfg-options` into a config, in place.
 
-    All but the last part of a key must exist. A new last part is set unless it looks
-    like a misspelled one; whether the class it goes to knows it, the class says.
-    `data_root` also replaces the folder in every path below it; mmengine by itself
-    would change nothing but the variable.
+    All parts of a key but the last must exist. A new last part is set unless it looks
+    like a misspelling of an existing one; whether it is valid is left to the class that
+    receives it. `data_root` also replaces the folder in all paths below it, whereas
+    mmengine would only change the variable.
 
     Args:
         cfg (Config): The config.
-        options (dict): Values by dotted keys; list items by their number.
+        options (dict): Values by dotted keys; list items are addressed by index.
 
     Raises:
-        UserError: For a key that does not exist, with the nearest ones that do.
+        UserError: A key does not exist; suggests similar ones.
     """
     for key in options:
         _check_key(cfg, key)
@@ -49,7 +49,7 @@ def _move(node: Any, former: str, new: str) -> Any:
 
 
 def _check_key(cfg: Config, key: str) -> None:
-    """Raise if an option goes nowhere or looks misspelled."""
+    """Raise if a key does not exist or looks misspelled."""
     *parents, last = key.split('.')
     node: Any = cfg
     for depth, part in enumerate(parents):
@@ -59,31 +59,31 @@ def _check_key(cfg: Config, key: str) -> None:
             raise _unknown(key, part, '.'.join(parents[:depth]), near)
         node = _child(node, part)
     known = _names(node)
-    # mmengine reads some of these whether a config has them or not, such as load_from
+    # mmengine reads some keys, such as load_from, even if a config does not have them
     taken = known if parents else known | {*inspect.signature(Runner).parameters}
     if last in taken:
         return
     near = difflib.get_close_matches(last, taken, cutoff=_ALIKE)
-    # at the top mmengine takes any key without a word
+    # at the top level mmengine silently accepts any key
     near += [] if parents else list(_places(cfg._cfg_dict, last, ''))
     if near or not isinstance(node, (dict, Config)):
         raise _unknown(key, last, '.'.join(parents), near or sorted(known))
 
 
 def _names(node: Any) -> set[str]:
-    """List what a node of a config can be indexed by."""
+    """Keys or indices of a node of a config."""
     if isinstance(node, (list, tuple)):
         return {str(i) for i in range(len(node))}
     return set(node.keys()) if isinstance(node, (dict, Config)) else set()
 
 
 def _child(node: Any, name: str) -> Any:
-    """Go one key down."""
+    """Return a child of a node by key or index."""
     return node[int(name)] if isinstance(node, (list, tuple)) else node[name]
 
 
 def _places(node: Any, name: str, where: str) -> Iterator[str]:
-    """Yield the dotted keys below the top that end in a name."""
+    """Yield the dotted keys below the top level that end in a name."""
     for key in sorted(_names(node)):
         if where and key == name:
             yield f'{where}.{key}'
@@ -91,7 +91,7 @@ def _places(node: Any, name: str, where: str) -> Iterator[str]:
 
 
 def _unknown(key: str, part: str, where: str, near: list[str]) -> UserError:
-    """Make the error for an unknown key."""
+    """Create the error for an unknown key."""
     place = f'in {where}' if where else 'at the top of the config'
     hint = f'did you mean {" or ".join(near[:5])}?' if near else 'it is a plain value'
     return UserError(f'--cfg-options {key}: no key {part} {place}; {hint}')

@@ -1,4 +1,4 @@
-"""Run the stages of a study one after the other and read what they measured."""
+"""Run training stages as subprocesses and read their logs."""
 
 import json
 import re
@@ -18,11 +18,11 @@ _STEP = re.compile(
 
 
 class StageError(RuntimeError):
-    """A stage ended with an error; the message holds the end of its output."""
+    """A stage failed; the message includes the end of its output."""
 
 
 def tools_folder() -> Path:
-    """Folder of `train.py` and `test.py`: of the checkout, else the packaged copy."""
+    """Folder of `train.py` and `test.py`: the checkout's, else the packaged copy."""
     packaged = Path(__file__).resolve().parents[1] / '.mim' / 'tools'
     return ROOT / 'tools' if (ROOT / 'tools/train.py').is_file() else packaged
 
@@ -31,15 +31,15 @@ def train_stage(arguments: Sequence[str], work_dir: Path, title: str) -> float:
     """Run `tools/train.py` with a progress bar.
 
     Args:
-        arguments (Sequence[str]): Its arguments, without `--work-dir`.
-        work_dir (Path): Folder of the run; its output goes to `output.log` there.
-        title (str): Shown before the bar.
+        arguments (Sequence[str]): Arguments of the tool, without `--work-dir`.
+        work_dir (Path): Folder of the run; the output is written to `output.log`.
+        title (str): Label of the progress bar.
 
     Returns:
-        float: Seconds the stage took.
+        float: Duration in seconds.
 
     Raises:
-        StageError: It failed.
+        StageError: The stage failed.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     log = work_dir / 'output.log'
@@ -63,7 +63,7 @@ def train_stage(arguments: Sequence[str], work_dir: Path, title: str) -> float:
 
 
 def _show(bar: tqdm, line: str) -> None:
-    """Advance the bar by a line of mmengine's log."""
+    """Advance the progress bar from a line of mmengine's log."""
     total = re.search(r'max_epochs=(\d+)', line)
     if total and bar.total is None:
         bar.total = int(total[1])
@@ -75,7 +75,7 @@ def _show(bar: tqdm, line: str) -> None:
 
 
 def read_scalars(work_dir: Path) -> list[dict]:
-    """Return all values a run logged, in order; those of its latest start."""
+    """Return the values logged by the latest start of a run, in order."""
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not files:
         raise FileNotFoundError(f'{work_dir} holds no log of a run')
@@ -83,7 +83,7 @@ def read_scalars(work_dir: Path) -> list[dict]:
 
 
 def curve(scalars: list[dict], key: str) -> tuple[list[float], list[float]]:
-    """Return steps and values of `key` in a list of logged values."""
+    """Return the steps and values of `key` from logged values."""
     rows = [row for row in scalars if key in row]
     return [row['step'] for row in rows], [row[key] for row in rows]
 
@@ -94,7 +94,7 @@ def latest_checkpoint(work_dir: Path) -> Path:
 
 
 def count_parameters(config: Config) -> tuple[int, int]:
-    """Build the model of a config; return how many parameters train, and all."""
+    """Build the model of a config; return its trainable and total parameter counts."""
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(config.get('default_scope', 'mmengine'))

@@ -1,4 +1,4 @@
-"""Many trainings of one study: resumable runs, tables of mean and spread."""
+"""Studies of many training runs: resumable runs, tables of mean and spread."""
 
 import json
 import statistics
@@ -20,21 +20,21 @@ from mmir.utils.files import write_json
 def run_once(
     cfg: Config, work_dir: Path, settings: dict[str, object], metric: str
 ) -> dict:
-    """Train and evaluate, unless that was done; a run that was interrupted goes on.
+    """Train and evaluate once; skip finished runs and resume interrupted ones.
 
     Args:
-        cfg (Config): The whole config of the run.
-        work_dir (Path): Folder of the run; the result is `result.json` there.
-        settings (dict): What distinguishes the run, plain values; kept in the result.
-        metric (str): A value the evaluation logs, such as `coco/bbox_mAP_50`.
+        cfg (Config): Complete config of the run.
+        work_dir (Path): Folder of the run; the result is written to `result.json`.
+        settings (dict): Plain values that distinguish the run; kept in the result.
+        metric (str): A logged value of the evaluation, such as `coco/bbox_mAP_50`.
 
     Returns:
         dict: `settings`, `seconds`, `trainable` and `parameters` (numbers of elements),
-        `checkpoint`, the curves `loss` and `metric` (steps and values), and `final`,
-        `metric` and all values of the last evaluation whose names have a slash.
+        `checkpoint`, the curves `loss` and `metric` (steps and values), and `final`:
+        `metric` and all other values of the last evaluation with a slash in their name.
 
     Raises:
-        StageError: The training failed.
+        StageError: Training failed.
         ValueError: The run never logged `metric`.
     """
     done = work_dir / 'result.json'
@@ -52,7 +52,7 @@ def run_once(
             raise ValueError(
                 f'{work_dir}: no {metric} was logged, is there an evaluation?'
             )
-        last = {metric: 0.0}  # without a single box the host only logs the time
+        last = {metric: 0.0}  # without any predicted box the host only logs the time
     trainable, total = count_parameters(cfg)
     result = dict(
         settings=settings,
@@ -69,19 +69,19 @@ def run_once(
 
 
 def collect(folder: Path) -> list[dict]:
-    """Results of all runs that are done in the folders right below `folder`."""
+    """Results of all finished runs in the direct subfolders of `folder`."""
     files = sorted(folder.glob('*/result.json'))
     return [json.loads(file.read_text()) for file in files]
 
 
 def mean_std(values: Sequence[float]) -> str:
-    """Mean and, of several values, standard deviation of the sample."""
+    """Mean and, for several values, sample standard deviation."""
     spread = f' ± {statistics.stdev(values):.3f}' if len(values) > 1 else ''
     return f'{statistics.mean(values):.3f}{spread}'
 
 
 def grouped(rows: Sequence[dict], by: Sequence[str]) -> dict[tuple, list[dict]]:
-    """Group results by some of their settings; sorted, numbers before words."""
+    """Group results by some of their settings, sorted with numbers before words."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         key = tuple(row['settings'].get(name, '-') for name in by)
@@ -100,18 +100,18 @@ def grouped(rows: Sequence[dict], by: Sequence[str]) -> dict[tuple, list[dict]]:
 def table(
     rows: Sequence[dict], by: Sequence[str], columns: dict[str, Callable[[dict], float]]
 ) -> str:
-    """Markdown table of runs, those that differ in their seed in one line.
+    """Markdown table of runs; runs that differ only in other settings share a line.
 
     Args:
         rows (Sequence[dict]): Results of `run_once`.
-        by (Sequence[str]): Settings that make a line; lines are sorted by them.
-        columns (dict): Title of a column -> its value of one result.
+        by (Sequence[str]): Settings that define a line; lines are sorted by them.
+        columns (dict): Column title -> function from a result to its value.
 
     Returns:
-        str: The table: settings, number of runs, mean ± standard deviation of every
-        column, trainable parameters, minutes a run.
+        str: Table of settings, number of runs, mean ± standard deviation per column,
+        trainable parameters, minutes per run.
     """
-    head = [*by, 'runs', *columns, 'trainable', 'minutes a run']
+    head = [*by, 'runs', *columns, 'trainable', 'minutes per run']
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for key, group in grouped(rows, by).items():
         cells = [*map(str, key), str(len(group))]
@@ -129,13 +129,13 @@ def pivot(
 
     Args:
         rows (Sequence[dict]): Results of `run_once`.
-        line (str): Setting that makes a line.
-        column (str): Setting that makes a column.
-        value (Callable): The value of one result.
+        line (str): Setting that defines a line.
+        column (str): Setting that defines a column.
+        value (Callable): Function from a result to its value.
 
     Returns:
-        str: The table: mean ± standard deviation over the runs of a cell, with their
-        number where it is not that of most cells.
+        str: Table of mean ± standard deviation over the runs of a cell. The number of
+        runs is given where it differs from that of most cells.
     """
     cells = grouped(rows, [line, column])
     columns = [key for (key,) in grouped(rows, [column])]

@@ -1,4 +1,4 @@
-"""Hooks and optimizer helpers, free of any host."""
+"""Hooks and optimizer helpers that need no host."""
 
 from mmir.engine.adapter_checkpoint import AdapterCheckpointHook
 from mmir.engine.autocast import AutocastOptimWrapper

@@ -1,4 +1,4 @@
-"""Write the adapter of a stage beside its checkpoints."""
+"""Hook that saves the adapter next to the checkpoints."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from mmir.adapters import in_stage, save_adapter
 
 @HOOKS.register_module()
 class AdapterCheckpointHook(Hook):
-    """Write `<work_dir>/adapter.pth` whenever a checkpoint is written.
+    """Write `<work_dir>/adapter.pth` whenever a checkpoint is saved.
 
-    The file holds what the stage changed and nothing else (`save_adapter`);
-    with an `EMAHook` of higher priority, the averaged weights. Models that are in no
-    stage are left alone, so that configs of all stages may share this hook.
+    The file holds what the stage changed and nothing else (`save_adapter`). With an
+    `EMAHook` of higher priority it holds the averaged weights. Nothing is written for
+    models that are not being adapted, so configs of all stages can share this hook.
 
     Args:
         filename (str): Name of the file in the work dir.
@@ -28,11 +28,11 @@ class AdapterCheckpointHook(Hook):
         self.filename = filename
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the adapter of the weights about to be saved (rank 0 calls this).
+        """Write the adapter of the weights about to be saved (called on rank 0).
 
         Args:
             runner (Runner): The runner.
-            checkpoint (dict): Its checkpoint, after the hooks of higher priority.
+            checkpoint (dict): Checkpoint, as left by the hooks of higher priority.
         """
         if not in_stage(runner.model):
             return

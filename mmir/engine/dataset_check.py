@@ -1,7 +1,7 @@
-"""Look at every file of a data set before a training meets it.
+"""Check every file of a dataset before training.
 
-Each image is read once, as the pipeline's loader will read it, in threads and with a
-progress bar; a file that was found right is not read again until it changes.
+Each image is read once, in the way the pipeline's loader will read it, in threads and
+with a progress bar. A good file is not read again until it changes.
 """
 
 import copy
@@ -39,13 +39,13 @@ from mmir.data.wrappers import leaf_datasets
 from mmir.transforms import LoadPairedImages, LoadThermalImage
 
 _SKIPPED = (MISSING, UNREADABLE, FORMAT, SIZES)
-"""What a loader with `on_error='skip'` passes over."""
+"""Problems that a loader with `on_error='skip'` skips."""
 
 _OVER = 'box over the edge of its image'
 
 
 def find_loader(dataset: Any) -> LoadPairedImages | LoadThermalImage | None:
-    """The transform of a data set that reads images, None if it is not ours."""
+    """Transform of a dataset that loads images; None if it is not one of mmir."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     kinds = (LoadPairedImages, LoadThermalImage)
     return next((step for step in steps if isinstance(step, kinds)), None)
@@ -58,22 +58,22 @@ def check_dataset(
     progress: bool = True,
     source: str = 'data',
 ) -> Report:
-    """Check all samples of a data set, through its wrappers.
+    """Check all samples of a dataset, including those inside dataset wrappers.
 
-    Data sets whose pipeline reads images with a transform of a host only have their
-    labels checked.
+    If the pipeline loads images with a transform of a host, only the labels are
+    checked.
 
     Args:
-        dataset (Any): Data set of mmengine, or a wrapper around some.
-        workers (int): Threads that read.
-        cache (str | PathLike, optional): JSON file that remembers what was found right,
-            by path, size and time of change. Made if it is not there.
-        progress (bool): Show a progress bar.
-        source (str): What to call the data in the report.
+        dataset (Any): mmengine dataset or dataset wrapper.
+        workers (int): Number of reader threads.
+        cache (str | PathLike, optional): JSON file that lists the good files by path,
+            size and modification time. Created if it does not exist.
+        progress (bool): Whether to show a progress bar.
+        source (str): Name of the data in the report.
 
     Returns:
-        Report: What was found; `skipped` holds what the loader was told to skip
-        (`on_error='skip'`).
+        Report: The problems. Those the loader is configured to skip
+        (`on_error='skip'`) are in `skipped`.
     """
     report, known = Report(source), KnownFiles(cache)
     for leaf in leaf_datasets(dataset):
@@ -92,7 +92,7 @@ def check_dataset(
 def _check_leaf(
     dataset: Any, report: Report, known: KnownFiles, workers: int, progress: bool
 ) -> None:
-    """Check one data set; adds to the report."""
+    """Check one dataset and add to the report."""
     checker = _Checker(find_loader(dataset), dataset.metainfo, known)
     infos = [dataset.get_data_info(k) for k in range(len(dataset))]
     with ThreadPoolExecutor(workers) as pool:
@@ -108,7 +108,7 @@ def _check_leaf(
     report.notes += edge_note([p.name for p in found if p.kind == _OVER])
     skips = getattr(checker.loader, 'on_error', 'raise') == 'skip'
     for problem in found:
-        # labels are not the loader's business, so it will not skip them
+        # the loader does not read labels, so it will not skip these
         skipped = skips and problem.kind in _SKIPPED
         if problem.kind != _OVER:
             (report.skipped if skipped else report.problems).append(problem)
@@ -116,20 +116,20 @@ def _check_leaf(
 
 @dataclass
 class _Checker:
-    """Checks single samples of a data set."""
+    """Checks single samples of a dataset."""
 
     loader: LoadPairedImages | LoadThermalImage | None
     metainfo: Mapping
     known: KnownFiles
 
     def __post_init__(self) -> None:
-        """Make a loader of one image raise, whatever it does in training."""
+        """Copy the loader; the copy raises on errors even if training skips them."""
         self.single = copy.copy(self.loader)
         if self.single is not None:
             self.single.on_error = 'raise'
 
     def __call__(self, info: Mapping) -> list[Problem]:
-        """All problems of a sample."""
+        """List all problems of a sample."""
         problems: list[Problem] = []
         sizes = {}
         for name, path in self.paths(info).items():
@@ -159,7 +159,7 @@ class _Checker:
     def _check_image(
         self, name: str, path: str, info: Mapping, problems: list[Problem]
     ) -> tuple[int, int] | None:
-        """Check one image; its height and width if it can be read."""
+        """Check one image; return its height and width if it can be read."""
         paired = isinstance(self.loader, LoadPairedImages)
         load = self.loader.loaders[name] if paired else self.single
         if '://' not in path and not os.path.exists(path):
@@ -182,7 +182,7 @@ class _Checker:
         return size
 
     def _check_boxes(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
-        """Boxes (x1, y1, x2, y2) that cannot be used or reach out of the image."""
+        """Find boxes (x1, y1, x2, y2) that are degenerate or leave the image."""
         rows = [row['bbox'] for row in info.get('instances', ()) if 'bbox' in row]
         corners = np.asarray(rows, float).reshape(-1, 4)
         height, width = size
@@ -203,7 +203,7 @@ class _Checker:
         ]
 
     def _check_map(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
-        """A label map that is missing, unreadable, of another size or class."""
+        """Find a label map that is missing, unreadable, or of wrong size or classes."""
         path = info.get('seg_map_path')
         if path is None:
             return []
@@ -225,7 +225,7 @@ class _Checker:
         return []
 
     def duplicates(self, infos: Sequence[Mapping]) -> list[Problem]:
-        """Files that are the image of the same modality in several samples."""
+        """Find files used for the same modality in several samples."""
         counts = Counter(
             (name, path)
             for info in infos
@@ -240,7 +240,7 @@ class _Checker:
 
 
 def _kind_of(path: str) -> str:
-    """Whether a file cannot be read at all or is only not what was expected."""
+    """Tell an unreadable file from one with an unexpected format."""
     try:
         read_image(path)
     except ImageReadError:
@@ -249,7 +249,7 @@ def _kind_of(path: str) -> str:
 
 
 def _strange_labels(labels: np.ndarray, info: Mapping, meta: Mapping) -> list[int]:
-    """Values of a label map that are no class, as mmseg would read it."""
+    """Values of a label map, as mmseg would read it, that are not classes."""
     classes = meta.get('classes')
     if classes is None or labels.ndim != 2 or labels.dtype != np.uint8:
         return []

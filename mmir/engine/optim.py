@@ -1,4 +1,4 @@
-"""Optimizer groups that miss no parameter."""
+"""Optimizer constructor that leaves out no trainable parameter."""
 
 import logging
 import re
@@ -29,20 +29,25 @@ _HOST = (
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Put every trainable parameter in exactly one group, decayed or not.
+    """Put every trainable parameter into exactly one group, with or without decay.
 
-    Not decayed are vectors and scalars (biases, normalization), names that match
-    `no_decay`, and what adapter layers exempt (`AdapterLayer.no_decay`), unless
-    `paramwise_cfg` says so explicitly. Parameters with equal settings share a group.
+    These get no weight decay, unless `paramwise_cfg` explicitly says otherwise:
+
+    - vectors and scalars (biases, normalization);
+    - parameters whose names match `no_decay`;
+    - parameters that adapter layers exempt (`AdapterLayer.no_decay`).
+
+    Parameters with equal settings share a group.
 
     Args:
         optim_wrapper_cfg (dict): Optimizer wrapper with its `optimizer`.
         paramwise_cfg (dict, optional): All keys of mmengine's
-            `DefaultOptimWrapperConstructor`, such as `custom_keys`. Besides, `no_decay`
-            (list[str]), regular expressions searched in parameter names,
-            `['implicit']` when not given; `layer_decay_rate` (float), a factor of the
-            learning rate for each layer a parameter lies below the last, for models
-            or backbones with `get_layer_depth`.
+            `DefaultOptimWrapperConstructor`, such as `custom_keys`, and
+
+            - `no_decay` (list[str]): regular expressions for parameter names. Default:
+              `['implicit']`.
+            - `layer_decay_rate` (float): factor of the learning rate per layer below
+              the last. The model or its backbone needs `get_layer_depth`.
 
     Raises:
         ValueError: Unknown key in `paramwise_cfg`, `no_decay` is a string, the model
@@ -70,16 +75,16 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
         Args:
             params (list[dict]): Receives the groups.
-            module (nn.Module): The whole model; below it, where the host's constructor
-                walks, `prefix` is its name there.
-            prefix (str): Name of the module in the model.
-            **kwargs: Of the host's constructor.
+            module (nn.Module): The whole model, or a submodule during the recursion of
+                mmengine's constructor.
+            prefix (str): Name of the submodule in the model.
+            **kwargs: Arguments of mmengine's constructor.
         """
         if prefix:
             super().add_params(params, module, prefix, **kwargs)
             return
         single: list[dict] = []
-        with _quiet():  # the host warns of every frozen parameter
+        with _quiet():  # mmengine warns about every frozen parameter
             super().add_params(single, module, prefix, **kwargs)
         names = {id(p): name for name, p in module.named_parameters()}
         exempt, scale = undecayed(module), self._layer_scale(module)
@@ -105,7 +110,7 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         exempt: bool,
         scale: float,
     ) -> None:
-        """Complete the settings of one parameter, in place."""
+        """Complete the settings of one parameter's group, in place."""
         custom = any(key in name for key in self.paramwise_cfg.get('custom_keys', {}))
         said = 'decay_mult' in group if custom else 'weight_decay' in group
         patterns = self.paramwise_cfg['no_decay']
@@ -119,7 +124,7 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         group['name'] = 'decayed' if decays else 'not decayed'
 
     def _layer_scale(self, model: nn.Module) -> Callable[[str], float]:
-        """Factor of the learning rate of a parameter by its name."""
+        """Function from parameter name to factor of the learning rate."""
         rate = self.paramwise_cfg['layer_decay_rate']
         if rate == 1.0:
             return lambda name: 1.0
@@ -133,7 +138,7 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
 
         def scale(name: str) -> float:
-            """The rate to the power of the layers above."""
+            """The rate to the power of the number of layers above."""
             if not name.startswith(prefix):
                 return 1.0
             depth, layers = owner.get_layer_depth(name, *([prefix] if prefix else []))
@@ -143,7 +148,7 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     @staticmethod
     def _check(groups: list[dict], module: nn.Module) -> None:
-        """Raise unless each trainable parameter stands in one group, once."""
+        """Raise unless each trainable parameter is in exactly one group."""
         listed = [id(p) for group in groups for p in group['params']]
         trainable = {id(p) for p in module.parameters() if p.requires_grad}
         if not trainable:
@@ -160,7 +165,7 @@ class CompleteOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let mmengine's logger pass errors only."""
+    """Restrict mmengine's logger to errors."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""`mmir.EarlyFusion`: a model of any host on all modalities, stacked at its input."""
+"""`mmir.EarlyFusion`: feed all modalities, stacked along the channels, to one model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def EarlyFusion(
 ) -> nn.Module:
     """Build a model whose first layer reads all modalities of a paired sample.
 
-    The config of the model stays as it is beside `target` and `fusion`; the data
+    Next to `target` and `fusion`, the model config stays as it is, except that the data
     preprocessor is a paired one::
 
         model=dict(
@@ -26,23 +26,22 @@ def EarlyFusion(
             data_preprocessor=dict(type='mmir.PairedDetDataPreprocessor', ...),
             backbone=..., neck=..., bbox_head=...)
 
-    Checkpoints of the model on 3 channels load: their first layer is widened as they
-    are read.
+    Checkpoints of the 3-channel model load: their first layer is widened on load.
 
     Args:
-        target: Type of the model, as it would stand in `type`.
-        fusion: Arguments of :func:`mmir.fusion.stem.widen_stem_`: `init`, `stem`, and
-            `channels`, by default those of the paired data preprocessor.
-        **cfg: All other keys, handed to `target`.
+        target: Type of the model, as it would be written in `type`.
+        fusion: Arguments of :func:`mmir.fusion.stem.widen_stem_`: `init`, `stem` and
+            `channels`. Default `channels`: those of the paired data preprocessor.
+        **cfg: All other keys, passed to `target`.
 
     Returns:
-        The model that `target` builds, changed in place.
+        The model built by `target`, modified in place.
 
     Raises:
-        TypeError: For an unknown key in `fusion`, or no `channels` without a paired
-            data preprocessor.
-        ValueError: The stem is not found, an option is wrong, or the data preprocessor
-            is set up for other channels.
+        TypeError: Unknown key in `fusion`, or neither `channels` nor a paired data
+            preprocessor.
+        ValueError: The stem is not found, an option is invalid, or the data
+            preprocessor is set up for other channels.
     """
     model = MODELS.build({'type': target, **cfg})
     options = dict(fusion or {})

@@ -1,4 +1,4 @@
-"""Late fusion: one whole model per modality; hosts say how results become one."""
+"""Late fusion: one whole model per modality. The host's part combines the results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +15,15 @@ from .single_modality import adapt_stem_, layout_of
 
 
 class LateFusion:
-    """Mixin for a host's model that is made of one such model per modality.
+    """Mixin for a host's model that holds one such model (a member) per modality.
 
-    The data preprocessor stands at the top, a paired one; those in the configs of the
-    members are left out, they would prepare the batch twice.
+    The paired data preprocessor belongs to the top model. Data preprocessors in the
+    configs of the members are ignored, since they would process the batch twice.
 
-    Training adds the losses of all members up, under names such as `rgb.loss_cls`. An
-    image without a modality does not train its member. Where a whole batch lacks it,
-    the loss counts nothing but keeps the graph complete, for distributed training.
+    The training loss is the sum of the losses of all members, under names such as
+    `rgb.loss_cls`. An image that lacks a modality does not train that member. If a
+    whole batch lacks it, the loss of the member is multiplied by zero, which keeps the
+    graph complete for distributed training.
     """
 
     members: ModuleDict
@@ -36,11 +37,11 @@ class LateFusion:
 
         Args:
             members: Modality -> config of its model.
-            checkpoints: Modality -> checkpoint of that model alone.
+            checkpoints: Modality -> checkpoint of that model.
 
         Raises:
-            ValueError: A name is none of the modalities of the data preprocessor, or
-                there is no member.
+            ValueError: A name is not a modality of the data preprocessor, or there are
+                no members.
             RuntimeError: A checkpoint cannot be read safely or does not fit.
         """
         layout = layout_of(self)
@@ -77,30 +78,30 @@ class LateFusion:
                 ) from error
 
     def init_weights(self) -> None:
-        """Initialize as the host does, except what has a checkpoint."""
+        """Initialize as the host does, then reload the checkpoints of the members."""
         super().init_weights()
         self._load_members()
 
     def _parts(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The input (N, C, H, W) of each member."""
+        """Input (N, C, H, W) of each member."""
         layout = layout_of(self)
         parts = zip(layout, inputs.split(list(layout.values()), 1), strict=True)
         return {name: part for name, part in parts if name in self.members}
 
     def extract_feat(self, inputs: Tensor) -> dict[str, Any]:
-        """Features of each member, by modality, of inputs (N, C, H, W)."""
+        """Extract the features of each member, by modality, from (N, C, H, W)."""
         parts = self._parts(inputs)
         return {k: self.members[k].extract_feat(part) for k, part in parts.items()}
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Any]:
-        """Losses of all members.
+        """Compute the losses of all members.
 
         Args:
             inputs (Tensor): Shape (N, C, H, W), all modalities.
-            data_samples (Sequence): Samples of the host with labels and `absent`.
+            data_samples (Sequence): Data samples of the host with labels and `absent`.
 
         Returns:
-            dict: The losses of each member behind its name and a dot.
+            dict: Losses of all members, prefixed with the modality and a dot.
         """
         losses = {}
         for name, part in self._parts(inputs).items():
@@ -125,7 +126,7 @@ class LateFusion:
 
 
 def present(data_samples: Sequence[Any], name: str) -> list[int]:
-    """Tell which samples of a batch have a modality."""
+    """Indices of the samples of a batch that have a modality."""
     return [
         k for k, s in enumerate(data_samples) if name not in s.metainfo.get(ABSENT, ())
     ]
@@ -134,15 +135,15 @@ def present(data_samples: Sequence[Any], name: str) -> list[int]:
 def chosen(
     inputs: Tensor, data_samples: Sequence[Any], rows: Sequence[int]
 ) -> tuple[Tensor, list[Any]]:
-    """Some images of a batch, and copies of their samples, which a member may change.
+    """Select images of a batch, and copies of their samples, which members may modify.
 
     Args:
         inputs: Shape (N, C, H, W).
         data_samples: N samples.
-        rows: Which ones, ascending.
+        rows: Indices to select, ascending.
 
     Returns:
-        Images (len(rows), C, H, W) and samples.
+        Images (len(rows), C, H, W) and data samples.
     """
     inputs = inputs if len(rows) == len(inputs) else inputs[list(rows)]
     return inputs, [data_samples[k].clone() for k in rows]

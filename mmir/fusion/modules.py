@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class AddFusion(BaseModule):
-    """The mean of the feature maps, or their sum.
+    """Mean or sum of the feature maps.
 
-    The mean keeps the scale that a neck or head trained on one modality knows.
+    The mean keeps the scale that a neck or head trained on one modality expects.
 
     Args:
         modalities (int): Number of feature maps.
-        channels (int): Channels of each.
-        mean (bool): Divide the sum by the number of maps.
+        channels (int): Channels per feature map.
+        mean (bool): Whether to divide the sum by the number of maps.
     """
 
     def __init__(self, modalities: int, channels: int, mean: bool = True) -> None:
@@ -33,13 +33,14 @@ class AddFusion(BaseModule):
 
 @MODELS.register_module()
 class ConcatFusion(BaseModule):
-    """Concatenation and a 1x1 convolution back to the channels of one map.
+    """Concatenation followed by a 1x1 convolution back to the channels of one map.
 
-    It starts as the mean, so pretrained streams, neck and head work from the start.
+    Initialized as the mean, so pretrained streams, neck and head work from the start.
+    It has M C C + C parameters.
 
     Args:
         modalities (int): Number M of feature maps.
-        channels (int): Channels C of each. M C C + C parameters.
+        channels (int): Channels C per feature map.
     """
 
     def __init__(self, modalities: int, channels: int) -> None:
@@ -48,7 +49,7 @@ class ConcatFusion(BaseModule):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Make it the mean, whatever `init_cfg` of a module around it says."""
+        """Initialize as the mean, whatever the `init_cfg` of a parent module says."""
         channels, total = self.conv.weight.shape[:2]
         same = torch.eye(channels).repeat(1, total // channels) * channels / total
         with torch.no_grad():
@@ -65,15 +66,15 @@ class CrossAttentionFusion(BaseModule):
     """Cross-attention between modalities.
 
     Each feature map attends to the pooled maps of the others; the results are averaged.
-    It starts as the mean: what attention adds is scaled, per channel, by a parameter
-    that starts at zero.
+    The attention output is scaled per channel by a parameter initialized to zero, so
+    the module starts as the mean.
 
     Args:
         modalities (int): Number of feature maps.
-        channels (int): Channels of each.
-        heads (int): Largest number of attention heads; the number used divides
+        channels (int): Channels per feature map.
+        heads (int): Maximum number of attention heads; the number used divides
             `channels`.
-        tokens (int): The maps attended to are pooled to at most `tokens` x `tokens`, so
+        tokens (int): Maps to attend to are pooled to at most `tokens` x `tokens`, so
             the cost is linear in the number of pixels.
     """
 
@@ -102,8 +103,8 @@ class PooledCrossAttention(BaseModule):
 
     Args:
         channels (int): Channels C of all maps.
-        heads (int): Attention heads; divides C.
-        tokens (int): Longest side of the pooled maps.
+        heads (int): Number of attention heads; divides C.
+        tokens (int): Maximum side length of the pooled maps.
     """
 
     def __init__(self, channels: int, heads: int, tokens: int) -> None:
@@ -134,15 +135,15 @@ class PooledCrossAttention(BaseModule):
         return self.key_value(_placed(pooled)).flatten(2)
 
     def _by_head(self, x: Tensor) -> Tensor:
-        """(N, C, T) as (N, heads, T, C / heads)."""
-        # torch's attention on a CPU is up to 4 times as slow on a view
+        """Reshape (N, C, T) to (N, heads, T, C / heads)."""
+        # on CPU, torch's attention is up to 4 times slower on a view
         return x.unflatten(1, (self.heads, -1)).transpose(2, 3).contiguous()
 
 
 def _placed(x: Tensor) -> Tensor:
-    """Add 2-D sinusoidal position encodings to a feature map (N, C, H, W).
+    """Add 2-D sinusoidal positional encodings to a feature map (N, C, H, W).
 
-    A relative position has the same encoding in maps of any size.
+    Positions are relative to the map, so maps of any size share one encoding.
     """
     bands = x.shape[1] // 4
     octaves = torch.linspace(0, 5, bands, device=x.device, dtype=x.dtype)

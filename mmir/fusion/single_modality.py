@@ -1,6 +1,6 @@
-"""`mmir.SingleModality`: a model of any host that sees one modality of a paired sample.
+"""`mmir.SingleModality`: a model of any host on one modality of a paired sample.
 
-The row every fusion is compared with: same data, same augmentation, same network.
+The baseline for every fusion: same data, same augmentation, same network.
 """
 
 from functools import partial
@@ -18,18 +18,19 @@ from .stem import COLORS, widen_stem_
 def SingleModality(target: str, modality: str, **cfg: Any) -> nn.Module:
     """Build a model whose backbone gets the channels of one modality only.
 
-    Its checkpoints are those of the plain model, so they load into it, and into
-    `mmir.LateFusionDetector` and `mmir.LateFusionSegmentor`. An image without the
-    modality shows the `absent_value` of the data preprocessor.
+    Its checkpoints are those of the plain model, so they also load into the plain
+    model, `mmir.LateFusionDetector` and `mmir.LateFusionSegmentor`. Where the modality
+    is missing, the input is filled with the `absent_value` of the data preprocessor.
 
     Args:
-        target: Type of the model, as it would stand in `type`; it has a `backbone`.
+        target: Type of the model, as it would be written in `type`; it must have a
+            `backbone`.
         modality: Name of the modality.
-        **cfg: All other keys, handed to `target`; `data_preprocessor` is a paired one.
+        **cfg: All other keys, passed to `target`; `data_preprocessor` must be paired.
 
     Returns:
-        The model that `target` builds. With another number of channels than 3, its
-        stem is changed, see :func:`mmir.fusion.stem.widen_stem_`.
+        The model built by `target`. Its stem is adapted if the modality does not have 3
+        channels, see :func:`mmir.fusion.stem.widen_stem_`.
 
     Raises:
         ValueError: No paired data preprocessor, or it has no such modality.
@@ -51,17 +52,17 @@ def SingleModality(target: str, modality: str, **cfg: Any) -> nn.Module:
 
 
 def layout_of(model: nn.Module) -> dict[str, int]:
-    """Tell how the input of a model is made up.
+    """Channel layout of the input of a model.
 
     Args:
-        model: A model of a host, with a paired data preprocessor.
+        model: Model of a host with a paired data preprocessor.
 
     Returns:
-        The number of channels of each modality, in their order. Samples with others are
-        refused from now on.
+        Number of channels per modality, in order. From now on, the data preprocessor
+        rejects samples with another layout.
 
     Raises:
-        ValueError: It has another data preprocessor.
+        ValueError: The data preprocessor is not a paired one.
     """
     source = getattr(model, 'data_preprocessor', None)
     if not isinstance(source, ModalityNormalizer):
@@ -74,11 +75,11 @@ def layout_of(model: nn.Module) -> dict[str, int]:
 
 
 def adapt_stem_(model: nn.Module, count: int) -> None:
-    """Make a network for color images read one modality of `count` channels."""
+    """Make a network for RGB images read one modality of `count` channels, in place."""
     if count != COLORS:
         widen_stem_(model, (count,), 'copy')
 
 
 def _select(module: nn.Module, args: tuple, start: int, stop: int) -> tuple:
-    """Cut the channels of the modality out of the first argument."""
+    """Select the channels of the modality from the first argument."""
     return args[0][:, start:stop], *args[1:]

@@ -1,4 +1,4 @@
-"""The first layer of a network, made to read other channels than red, green, blue."""
+"""Widening the stem, the first layer of a network, to channels other than RGB."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from mmir.adapters import refuse_wrapped
 StemInit = Literal['average', 'copy', 'zero']
 
 COLORS = 3
-_FOCUS = 4  # a stem that first moves 2x2 pixels into the channels: YOLOX
+_FOCUS = 4  # the stem of YOLOX (Focus) first moves 2x2 pixels into the channels
 
 
 def find_stem(
@@ -21,26 +21,27 @@ def find_stem(
 ) -> dict[str, nn.Conv2d]:
     """Find the convolutions that read the image.
 
-    It is the only one in the backbone (or in the model, without one) with 3 input
-    channels, such as the patch embedding of a transformer; if there is none, the first
-    one, with 12, as of YOLOX, whose stem moves 2x2 pixels into the channels.
+    This is the only convolution with 3 input channels in the backbone (or in the model,
+    if it has no backbone), such as the patch embedding of a transformer. If there is
+    none, it is the first convolution if that has 12 input channels, as in YOLOX, whose
+    stem moves 2x2 pixels into the channels.
 
     Args:
         model: A model of any host, or a backbone.
-        names: Their names, for networks that read the image in several places.
+        names: Names of the layers, for networks that read the image in several places.
 
     Returns:
-        The layers by their names in the model.
+        The layers by name.
 
     Raises:
-        ValueError: None, or several, were found; what was named is no convolution.
+        ValueError: None or several were found, or a name is not that of a convolution.
     """
     convs = {k: m for k, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     if names is not None:
         names = [names] if isinstance(names, str) else list(names)
         if unknown := [name for name in names if name not in convs]:
             raise ValueError(
-                f'stem: {unknown} are no convolutions of {type(model).__name__}; its '
+                f'stem: {unknown} are not convolutions of {type(model).__name__}; its '
                 f'first ones are {[*convs][:4]}'
             )
         return {name: convs[name] for name in names}
@@ -65,32 +66,32 @@ def widen_stem_(
     init: StemInit = 'average',
     stem: str | Sequence[str] | None = None,
 ) -> list[str]:
-    """Make the stem read images of several modalities stacked, in place.
+    """Make the stem read the stacked images of several modalities, in place.
 
-    A checkpoint of the network on 3 channels still loads: its kernel is widened as it
-    is read, whoever loads it (`load_from`, `init_cfg` of type Pretrained). One of the
-    widened network loads as it is.
+    Checkpoints of the 3-channel network still load, by any route (`load_from`,
+    `init_cfg` of type Pretrained): their kernel is widened on load. Checkpoints of the
+    widened network load as usual.
 
     Args:
         model: A model of any host, or a backbone, not wrapped.
-        channels: How many channels each modality has, in the order they are packed.
-        init: What a kernel for 3 colors becomes, see :func:`widened`.
+        channels: Number of channels per modality, in the order they are packed.
+        init: How to widen a kernel for RGB, see :func:`widened`.
         stem: Name of the layer or layers, see :func:`find_stem`.
 
     Returns:
-        The names of the layers.
+        Names of the widened layers.
 
     Raises:
-        ValueError: The stem is not found or cannot be widened; an option is wrong; the
-            model is wrapped already.
+        ValueError: The stem is not found or cannot be widened, an option is invalid, or
+            the model is wrapped.
     """
     channels = tuple(channels)
     if init not in get_args(StemInit):
         raise ValueError(f'init must be one of {get_args(StemInit)}, got {init!r}')
     if not channels or min(channels) < 1 or sum(channels) == COLORS:
         raise ValueError(
-            f'channels={channels}: every modality has at least one, and a network on 3 '
-            'in all needs no other stem'
+            f'channels={channels}: every modality needs at least one, and for 3 in '
+            'total the stem needs no change'
         )
     refuse_wrapped(model)
     layers = find_stem(model, stem)
@@ -100,22 +101,25 @@ def widen_stem_(
 
 
 def widened(weight: Tensor, channels: Sequence[int], init: StemInit) -> Tensor:
-    """Widen a kernel for 3 colors.
+    """Widen a kernel for RGB to several modalities.
 
-    A modality of 3 channels takes the kernel as it is; another number of channels c
-    takes the sum over the colors divided by c in each, so that the answer to a gray
-    image stays the same.
+    A modality of 3 channels gets a copy of the kernel. With c other channels, each gets
+    the sum over RGB divided by c, so the response to a gray image stays the same.
 
     Args:
-        weight: Shape (out, 3, h, w), or (out, 3 n, h, w) for n pixels in the channels.
-        channels: How many channels each modality has.
-        init: 'average' divides by the number of modalities: if all show the same,
-            the answer is that of the network on 3 channels. 'copy' does not divide.
-            'zero' leaves the first modality alone and gives zeros to the others: the
-            answer is that of the network on 3 channels, whatever the others show.
+        weight: Shape (out, 3, h, w), or (out, 3 n, h, w) with n pixels moved into the
+            channels.
+        channels: Number of channels per modality.
+        init: Scale of the copies:
+
+            - 'average': divided by the number of modalities. If all modalities are
+              equal, the response is that of the 3-channel network.
+            - 'copy': not divided.
+            - 'zero': zero for all but the first modality. The response is that of the
+              3-channel network, whatever the others contain.
 
     Returns:
-        Shape (out, sum(channels), h, w), or that times n.
+        Shape (out, sum(channels), h, w), or (out, n sum(channels), h, w).
     """
     kernel = weight.unflatten(1, (-1, COLORS))
     gray = kernel.sum(2, keepdim=True)
@@ -132,16 +136,16 @@ def widened(weight: Tensor, channels: Sequence[int], init: StemInit) -> Tensor:
 def _widen(
     name: str, conv: nn.Conv2d, channels: tuple[int, ...], init: StemInit
 ) -> None:
-    """Widen one layer, and what it will load."""
+    """Widen one layer, and the kernels it will load."""
     if conv.groups != 1 or conv.in_channels % COLORS:
         raise ValueError(
             f'{name} has {conv.in_channels} input channels in {conv.groups} groups: '
-            'not a stem that reads 3 colors'
+            'not a stem for RGB images'
         )
     frozen = not conv.weight.requires_grad
     if frozen:
         print_log(
-            f'{name} is frozen (frozen_stages of the backbone?): what is widened will '
+            f'{name} is frozen (frozen_stages of the backbone?): its new channels will '
             'not be trained',
             logger='current',
             level=30,  # logging.WARNING
@@ -164,7 +168,7 @@ def _translate(
     channels: tuple[int, ...],
     init: StemInit,
 ) -> None:
-    """Widen the kernel of a checkpoint on 3 channels, before it is loaded."""
+    """Widen the kernel of a 3-channel checkpoint before it is loaded."""
     weight = state_dict.get(f'{prefix}weight')
     if weight is not None and weight.ndim == 4 and weight.shape[1] == colors:
         state_dict[f'{prefix}weight'] = widened(weight, channels, init)

@@ -18,41 +18,44 @@ FUSIONS = {
     'concat': ConcatFusion,
     'cross_attention': CrossAttentionFusion,
 }
-"""Short names of the modules that fuse; a config of another one works as well."""
+"""Short names of the fusion modules; the config of any other module works as well."""
 
 
 @MODELS.register_module()
 class TwoStreamBackbone(BaseModule):
-    """A backbone of any host for each modality, their outputs fused level by level.
+    """Two-stream backbone: one backbone of any host per modality, fused at each level.
 
-    It gives what one of them gives, so necks and heads of the hosts stay as they are;
-    `frozen_stages`, `norm_eval`, `init_cfg` and all else are the backbones' own.
+    Its outputs have the form of a single backbone's, so necks and heads of the hosts
+    need no change. `frozen_stages`, `norm_eval`, `init_cfg` etc. are set in the
+    backbones.
 
-    The checkpoint of a model with one such backbone loads: its backbone into every
-    stream. Weights of a modality of its own are given in the `init_cfg` of its stream,
+    The checkpoint of a model with a single such backbone loads into every stream. To
+    give a modality its own weights, set the `init_cfg` of its stream,
     `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
 
     Args:
-        channels (Mapping[str, int], optional): Name -> number of channels of each
-            modality. Default: 3 for `rgb` and for `ir`. A stem for colors is made to
-            read another number, as in
+        channels (Mapping[str, int], optional): Modality -> number of channels. Default:
+            3 each for `rgb` and `ir`. For other numbers the stem is adapted, see
             :func:`mmir.fusion.stem.widen_stem_`.
-        backbone (dict, optional): Config of the backbone of every stream.
-        backbones (Mapping[str, dict], optional): Instead, one for each modality.
-        fuse (str | dict): 'add' (mean), 'concat' (and a 1x1 convolution),
-            'cross_attention', or the config of a module that is built with `modalities`
-            and `channels` for each level and called with a list of feature maps.
-        levels (Sequence[int], optional): Numbers of the outputs to fuse that way, all
-            when not given. The others get the mean, which has no parameters: what no
-            neck or head reads (the first output in RetinaNet) would not train, and
-            distributed training refuses that.
-        out_channels (Sequence[int], optional): Channels of each level; found with an
-            image of 64x64 when not given.
+        backbone (dict, optional): Config for the backbones of all streams. They do not
+            share weights.
+        backbones (Mapping[str, dict], optional): Modality -> config of its backbone,
+            instead of `backbone`.
+        fuse (str | dict): 'add' (mean), 'concat' (followed by a 1x1 convolution),
+            'cross_attention', or the config of a module that is built per level with
+            `modalities` and `channels` and called with a list of feature maps.
+        levels (Sequence[int], optional): Indices of the outputs to fuse this way.
+            Default: all. The others are averaged, without parameters: parameters of a
+            level that no neck or head reads (the first output in RetinaNet) would get
+            no gradient, which distributed training rejects.
+        out_channels (Sequence[int], optional): Channels per level. Default: determined
+            by running a 64x64 image.
         init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: Fewer than two modalities; not one of `backbone` and `backbones`;
-            the backbones differ in number or channels of their outputs; no such level.
+        ValueError: Fewer than two modalities, not exactly one of `backbone` and
+            `backbones`, backbones with different numbers or channels of outputs, or no
+            such level.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class TwoStreamBackbone(BaseModule):
     def _build_fusions(
         self, fuse: str | dict, levels: Sequence[int] | None
     ) -> list[nn.Module]:
-        """One module that fuses for each level."""
+        """Build one fusion module per level."""
         number = len(self.out_channels)
         levels = range(number) if levels is None else levels
         if not set(levels) <= set(range(number)):
@@ -107,10 +110,13 @@ class TwoStreamBackbone(BaseModule):
         ]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map the stacked modalities (N, sum of channels, H, W) to feature maps.
+        """Compute fused feature maps of the stacked modalities.
+
+        Args:
+            x: Shape (N, sum of channels, H, W).
 
         Raises:
-            ValueError: Another number of channels.
+            ValueError: Wrong number of channels.
         """
         if x.shape[1] != sum(self.channels.values()):
             raise ValueError(
@@ -127,7 +133,7 @@ class TwoStreamBackbone(BaseModule):
 
     @torch.no_grad()
     def _level_channels(self) -> tuple[int, ...]:
-        """Channels of the outputs, from those of a small image."""
+        """Channels of the outputs, determined by running a small image."""
         found = {}
         for name, stream in self.streams.items():
             modes = [(module, module.training) for module in stream.modules()]
@@ -139,14 +145,14 @@ class TwoStreamBackbone(BaseModule):
             found[name] = tuple(feat.shape[1] for feat in feats)
         if len(set(found.values())) > 1:
             raise ValueError(
-                f'the streams must give maps of the same channels, got {found}'
+                f'the streams must have the same output channels, got {found}'
             )
         return next(iter(found.values()))
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
-        """Give the weights of a single backbone to every stream, then load."""
+        """Copy the weights of a single backbone to every stream, then load."""
         keys = [key for key in state_dict if key.startswith(prefix)]
         if not any(key.startswith(f'{prefix}streams.') for key in keys):
             alone = {
@@ -157,7 +163,7 @@ class TwoStreamBackbone(BaseModule):
             for name in self.streams:
                 for key, value in alone.items():
                     state_dict[f'{prefix}streams.{name}.{key}'] = value
-            # they start as the mean: nothing is missing
+            # fusion modules start as the mean, so these keys are not missing
             for key, value in self.fusions.state_dict(
                 prefix=f'{prefix}fusions.'
             ).items():
@@ -166,7 +172,7 @@ class TwoStreamBackbone(BaseModule):
 
 
 def _tuple(feats: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The outputs of a backbone as a tuple of maps (N, C, H, W)."""
+    """Return the outputs of a backbone as a tuple of feature maps (N, C, H, W)."""
     feats = (feats,) if isinstance(feats, Tensor) else tuple(feats)
     if not all(isinstance(x, Tensor) and x.ndim == 4 for x in feats):
         kinds = [tuple(x.shape) if isinstance(x, Tensor) else type(x) for x in feats]

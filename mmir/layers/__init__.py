@@ -1,4 +1,4 @@
-"""Public names of the layers and blocks of all methods, in one place."""
+"""Public layers, blocks and functions of all methods, in one place."""
 
 from mmir.adapters import (
     Adapted,

@@ -1,4 +1,4 @@
-"""The known ways of adapting a model with few parameters, and their baselines."""
+"""Known parameter-efficient fine-tuning methods, and their baselines."""
 
 from .baselines import BitFit, Frozen, Full
 from .conv_lora import ConvLoRA, LoRAConv2d

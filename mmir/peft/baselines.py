@@ -1,4 +1,4 @@
-"""Methods without adapter layers: they say what of the model itself trains."""
+"""Methods without adapter layers: they only select which parameters train."""
 
 from mmengine.registry import MODELS
 
@@ -7,17 +7,17 @@ from mmir.adapters import Method
 
 @MODELS.register_module()
 class Full(Method):
-    """Full fine-tuning: everything trains. The baseline of every table."""
+    """Full fine-tuning of all parameters, the baseline of every table."""
 
     freezes = False
 
 
 @MODELS.register_module()
 class Frozen(Method):
-    """Only what `trainable` names trains, by default the heads.
+    """Frozen model: only the `trainable` parameters train, by default the heads.
 
-    With `norm='all'` the normalization layers follow the new camera as well, the
-    cheapest adaptation there is.
+    With `norm='all'` the normalization layers adapt to the new camera as well, which is
+    the cheapest adaptation there is.
     """
 
     norm = 'frozen'
@@ -25,9 +25,9 @@ class Frozen(Method):
 
 @MODELS.register_module()
 class BitFit(Method):
-    """Only biases and what `trainable` names train (BitFit, arXiv 2106.10199).
+    """BitFit (arXiv 2106.10199): only biases and the `trainable` parameters train.
 
-    Those of normalization layers are biases, too; running statistics stay.
+    Biases of normalization layers are included; running statistics do not change.
     """
 
     trains = (r'(^|[._])bias$',)

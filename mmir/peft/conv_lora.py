@@ -22,15 +22,15 @@ from mmir.adapters.tracing import as_leaf, refuse_onnx
 
 
 class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
-    """A frozen 2D convolution with named low-rank updates.
+    """Frozen 2D convolution with named low-rank updates.
 
-    y = conv(x, W + sum of A B) + bias, where A is (T, r) and B (r, S, D2, D1): a
-    convolution to r channels, then a 1x1 one (LoRA, arXiv 2106.09685, for
-    convolutions). At the start A is zero and the rows of B have a squared norm of 1 on
-    average. Made by `from_base`; `weight` and `bias` keep their keys.
+    y = conv(x, W + sum of A B) + bias, where A is (T, r) and B (r, S, D2, D1): LoRA
+    (arXiv 2106.09685) for convolutions. An update amounts to a convolution to r
+    channels followed by a 1x1. A is initialized to zero, the rows of B with a mean
+    squared norm of 1. Created by `from_base`; `weight` and `bias` keep their keys.
 
-    It is no `nn.Conv2d` on purpose: folding of batch norms by a host would scale the
-    weight and not the updates.
+    It deliberately does not subclass `nn.Conv2d`: hosts that fold batch norms would
+    scale the weight but not the updates.
     """
 
     stands_on = PLAIN_CONVS
@@ -45,14 +45,14 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
 
     @property
     def full_rank(self) -> int:
-        """Largest useful rank of an update: the smaller side of T x (S D2 D1)."""
+        """Full rank of the kernel: the smaller of T and S D2 D1."""
         return min(len(self.weight), self.weight[0].numel())
 
     def add_adapter(self, name: str, rank: int = 12) -> None:
-        """Add an update of rank `rank`, at most `full_rank`; see `AdapterLayer`."""
+        """Add an update of rank `rank`, capped at `full_rank`; see `AdapterLayer`."""
         self.check_name(name)
         if not isinstance(rank, int) or rank < 1:
-            raise ValueError(f'rank {rank!r} is no positive integer')
+            raise ValueError(f'rank {rank!r} is not a positive integer')
         rank, rows = min(rank, self.full_rank), self.weight[0]
         b = torch.empty_like(self.weight[:1]).repeat(rank, 1, 1, 1)
         nn.init.normal_(b, std=rows.numel() ** -0.5)
@@ -64,14 +64,14 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
         return {'rank': self.adapters[name].rank}
 
     def kernel_parts(self) -> list[Tensor]:
-        """The weight, and the factors of the updates that are on."""
+        """The weight, and the factors of the active updates."""
         return [self.weight, *(t for u in self.active() for t in (u.A, u.B))]
 
     def kernel(self) -> Tensor:
         """Build the effective kernel.
 
         Returns:
-            Shape (T, S, D2, D1); the weight itself if no update is on.
+            Shape (T, S, D2, D1); the weight itself if no update is active.
         """
         pairs = [(update.A, update.B) for update in self.active()]
         device = self.weight.device.type
@@ -120,9 +120,9 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
 
 
 def updated(weight: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """A kernel (T, S, D2, D1) plus the products of pairs A (T, r) and B (r, S, D2, D1).
+    """Add the products of pairs A (T, r), B (r, S, D2, D1) to a kernel (T, S, D2, D1).
 
-    In half precision the sum is taken in float32. Without pairs it is `weight` itself.
+    Half-precision kernels are summed in float32. Without pairs returns `weight` itself.
     """
     if not pairs:
         return weight
@@ -136,15 +136,17 @@ def updated(weight: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 @MODELS.register_module()
 class ConvLoRA(Method):
-    """Low-rank updates of every plain convolution, 1x1 ones included.
+    """Low-rank updates of all plain convolutions, including 1x1.
 
     Args:
-        rank: Rank of the updates, cut to that of the kernel where it is lower.
-        include: Regular expressions searched in the names of layers; None for all.
-        exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
+        rank: Rank of the updates, capped at the full rank of each kernel.
+        include: Regular expressions; only layers whose names match one are adapted.
+            Default: all layers.
+        exclude: Regular expressions; layers whose names match one are skipped. Default:
+            the heads, see `walk.HEADS`.
 
     Raises:
-        ValueError: `rank` is no positive integer.
+        ValueError: `rank` is not a positive integer.
     """
 
     def __init__(
@@ -155,11 +157,11 @@ class ConvLoRA(Method):
         exclude: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(rank, int) or rank < 1:
-            raise ValueError(f'ConvLoRA: rank {rank!r} is no positive integer')
+            raise ValueError(f'ConvLoRA: rank {rank!r} is not a positive integer')
         self.rank, self.names = rank, NameFilter(include, exclude)
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
-        """Put updates on the convolutions of a model; see `Method`."""
+        """Add updates to the convolutions of a model; see `Method`."""
         layers = insert_adapters_(model, name, [LoRAConv2d], self.names, rank=self.rank)
         ranks = {key: layer.adapters[name].rank for key, layer in layers.items()}
         return describe_cuts(self.rank, ranks)

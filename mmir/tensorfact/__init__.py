@@ -1,4 +1,4 @@
-"""TensorFact: convolutions in two low-rank factors, widened for another camera."""
+"""TensorFact: convolutions as two low-rank factors, plus a delta for another camera."""
 
 from .complementarity import Complementarity, complementarity_loss
 from .complementarity_hook import attach_complementarity_, detach_complementarity_

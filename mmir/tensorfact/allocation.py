@@ -1,6 +1,6 @@
-"""Ranks for the convolutions of a model at the least error within a limit.
+"""Rank allocation: ranks for a model's convolutions with the least error in a limit.
 
-One algorithm for `rank=dict(budget=...)` and for `compression_plan`.
+Used by `rank=dict(budget=...)` and by `compression_plan`.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from .svd import spectrum
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a layer or a model; what was not asked for is None.
+    """Cost of a layer or a model.
 
     Attributes:
         params: Number of parameters.
-        macs: Multiply-accumulate operations of one forward pass.
+        macs: Multiply-accumulate operations of one forward pass; None if not counted.
     """
 
     params: int
     macs: int | None = None
 
     def plus(self, after: 'Cost', before: 'Cost') -> 'Cost':
-        """This cost when a part of it that cost `before` costs `after`."""
+        """This cost after one part changes its cost from `before` to `after`."""
         macs = self.macs
         if macs is not None:
             macs += after.macs - before.macs
@@ -36,12 +36,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Option:
-    """One way to have a layer.
+    """One form of a layer: dense, or factorized at some rank.
 
     Attributes:
-        rank: Rank of its factors, None for dense.
-        cost: What it costs so.
-        error: Relative error of its kernel, ||K - A B|| / ||K||.
+        rank: Rank of the factors; None for dense.
+        cost: Cost of the layer in this form.
+        error: Relative error of the kernel, ||K - A B|| / ||K||.
     """
 
     rank: int | None
@@ -50,15 +50,15 @@ class Option:
 
 
 def errors_of(kernel: Tensor, split: Split) -> list[float]:
-    """Relative errors of the best approximations of a kernel (Eckart and Young).
+    """Relative errors of the best low-rank approximations of a kernel (Eckart-Young).
 
     Args:
         kernel: Shape (T, S, D2, D1), finite.
-        split: How it becomes a matrix.
+        split: How the kernel is reshaped to a matrix.
 
     Returns:
-        sqrt(sum of sigma_q^2 over q > r) / ||K|| for r from 0 to the full rank;
-        zeros for a kernel of zeros.
+        sqrt(sum of sigma_q^2 over q > r) / ||K|| for r from 0 to the full rank; all
+        zeros for a zero kernel.
     """
     squares = spectrum(split.unfold(kernel))
     tails = torch.cat([squares, squares.new_zeros(1)]).flip(0).cumsum(0).flip(0)
@@ -66,7 +66,7 @@ def errors_of(kernel: Tensor, split: Split) -> list[float]:
 
 
 def rank_ladder(limit: int) -> list[int]:
-    """Ranks worth a look: all up to 16, then in steps of about a tenth."""
+    """Candidate ranks: all up to 16, then in steps of about 10 %."""
     ranks, rank = [], 1
     while rank <= limit:
         ranks.append(rank)
@@ -82,21 +82,21 @@ def options_of(
     save_macs: bool = False,
     ranks: Sequence[int] | None = None,
 ) -> list[Option]:
-    """Ways to have one convolution: dense, and at some ranks.
+    """List the options of one convolution: dense, and factorized at some ranks.
 
     Args:
         kernel: Shape (T, S, D2, D1).
-        split: How it becomes a matrix.
-        macs: Operations of the dense layer and of two convolutions at rank 1; None to
-            count parameters only.
-        save_macs: Whether a rank must save operations as well as parameters.
-        ranks: Ranks to offer. Default: every rank that saves.
+        split: How the kernel is reshaped to a matrix.
+        macs: MACs of the dense layer, and of two convolutions at rank 1. None counts
+            parameters only.
+        save_macs: Whether a rank must save MACs as well as parameters.
+        ranks: Ranks to offer. Default: the ranks of `rank_ladder` that save.
 
     Returns:
         The options, dense first.
 
     Raises:
-        ValueError: For NaN or infinite weights.
+        ValueError: NaN or infinite weights.
     """
     shape, dense = tuple(kernel.shape), Cost(kernel.numel(), macs and macs[0])
     errors, options = errors_of(kernel, split), [Option(None, dense, 0.0)]
@@ -105,7 +105,7 @@ def options_of(
         useless = cost.params >= dense.params
         if ranks is None and (useless or (save_macs and cost.macs >= dense.macs)):
             break  # costs grow with the rank
-        if macs:  # the layer reconstructs its kernel where that multiplies less
+        if macs:  # the layer reconstructs its kernel where that takes fewer MACs
             cost = Cost(cost.params, min(cost.macs, dense.macs))
         options.append(Option(rank, cost, errors[rank]))
     return options
@@ -114,23 +114,24 @@ def options_of(
 def choose(
     menus: Sequence[Sequence[Option]], whole: int, unit: str, limit: float
 ) -> list[Option]:
-    """Take steps from dense, least error per saved unit first, down to a limit.
+    """Choose one option per layer such that the model costs at most `limit`.
 
-    The error is the squared relative one, because a norm follows most convolutions.
-    Steps lie on the lower convex hull of a layer's options, so nothing that costs the
-    same or less has a smaller sum of errors.
+    Greedy: starting from all dense, it takes the step that adds the least error per
+    saved unit until the limit is met. Steps follow the lower convex hull of each
+    layer's options, so no choice of the same or lower cost has a smaller sum of errors.
+    The error is the squared relative error, because a norm follows most convolutions.
 
     Args:
-        menus: The options of each layer; the first is the dense one.
-        whole: Cost of the model if all layers are dense.
+        menus: Options of each layer, dense first.
+        whole: Cost of the model with all layers dense.
         unit: Attribute of `Cost` to save.
-        limit: The most the model may cost.
+        limit: Largest allowed cost of the model.
 
     Returns:
         One option per layer.
 
     Raises:
-        ValueError: If all steps together do not reach the limit.
+        ValueError: The limit cannot be reached.
     """
     steps = [
         (price, index, option)
@@ -153,15 +154,15 @@ def choose(
 
 
 def _hull(menu: Sequence[Option], unit: str) -> list[tuple[float, Option]]:
-    """Steps along the lower convex hull of a layer's squared errors over its costs.
+    """Steps along the lower convex hull of a layer's squared error over its cost.
 
     Returns:
-        Added squared error per saved unit, which never falls, and the option the
-        step leads to.
+        Per step the added squared error per saved unit, which never decreases, and the
+        resulting option.
     """
 
     def cost(option: Option) -> float:
-        """What is to be saved, of an option."""
+        """Cost of an option in `unit`."""
         return getattr(option.cost, unit)
 
     steps, here, price = [], menu[0], 0.0
@@ -170,7 +171,7 @@ def _hull(menu: Sequence[Option], unit: str) -> list[tuple[float, Option]]:
             (option.error**2 - here.error**2) / (cost(here) - cost(option))
             for option in cheaper
         ]
-        # Of equal slopes the longest step; rounding must not make prices fall.
+        # Of equal slopes take the longest step; rounding must not make prices decrease.
         slope = min(slopes)
         here = min(
             (o for o, s in zip(cheaper, slopes, strict=True) if s == slope), key=cost

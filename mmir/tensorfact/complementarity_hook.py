@@ -1,13 +1,16 @@
-"""The complementarity loss beside the losses of any model of any host.
+"""Add the complementarity loss to the losses of any model of any host.
 
-It keeps the trainable deltas of a model from repeating what the frozen factors beside
-them compute already (TensorFact, arXiv 2309.16592), see `Complementarity`. In
-evaluation, and with weight 0, a model computes exactly what it did before.
+It keeps the trainable deltas from repeating what the frozen factors already compute
+(TensorFact, arXiv 2309.16592), see `Complementarity`. In evaluation, and with weight 0,
+the model computes exactly what it did before.
 
-Activation checkpointing (`with_cp=True`) hides features: all forms but `'weight'` raise
-an error with it. Under `torch.compile`, `model.forward` needs no graph break for the
-loss; when the whole model or `train_step` is compiled, the graph may break around the
-hooks, with the same values.
+Limits:
+
+- Activation checkpointing (`with_cp=True`) hides the features: all forms except
+  `'weight'` raise an error.
+- Under `torch.compile`, compiling `model.forward` causes no graph break. Compiling the
+  whole model or `train_step` may break the graph around the hooks; the values are the
+  same.
 """
 
 import re
@@ -28,21 +31,21 @@ _KEY = 'complementarity'
 
 
 class ComplementarityLoss:
-    """What `attach_complementarity_` hangs on a model: two hooks and a short memory.
+    """Pair of forward hooks that adds the complementarity loss to a model.
 
-    Layers are observed from the begin to the end of one forward pass with
-    `mode='loss'` in training. Each observation becomes a scalar at once, and the
-    scalars leave with the losses of that pass, so that between passes nothing here
-    holds a tensor, and the model can be copied and pickled.
+    Layers are observed during each forward pass with `mode='loss'` in training. Each
+    observation is reduced to a scalar immediately, and the scalars are returned with
+    the losses of that pass. No tensor is held between passes, so the model can be
+    copied and pickled.
 
     Args:
-        form: How complementarity is measured.
-        weight: See `attach_complementarity_`, as the others.
-        layers: See there.
+        form: Form of the loss.
+        weight: See `attach_complementarity_`.
+        layers: See `attach_complementarity_`.
 
     Raises:
-        TypeError: If `layers` is a string.
-        ValueError: For a wrong weight.
+        TypeError: `layers` is a string.
+        ValueError: Invalid weight.
     """
 
     def __init__(
@@ -53,11 +56,11 @@ class ComplementarityLoss:
         self.form, self.weight = form, weight
         self.layers = NameFilter(layers, exclude=())
         self._handles: list[RemovableHandle] = []
-        # The layers that are observed, and what each call of them gave.
+        # Observed layers, with one value per call.
         self._seen: dict[TensorFactConv, list[Tensor]] = {}
 
     def attach(self, model: nn.Module) -> None:
-        """Register both hooks on `model`; nothing else of it changes.
+        """Register both hooks on `model`; nothing else is changed.
 
         Raises:
             ValueError: See `attach_complementarity_`.
@@ -70,7 +73,7 @@ class ComplementarityLoss:
         self._handles = [before, after]
 
     def _check(self, model: nn.Module) -> None:
-        """Raise an error if there is nothing to observe, or somebody does already."""
+        """Raise if there is nothing to observe or a loss is attached already."""
         if _attached(model) is not None:
             raise ValueError(
                 'a complementarity loss is attached already, detach_complementarity_ '
@@ -79,7 +82,7 @@ class ComplementarityLoss:
         known = [n for _, names in names_of(model, TensorFactConv) for n in names]
         for pattern in self.layers.include or ():
             if not any(re.search(pattern, name) for name in known):
-                raise ValueError(f'layers {pattern!r} is found in no factorized layer')
+                raise ValueError(f'layers {pattern!r} matches no factorized layer')
         if not self.learning_layers(model):
             among = ' among the selected ones' if self.layers.include else ''
             raise ValueError(
@@ -107,17 +110,17 @@ class ComplementarityLoss:
         ]
 
     def _before(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        """Begin to observe, if this pass is one that computes losses to learn from."""
+        """Start observing if this pass computes losses for training."""
         if not _computes_losses(model, args, kwargs):
             return
-        self._stop()  # what an interrupted pass may have left
+        self._stop()  # clean up after an interrupted pass
         self._seen = {layer: [] for layer in self.learning_layers(model)}
         if self.form.type != 'weight':
             for layer in self._seen:
                 layer.observer = self._observe
 
     def _observe(self, layer: TensorFactConv, x: Tensor, u: Tensor, v: Tensor) -> None:
-        """Turn the branches of one call of one layer into a scalar."""
+        """Reduce the branch outputs of one call of a layer to a scalar."""
         if not torch.is_grad_enabled():
             raise RuntimeError(
                 f'the complementarity loss {self.form.type!r} cannot see through '
@@ -125,37 +128,37 @@ class ComplementarityLoss:
                 'deltas (with_cp=False), choose others by layers=[...], or use '
                 "type='weight', which reads no features"
             )
-        if x.requires_grad:  # only this layer's deltas are to learn from its loss
+        if x.requires_grad:  # the loss of a layer must only reach its own deltas
             v = layer.by_factors(x.detach(), layer.factors()[1:])
         self._seen[layer].append(self.form.of_features(u, v))
 
     def _after(
         self, model: nn.Module, args: tuple, kwargs: dict[str, Any], losses: Any
     ) -> dict[str, Any] | None:
-        """Stop observing, whatever happened, and add `loss_comp` to the losses."""
+        """Stop observing, even after an error, and add `loss_comp` to the losses."""
         if not _computes_losses(model, args, kwargs):
             return None
         seen = self._stop()
-        if losses is None:  # the pass raised an error
+        if losses is None:  # the forward pass raised
             return None
         if self.form.type == 'weight':
             pairs = [layer.factors() for layer in seen]
             values = [self.form.of_factors(base, deltas) for base, *deltas in pairs]
         else:
-            # A layer that is used several times counts once.
+            # A layer that is called several times counts once.
             values = [torch.stack(calls).mean() for calls in seen.values() if calls]
         if not values:
             return None
         if not isinstance(losses, Mapping):
             raise TypeError(
                 f'{type(model).__name__} returned {type(losses).__name__} in mode '
-                "'loss', a dict of losses is needed to add loss_comp"
+                "'loss', but adding loss_comp needs a dict of losses"
             )
         factor = self.weight * _images_summed(model, args, kwargs)
         return {**losses, 'loss_comp': torch.stack(values).mean() * factor}
 
     def _stop(self) -> dict[TensorFactConv, list[Tensor]]:
-        """Stop observing; return the layers that were, and what they gave."""
+        """Stop observing; return the observed layers and their values."""
         seen, self._seen = self._seen, {}
         for layer in seen:
             layer.observer = None
@@ -175,31 +178,34 @@ def attach_complementarity_(
 ) -> ComplementarityLoss | None:
     """Add `loss_comp` to the losses a model returns in training, in place.
 
-    It is the mean over all layers with deltas that train, times `weight`, and times
-    the size of the batch over all ranks where a module of the model declares
-    `losses_sum_over_batch`, as heads do whose losses are sums over all images. The
-    gradient reaches the deltas of each layer only, none of the layers before. The model
-    needs the interface of mmengine, `model(inputs, data_samples, mode='loss')`
-    returning a dict; its code, state dict and parameters stay as they are, and copies
-    carry the loss along. Call it after `augment_`, before or after the model is
-    wrapped. Layers in evaluation (frozen stages) do not contribute. Limits: see the
-    top of this module.
+    `loss_comp` is the mean over all layers with trainable deltas, times `weight`. If a
+    module declares `losses_sum_over_batch`, as heads do whose losses are sums over all
+    images, it is also multiplied by the batch size over all ranks.
+
+    - The gradient of a layer's loss reaches only the deltas of that layer.
+    - The model needs the mmengine interface: `model(inputs, data_samples, mode='loss')`
+      returns a dict.
+    - Code, state dict and parameters of the model stay the same. Copies keep the loss.
+    - Layers in evaluation mode (frozen stages) do not contribute.
+
+    Call it after `augment_`, before or after the model is wrapped. For the limits see
+    the docstring of this module.
 
     Args:
         model: Model with deltas, see `augment_`.
-        weight: omega_c; 0 registers nothing at all.
+        weight: omega_c; with 0 nothing is registered.
         type: `'cos2'`, `'paper'` or `'weight'`, see `Complementarity`.
-        layers: Regular expressions searched in the names of the layers to regularize;
-            None for all.
-        **form: Further fields of `Complementarity`: `p`, `max_ratio`.
+        layers: Regular expressions; only layers whose names match one are regularized.
+            Default: all layers.
+        **form: Other fields of `Complementarity`: `p`, `max_ratio`.
 
     Returns:
-        What was attached; None for weight 0.
+        The attached loss; None for weight 0.
 
     Raises:
-        TypeError: For an unknown option, or if `layers` is a string.
-        ValueError: For a wrong value, if an expression finds no layer, no layer has
-            an active delta that trains, or a loss is attached already.
+        TypeError: Unknown option, or `layers` is a string.
+        ValueError: Invalid value, an expression matches no layer, no layer has an
+            active trainable delta, or a loss is attached already.
     """
     loss = ComplementarityLoss(Complementarity(type, **form), weight, layers)
     if weight == 0:
@@ -214,11 +220,10 @@ def detach_complementarity_(model: nn.Module) -> None:
     """Remove what `attach_complementarity_` added, in place.
 
     Args:
-        model: Model with a complementarity loss; may be wrapped, or a copy of the one
-            it was attached to.
+        model: Model with a complementarity loss, or a copy of it; may be wrapped.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: No loss is attached.
     """
     model = unwrap(model)
     loss = _attached(model)
@@ -229,21 +234,21 @@ def detach_complementarity_(model: nn.Module) -> None:
 
 
 def _attached(model: nn.Module) -> ComplementarityLoss | None:
-    """The loss a model carries in its record."""
+    """The attached loss, from the record of the model."""
     return record_of(model).extras.get(_KEY)
 
 
 def _computes_losses(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether a call of the model computes losses to learn from."""
+    """Check whether a call of the model computes losses for training."""
     mode = kwargs.get('mode', args[2] if len(args) > 2 else None)
     return mode == 'loss' and model.training and torch.is_grad_enabled()
 
 
 def _images_summed(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> int:
-    """Images, over all ranks, that the losses of a model are sums over; 1 for means."""
+    """Number of images, over all ranks, that the losses sum over; 1 for means."""
     if not any(getattr(m, 'losses_sum_over_batch', False) for m in model.modules()):
         return 1
     inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
-    if isinstance(inputs, Mapping):  # one batch for each modality
+    if isinstance(inputs, Mapping):  # one batch per modality
         inputs = next(iter(inputs.values()))
     return len(inputs) * get_world_size()

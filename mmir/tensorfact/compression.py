@@ -1,4 +1,4 @@
-"""Which convolutions of a model to factorize, and at which rank, for a given size."""
+"""Compression plans: which convolutions to factorize, at which ranks, for a size."""
 
 import copy
 import json
@@ -19,21 +19,21 @@ from .rank import describe_kernel
 from .split import KernelShape, get_split
 
 UNITS = ('params', 'macs')
-"""What a plan can save."""
+"""Costs that a plan can reduce."""
 
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """What a plan does to one convolution.
+    """Plan for one convolution.
 
     Attributes:
         name: Name of the module.
         shape: Shape of the kernel, (T, S, D2, D1).
-        rank: Rank of the factors; None if it stays dense.
+        rank: Rank of the factors; None if the layer stays dense.
         error: Relative error of the kernel, ||K - A B|| / ||K||.
-        before: Cost of the dense layer, without its bias.
-        after: Cost afterwards. The operations are those of the form with two
-            convolutions where these are fewer, else of one convolution.
+        before: Cost of the dense layer, without bias.
+        after: Cost afterwards. MACs are those of two convolutions or of one, whichever
+            is lower.
     """
 
     name: str
@@ -49,12 +49,12 @@ class CompressionPlan:
     """Ranks of the convolutions of a model, see `compression_plan`.
 
     Attributes:
-        target: What was asked for.
+        target: The requested target.
         split: Split of the factors.
         layers: The convolutions that may be factorized, in the order of the model.
-        before: Cost of the dense model: all its parameters; operations of its 2D
+        before: Cost of the dense model: all parameters, and MACs of its 2D
             convolutions.
-        after: Likewise afterwards.
+        after: The same after factorization.
     """
 
     target: dict[str, Any]
@@ -65,25 +65,25 @@ class CompressionPlan:
 
     @property
     def ranks(self) -> dict[str, int]:
-        """Ranks of the layers that become factors, by name."""
+        """Ranks of the layers to factorize, by name."""
         return {each.name: each.rank for each in self.layers if each.rank}
 
     def apply_(self, model: nn.Module) -> FactorizeReport:
         """Factorize a model as planned, in place.
 
-        Where the plan saves operations, evaluation runs two convolutions (see
-        `TensorFactConv`, mode `auto`); where it saves parameters, the layer decides
-        by itself. Training reconstructs the kernel.
+        If the target is `macs`, evaluation runs two convolutions (see `TensorFactConv`,
+        mode `auto`); if it is `params`, each layer decides by itself. Training
+        reconstructs the kernel.
 
         Args:
-            model: The model the plan was made for, or another of its structure.
+            model: The model the plan was made for, or one of the same structure.
 
         Returns:
-            What was done, as by `factorize_`.
+            Report, as from `factorize_`.
 
         Raises:
-            ValueError: If a planned layer is missing, of another shape or not
-                finite, by name. The model is unchanged then.
+            ValueError: A planned layer is missing, has another shape or is not finite;
+                names the layer. The model is unchanged then.
         """
         self._check(model)
         before, fast = count_parameters(model), 'macs' in self.target
@@ -114,15 +114,15 @@ class CompressionPlan:
                 raise ValueError(f'{each.name}: NaN or infinite weights')
 
     def to_json(self) -> str:
-        """The plan as text of JSON, for `from_json`."""
+        """Serialize the plan to JSON; see `from_json`."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> 'CompressionPlan':
-        """The plan that `to_json` wrote.
+        """Load a plan from the JSON of `to_json`.
 
         Raises:
-            ValueError: If the text is none.
+            ValueError: The text is not a compression plan.
         """
         try:
             data = json.loads(text)
@@ -140,7 +140,7 @@ class CompressionPlan:
             ]
             return cls(**data, layers=tuple(layers), **costs)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'this is no compression plan: {error!r}') from error
+            raise ValueError(f'this is not a compression plan: {error!r}') from error
 
     def __str__(self) -> str:
         rows = [('layer', 'kernel', 'rank', 'error', 'params', 'MMACs')]
@@ -167,10 +167,10 @@ class CompressionPlan:
 
 
 def _changes(before: Cost, after: Cost) -> tuple[str, str]:
-    """Cells `before -> after` of a table; empty for what is not known."""
+    """Table cells `before -> after`; empty if unknown."""
 
     def cell(old: float | None, new: float | None, form: str) -> str:
-        """Both numbers, or nothing."""
+        """Both numbers, or an empty cell."""
         return '' if old is None else f'{old:{form}} -> {new:{form}}'
 
     macs = [None if c.macs is None else c.macs / 1e6 for c in (before, after)]
@@ -188,30 +188,30 @@ def compression_plan(
 ) -> CompressionPlan:
     """Choose ranks for the convolutions of a trained model, layer by layer.
 
-    Each may stay dense or take a rank that makes it smaller and, for a target of
-    operations, cheaper as two convolutions. `choose` takes the step of least error per
-    saved unit until the target is met, as it does for `rank=dict(budget=...)`.
+    Each layer stays dense or gets a rank that makes it smaller and, for the target
+    `macs`, cheaper as two convolutions. The ranks are picked by `choose`.
 
     Args:
-        model: Dense model with its trained weights; it stays as it is.
-        target: The most that is allowed, below 1 a fraction of the dense model:
+        model: Dense model with trained weights; not modified.
+        target: The limit, as a number or, below 1, as a fraction of the dense model:
             `params` of the model, or `macs` (multiply-accumulate operations) of its 2D
-            convolutions. Or `rank`: tells what `factorize_` by this rank rule would do.
-        input_size: (H, W) for 3 channels or (C, H, W); for `macs`.
-        split: How kernels become matrices, see `SPLITS`.
-        forward: `forward(model, x)` with x (1, C, H, W); None for `model(x)`.
+            convolutions. Or `rank`: report what `factorize_` with this rule would do.
+        input_size: (H, W) for 3 channels, or (C, H, W); required for `macs`.
+        split: How kernels are reshaped to matrices, see `SPLITS`.
+        forward: Calls the model as `forward(model, x)` with x (1, C, H, W). Default:
+            `model(x)`.
         **select: `include`, `exclude` and `factorize_stem` of `factorize_`.
 
     Raises:
-        ValueError: For a wrong argument, a model with factors, weights not finite
-            (with the layer), or an unreachable target (with the least there is).
+        ValueError: Invalid argument, a model with factors, non-finite weights (names
+            the layer), or an unreachable target (gives the lowest possible value).
     """
     unit, goal = _parse_target(target)
     if unit == 'macs' and input_size is None:
         raise ValueError('target macs: give input_size=(H, W) or (C, H, W)')
     if any(isinstance(m, TensorFactConv) for m in model.modules()):
         raise ValueError('the model has factors already: merge_ it before planning')
-    # On a copy, so that one place decides what can be factorized.
+    # Factorize a copy, so that `factorize_` alone decides which layers qualify.
     rule = goal if unit == 'rank' else 1
     ranks = factorize_(copy.deepcopy(model), rule, split, **select).ranks
     convs = {name: model.get_submodule(name) for name in ranks}
@@ -239,7 +239,7 @@ def compression_plan(
 def _layer_macs(
     conv: nn.Conv2d, split: str, calls: Calls | None
 ) -> tuple[int, int] | None:
-    """Operations of a convolution, dense and as two at rank 1."""
+    """MACs of a convolution: dense, and as two convolutions at rank 1."""
     if calls is None:
         return None
     shapes = calls.get(conv, ())
@@ -247,7 +247,7 @@ def _layer_macs(
 
 
 def _whole_macs(model: nn.Module, split: str, calls: Calls | None) -> int | None:
-    """Operations of all 2D convolutions of a model."""
+    """MACs of all 2D convolutions of a model."""
     if calls is None:
         return None
     convs = [conv for conv, _ in names_of(model, nn.Conv2d)]
@@ -261,7 +261,7 @@ def _plan(
     pairs: Sequence[Sequence[Option]],
     whole: Cost,
 ) -> CompressionPlan:
-    """Put a plan together from the dense and the chosen option of each layer."""
+    """Assemble a plan from the dense and the chosen option of each layer."""
     layers, after = [], whole
     for (name, conv), (dense, pick) in zip(convs.items(), pairs, strict=True):
         shape = tuple(conv.weight.shape)
@@ -273,7 +273,7 @@ def _plan(
 
 
 def _parse_target(target: Mapping[str, Any]) -> tuple[str, Any]:
-    """The unit of a target and its number, or `rank` and the rule."""
+    """Parse a target into its unit and number, or into `rank` and the rule."""
     if isinstance(target, Mapping) and len(target) == 1:
         ((unit, goal),) = target.items()
         number = isinstance(goal, (int, float)) and not isinstance(goal, bool)
@@ -288,7 +288,7 @@ def _parse_target(target: Mapping[str, Any]) -> tuple[str, Any]:
 def _calls(
     model: nn.Module, input_size: Sequence[int], forward: Forward | None
 ) -> Calls:
-    """What the convolutions get when the model gets an image of `input_size`."""
+    """Inputs of the convolutions for an image of `input_size`."""
     if len(input_size) not in (2, 3):
         raise ValueError(f'input_size {tuple(input_size)!r} is not (H, W) or (C, H, W)')
     size = input_size if len(input_size) == 3 else (3, *input_size)

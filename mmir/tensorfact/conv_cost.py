@@ -1,4 +1,4 @@
-"""Multiply-accumulate operations of convolutions."""
+"""Multiply-accumulate operations (MACs) of convolutions."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,20 +18,20 @@ Calls = dict[nn.Module, list[tuple[int, ...]]]
 
 @torch.no_grad()
 def record_calls(model: nn.Module, x: Tensor, forward: Forward | None = None) -> Calls:
-    """Run a model once in evaluation and note what its convolutions get.
+    """Run a model once in evaluation mode and record the inputs of its convolutions.
 
     Args:
-        model: Any model; its training flags are as before afterwards.
+        model: Any model; its training flags are restored afterwards.
         x: Input, shape (N, C, H, W).
-        forward: How the model is called, `forward(model, x)`; None for `model(x)`.
+        forward: Calls the model as `forward(model, x)`. Default: `model(x)`.
 
     Returns:
-        Shapes (N, C, H, W) of the inputs of every `nn.Conv2d`, one per call.
+        Input shapes (N, C, H, W) of every `nn.Conv2d`, one per call.
     """
     calls: Calls = defaultdict(list)
 
     def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Keep the shape of the input of a call."""
+        """Record the input shape of a call."""
         shape = tuple(inputs[0].shape)
         calls[conv].append(shape if len(shape) == 4 else (1, *shape))
 
@@ -56,13 +56,13 @@ def record_calls(model: nn.Module, x: Tensor, forward: Forward | None = None) ->
 def macs_of(
     conv: nn.Conv2d, rank: int | None, split: str, shapes: Sequence[tuple[int, ...]]
 ) -> int:
-    """Operations of a convolution, counted by running one like it on `meta`.
+    """MACs of a convolution, counted by running one like it on the meta device.
 
     Args:
-        conv: Convolution whose geometry counts.
-        rank: Of its factors, computed as two convolutions; None for a dense one.
+        conv: Convolution that gives the geometry.
+        rank: Rank of the factors, run as two convolutions; None for a dense layer.
         split: Split of the factors.
-        shapes: Shapes of the inputs (N, C, H, W), one per call.
+        shapes: Input shapes (N, C, H, W), one per call.
     """
     options = dict(**geometry_of(conv), bias=conv.bias is not None, device='meta')
     if rank is None:

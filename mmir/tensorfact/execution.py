@@ -1,4 +1,4 @@
-"""How a factorized convolution computes its output, and what it keeps for that."""
+"""Execution modes of a factorized convolution."""
 
 from collections.abc import Callable
 
@@ -19,12 +19,14 @@ MODES = ('auto', 'reconstruct', 'two_conv', 'branch')
 class ConvByFactors(KernelCache, ConvGeometry):
     """Convolution with the kernel fold(A B) + sum of fold(dA dB).
 
-    The modes give the same output up to rounding:
+    All modes give the same output up to rounding:
 
-    - `reconstruct`: build the kernel by a small matrix product, one convolution;
+    - `reconstruct`: build the kernel by a small matrix product, then run one
+      convolution;
     - `two_conv`: convolve with B, then with A;
-    - `branch`: the base by `reconstruct` and the deltas by `two_conv`, then the sum;
-    - `auto`: `reconstruct`, but `two_conv` where it is faster: on CPUs at low ranks.
+    - `branch`: run the base by `reconstruct` and the deltas by `two_conv`, and add
+      them;
+    - `auto`: `two_conv` where it is faster (on CPUs at low ranks), else `reconstruct`.
 
     Attributes:
         A: First factor; its last axis is r.
@@ -33,10 +35,10 @@ class ConvByFactors(KernelCache, ConvGeometry):
         deltas: Modules with factors `A` and `B` and a flag `enabled`, by name.
         split: Key of `SPLITS`.
         two_conv_max_rank: Largest total rank for which `auto` picks `two_conv`.
-        reconstruct_fp32: Build the kernel in float32 at least, without autocast.
-        observer: Function that gets (layer, x, u, v) of every forward pass in
-            training, see `branches`; with it training runs in mode `branch`. Copies
-            of the layer have none.
+        reconstruct_fp32: Build the kernel in at least float32, without autocast.
+        observer: Called as `observer(layer, x, u, v)` in every training forward pass,
+            see `branches`; training then runs in mode `branch`. Not copied with the
+            layer.
     """
 
     A: nn.Parameter
@@ -48,30 +50,30 @@ class ConvByFactors(KernelCache, ConvGeometry):
     reconstruct_fp32: bool
     observer: Callable[['ConvByFactors', Tensor, Tensor, Tensor], None] | None = None
 
-    # Kept beside the parameters and in no copy: the dense kernel they were made of.
+    # Not copied: the caches, among them the dense kernel the factors were made from.
     uncopied = ('_cache', '_dense', 'observer')
     _dense: tuple[Tensor, tuple[int, ...]] | None = None
 
     @property
     def mode(self) -> str:
-        """How the output is computed, one of `MODES`."""
+        """Execution mode, one of `MODES`."""
         return self._mode
 
     @mode.setter
     def mode(self, mode: str) -> None:
-        """Set how the output is computed; refuse an unknown mode."""
+        """Set the execution mode; raises ValueError for an unknown one."""
         if mode not in MODES:
             raise ValueError(f'unknown mode {mode!r}, available: {", ".join(MODES)}')
         self._mode = mode
 
     @property
     def rank(self) -> int:
-        """Inner dimension r of A B, without deltas."""
+        """Inner dimension r of A B, not counting deltas."""
         return self.B.shape[0]
 
     @property
     def weight(self) -> Tensor:
-        """The effective kernel, shape (T, S, D2, D1); read only."""
+        """Effective kernel, shape (T, S, D2, D1); read-only."""
         return self.effective_kernel()
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:
@@ -83,8 +85,8 @@ class ConvByFactors(KernelCache, ConvGeometry):
         """Build the effective kernel, deltas included.
 
         Returns:
-            Shape (T, S, D2, D1), dtype of the factors, with a graph to those of
-            them that require a gradient.
+            Shape (T, S, D2, D1), dtype of the factors; differentiable in the factors
+            that require a gradient.
         """
         return self._fold(self.factors())
 
@@ -125,15 +127,15 @@ class ConvByFactors(KernelCache, ConvGeometry):
         return self._conv_forward(x, self.effective_kernel(), self.bias)
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the base and what the deltas add to the output, without the bias.
+        """Contributions of the base and of the deltas to the output, without bias.
 
         Args:
             x: Shape (N, in_channels, H, W) or (in_channels, H, W).
 
         Returns:
-            u, the convolution with fold(A B), and v, the one with the sum of the
-            deltas that are switched on (zeros if there is none); both of the shape
-            of the output.
+            u, the convolution with fold(A B), and v, the convolution with the sum of
+            the active deltas (zeros if there is none). Both have the shape of the
+            output.
         """
         base, *deltas = self.factors()
         u = self._conv_forward(x, self._fold([base]), None)
@@ -145,17 +147,17 @@ class ConvByFactors(KernelCache, ConvGeometry):
         pairs: list[tuple[Tensor, Tensor]],
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Convolve with the sum of products of factors without building it."""
+        """Convolve with the sum of factor products without building the kernel."""
         a = torch.cat([a for a, _ in pairs], dim=-1)
         b = torch.cat([b for _, b in pairs])
         x, geometry = self.pad(x)
         return get_split(self.split).two_conv(x, a, b, bias, **geometry)
 
     def _prefers_two(self, x: Tensor) -> bool:
-        """The rule of mode `auto`.
+        """Whether mode `auto` runs `two_conv`.
 
-        In training `two_conv` keeps r times the input for the backward pass, which
-        pays on CPUs alone, and not in bfloat16.
+        In training `two_conv` stores r times the input for the backward pass, which
+        only pays off on CPUs, and not in bfloat16.
         """
         device, split = x.device.type, get_split(self.split)
         if self.training and not (
@@ -177,16 +179,16 @@ class ConvByFactors(KernelCache, ConvGeometry):
         return [t for pair in self.factors() for t in pair]
 
     def remember(self, kernel: Tensor) -> None:
-        """Keep the dense kernel the factors were just made of, see `dense_kernel`."""
+        """Store the dense kernel the factors were made from; see `dense_kernel`."""
         tensors = (self.A, self.B, kernel)
         if not any(t.is_inference() for t in tensors):
             self._dense = kernel.detach(), tuple(t._version for t in tensors)
 
     def dense_kernel(self) -> Tensor | None:
-        """The dense kernel the factors were made of, None if that is not known.
+        """Dense kernel the factors were made from; None if it is no longer known.
 
-        It is known from `from_conv` until anything changes: a factor or the kernel,
-        the training flag, the device or dtype, a load or a copy.
+        It is known after `from_conv` until something changes: a factor or the kernel,
+        the training flag, the device or dtype. Loading and copying also forget it.
 
         Returns:
             Shape (T, S, D2, D1), or None.
@@ -198,6 +200,6 @@ class ConvByFactors(KernelCache, ConvGeometry):
         return kernel if now == versions else None
 
     def forget(self) -> None:
-        """Drop what is kept beside the parameters."""
+        """Drop the caches."""
         super().forget()
         self._dense = None

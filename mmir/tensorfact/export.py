@@ -1,4 +1,4 @@
-"""Factorized convolutions as pairs of plain ones, which any exporter understands."""
+"""Export of factorized convolutions as pairs of plain ones, for any exporter."""
 
 import torch
 from mmcv.cnn import ConvModule
@@ -14,26 +14,26 @@ from .split import along, get_split
 def to_factored_modules_(model: nn.Module) -> nn.Module:
     """Replace every `TensorFactConv` by two `nn.Conv2d` in a row, in place.
 
-    What `two_conv` computes, with the factors written out as kernels beforehand: the
-    exported graph consists of convolutions only and keeps the compression. Deltas
-    that are switched on are a part of it, the others are gone. The bias is in the
-    second convolution. `merge_` gives one dense convolution instead.
+    They compute what `two_conv` does, with the factors written out as kernels. The
+    exported graph consists of convolutions only and keeps the compression. Active
+    deltas are included, the others are dropped. The second convolution has the bias.
+    For a single dense convolution per layer, use `merge_` instead.
 
     Args:
         model: Any model; without such layers nothing changes.
 
     Returns:
-        The model, or the new pair if the model is a `TensorFactConv` itself.
+        The model, or the new pair if the model is itself a `TensorFactConv`.
 
     Raises:
-        ValueError: For NaN or infinite weights, naming the layer. The model is
-            unchanged then.
+        ValueError: NaN or infinite weights; names the layer. The model is unchanged
+            then.
     """
     new = converted(
         model, lambda m: factored_module(m) if isinstance(m, TensorFactConv) else None
     )
     for block in model.modules():
-        # That shortcut asks for one kernel; the norm after the pair works as ever.
+        # That shortcut needs a single kernel; the norm after the pair works as before.
         if isinstance(block, ConvModule) and block.conv in new:
             block.turn_on_efficient_conv_bn_eval(False)
     replace_(model, new)
@@ -41,21 +41,26 @@ def to_factored_modules_(model: nn.Module) -> nn.Module:
 
 
 def factored_module(layer: TensorFactConv) -> nn.Sequential:
-    """Write one layer as two plain convolutions; the layer stays as it is.
+    """Convert one layer to two plain convolutions.
 
-    With S input channels a group, r atoms and G groups, `ts_dd` becomes a depthwise
-    convolution to S*G*r channels and a 1x1; `td_sd` one along the rows and one along
-    the columns, `t_sdd` a full one and a 1x1, `tdd_s` a 1x1 and a full one, all three
-    with G*r channels between. Padding goes with the window.
+    With S input channels per group, rank r and G groups:
+
+    - `ts_dd`: a depthwise convolution to S*G*r channels, then a 1x1;
+    - `td_sd`: one along the rows, then one along the columns, with G*r channels between
+      them;
+    - `t_sdd`: a full one, then a 1x1, with G*r channels between them;
+    - `tdd_s`: a 1x1, then a full one, with G*r channels between them.
+
+    Each convolution pads the window axes it covers.
 
     Args:
-        layer: Factorized convolution.
+        layer: Factorized convolution; not modified.
 
     Returns:
         Two `nn.Conv2d` with the device, dtype and training flag of the layer.
 
     Raises:
-        ValueError: For NaN or infinite weights.
+        ValueError: NaN or infinite weights.
     """
     pairs, bias = layer.factors(), layer.bias
     a = torch.cat([a.detach() for a, _ in pairs], dim=-1)

@@ -1,4 +1,4 @@
-"""Whole-model surgery: factorize, widen and merge the convolutions of a model."""
+"""Whole-model surgery: factorize the convolutions of a model and add deltas to them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ from .split import Split, get_split
 
 @dataclass(frozen=True)
 class FactorizeReport:
-    """What `factorize_` did.
+    """Report of `factorize_`.
 
     Attributes:
-        ranks: Rank of each factorized layer by its name.
-        skipped: Why a 2D convolution was left dense, by its name.
+        ranks: Rank of each factorized layer, by name.
+        skipped: Reason why a 2D convolution was left dense, by name.
         params_before: Number of parameters of the model before.
         params_after: Number of parameters of the model afterwards.
     """
@@ -65,30 +65,30 @@ def factorize_(
 ) -> FactorizeReport:
     """Replace the convolutions of a model by `TensorFactConv`, in place.
 
-    A plain `nn.Conv2d` whose kernel has a full rank above 1 (under `ts_dd`: larger than
-    1x1) is replaced if its factors are smaller than its kernel and it is not depthwise.
-    A convolution used at several places stays one.
+    A plain `nn.Conv2d` is replaced if its kernel has a full rank above 1 (under
+    `ts_dd`, if it is larger than 1x1), its factors are smaller than its kernel and it
+    is not depthwise. A convolution used in several places stays one module.
 
     Args:
-        model: Any model; its weights are factorized as they are.
-        rank: Rule of `TensorFactConv` for each layer, cut to the full rank of its
-            kernel, or one that reads the weights: `dict(energy=e)` or
-            `dict(budget=P)`, see `search_ranks`.
+        model: Any model; its current weights are factorized.
+        rank: Rank rule of `TensorFactConv`, applied to each layer and capped at the
+            full rank of its kernel; or a rule that reads the weights, `dict(energy=e)`
+            or `dict(budget=P)`, see `search_ranks`.
         split: See `TensorFactConv`.
-        include: Regular expressions searched in the names; None for all names.
-        exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
-        skip_growing: Leave layers dense that would not get smaller, or are depthwise.
+        include: Regular expressions for layer names. Default: all layers.
+        exclude: Regular expressions for layers to skip. Default: heads, `walk.HEADS`.
+        skip_growing: Skip layers that would not become smaller or are depthwise.
         factorize_stem: Whether the first convolution of the model may be replaced.
-        checkpoint: File or state dict with the dense kernels to factorize instead; it
-            is still to be loaded, for all else.
-        **options: Those of `TensorFactConv.from_conv`.
+        checkpoint: File or state dict with the dense kernels to factorize instead of
+            the model's. It still has to be loaded for all other weights.
+        **options: Options of `TensorFactConv.from_conv`.
 
     Returns:
-        Which layers were replaced, with sizes before and after.
+        The replaced layers, with sizes before and after.
 
     Raises:
-        ValueError: If no layer can be replaced (with the reasons), or, with the layer,
-            for a wrong option, NaN weights or missing kernels; nothing is changed then.
+        ValueError: No layer can be replaced (gives the reasons), or an invalid option,
+            NaN weights or missing kernels (names the layer). Nothing is changed then.
     """
     refuse_wrapped(model)
     before, cut = count_parameters(model), get_split(split)
@@ -103,7 +103,7 @@ def factorize_(
             continue
         new[name] = _factorized(name, convs[name], ranks[name], kernel, split, options)
         if checkpoint is None:
-            # The weights may be those of a fresh model: not what a delta completes.
+            # These may be random weights, whose residual a delta must not start from.
             new[name].forget()
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if not new:
@@ -116,7 +116,7 @@ def factorize_(
 def _at_most_full(
     ranks: Mapping[str, int | None], kernels: Mapping[str, Tensor], cut: Split
 ) -> dict[str, int | None]:
-    """Ranks, cut to the full rank of the kernels."""
+    """Cap ranks at the full rank of the kernels."""
     limits = {
         name: full_rank(tuple(kernel.shape), cut) for name, kernel in kernels.items()
     }
@@ -126,7 +126,7 @@ def _at_most_full(
 def _kernels(
     convs: dict[str, nn.Conv2d], checkpoint: Checkpoint | None
 ) -> dict[str, Tensor]:
-    """Kernels to factorize, by the name of the convolution."""
+    """Kernels to factorize, by layer name."""
     kernels = {name: conv.weight for name, conv in convs.items()}
     if checkpoint is None:
         return kernels
@@ -142,7 +142,7 @@ def _factorized(
     split: str,
     options: dict[str, Any],
 ) -> TensorFactConv:
-    """`TensorFactConv.from_conv` with the name of the layer in its errors."""
+    """Call `TensorFactConv.from_conv`; puts the layer name into its errors."""
     try:
         return TensorFactConv.from_conv(
             conv, rank, kernel=kernel, split=split, **options
@@ -158,7 +158,7 @@ def _candidates(
     skip_growing: bool,
     factorize_stem: bool,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str | None]]:
-    """Convolutions that may be replaced by name, and for all why not or None."""
+    """Convolutions that may be replaced, and for all of them why not, or None."""
     uses = Counter(id(m.weight) for m in model.modules() if type(m) in PLAIN_CONVS)
     convs, reasons = {}, {}
     for index, (conv, aliases) in enumerate(names_of(model, nn.Conv2d)):
@@ -178,9 +178,9 @@ def _candidates(
 
 
 def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
-    """Why the geometry of `conv` speaks against factors, None if it does not."""
+    """Reason why the geometry of `conv` rules factors out; None if it does not."""
     if type(conv) not in PLAIN_CONVS:
-        return f'{type(conv).__name__} is no plain nn.Conv2d'
+        return f'{type(conv).__name__} is not a plain nn.Conv2d'
     if full_rank(tuple(conv.weight.shape), cut) == 1:
         return 'kernel too small to factorize (full rank 1)'
     if skip_growing and conv.weight.shape[1] == 1 < conv.groups:
@@ -191,7 +191,7 @@ def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
 def _why_kept(
     rank: int | None, kernel: Tensor, cut: Split, skip_growing: bool
 ) -> str | None:
-    """Why the rank of a layer leaves it dense, None if it does not."""
+    """Reason why a layer stays dense at its rank; None if it does not."""
     if rank is None:
         return 'dense by the budget'
     size = factor_count(rank, tuple(kernel.shape), cut)
@@ -201,7 +201,7 @@ def _why_kept(
 
 
 def _tally(reasons: dict[str, str]) -> str:
-    """Reasons with their number and one layer each, for an error message."""
+    """Count the reasons, with one example layer each, for an error message."""
     if not reasons:
         return 'the model has no nn.Conv2d'
     examples = {reason: name for name, reason in reversed(reasons.items())}
@@ -223,26 +223,26 @@ def augment_(
 ) -> dict[str, int]:
     """Add the delta `name` to every factorized convolution of a model, in place.
 
-    Layers whose kernel has full rank 1 (under `ts_dd` 1x1) are left as they are.
-    Deltas are trainable; `adapt_` freezes the rest.
+    Layers whose kernel has full rank 1 (under `ts_dd`: 1x1) are skipped. Deltas are
+    trainable; `adapt_` freezes the rest.
 
     Args:
         model: Model with `TensorFactConv` layers.
         name: Name of the delta, such as `ir`.
-        rank: An integer (0 adds nothing), cut to the full rank of the kernel, or
-            `dict(ratio=...)` of the layer's rank.
+        rank: Integer (0 adds nothing), capped at the full rank of the kernel, or
+            `dict(ratio=...)` relative to the rank of the layer.
         init: See `TensorFactConv.augment`.
-        include: Regular expressions searched in the names; None for all names.
-        exclude: Likewise, none may be found.
-        checkpoint: For the init `'residual'`: file or state dict with the dense
-            kernels the layers were made of. None if `factorize_` just had it.
+        include: Regular expressions for layer names. Default: all layers.
+        exclude: Regular expressions for layers to skip.
+        checkpoint: For the init `'residual'`: file or state dict with the dense kernels
+            the layers were made from. Not needed if `factorize_` was just given it.
 
     Returns:
-        Rank of the delta of each widened layer, by the layer's name.
+        Rank of the new deltas, by layer name.
 
     Raises:
-        ValueError: If there is no layer to widen, or for a wrong argument (with the
-            name of the layer). The model is unchanged then.
+        ValueError: No layer can get a delta, or an invalid argument (names the layer).
+            The model is unchanged then.
     """
     refuse_wrapped(model)
     names, ranks, kernels = NameFilter(include, exclude), {}, {}
@@ -274,7 +274,7 @@ def augment_(
 
 
 def _at_most(rank: DeltaRank, layer: TensorFactConv) -> DeltaRank:
-    """An integer rank, cut to the full rank of the kernel; other rules as they are."""
+    """Cap an integer rank at the full rank of the kernel; other rules are unchanged."""
     return min(rank, _full_rank(layer)) if isinstance(rank, int) else rank
 
 

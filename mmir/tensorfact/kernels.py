@@ -1,4 +1,4 @@
-"""Dense kernels of the layers of a model, read from a checkpoint."""
+"""Read the dense kernels of a model's layers from a checkpoint."""
 
 import os
 from collections import Counter
@@ -16,21 +16,21 @@ Checkpoint = str | os.PathLike | Mapping[str, Tensor]
 def dense_kernels(
     checkpoint: Checkpoint, shapes: Mapping[str, KernelShape]
 ) -> dict[str, Tensor]:
-    """Read the kernel of each of some convolutions.
+    """Read the kernels of the given convolutions.
 
     Args:
-        checkpoint: A file (only tensors and plain types are accepted in it) or its
-            content; a state dict, or a dictionary with the key `state_dict`. All keys
-            may have a common prefix, such as `module.`.
-        shapes: Shape (T, S, D2, D1) of each kernel by the name of its layer.
+        checkpoint: File (which may hold only tensors and plain types) or its content: a
+            state dict, or a dict with the key `state_dict`. All keys may have a common
+            prefix, such as `module.`.
+        shapes: Kernel shape (T, S, D2, D1) by layer name.
 
     Returns:
-        Kernels by the name of the layer, in the order of `shapes`.
+        Kernels by layer name, in the order of `shapes`.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         RuntimeError: The file is damaged or could run code, see `load_checkpoint`.
-        ValueError: Kernels are missing or of another shape, naming them.
+        ValueError: Kernels are missing or have another shape; names them.
     """
     if isinstance(checkpoint, Mapping):
         where, content = 'the state dict', checkpoint
@@ -42,7 +42,7 @@ def dense_kernels(
     missing = [key for key in keys.values() if prefix + key not in state]
     if missing:
         factors = {f'{prefix}{key.removesuffix("weight")}A' for key in missing}
-        hint = '; it holds factors, merge_checkpoint it first'
+        hint = '; it holds factors: run merge_checkpoint on it first'
         raise ValueError(
             f'{where} lacks {len(missing)} of {len(keys)} dense kernels: '
             f'{", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}'
@@ -59,7 +59,7 @@ def dense_kernels(
 
 
 def _common_prefix(state: Mapping[str, Tensor], keys: list[str]) -> str:
-    """The prefix under which most of the keys stand, the shortest of several."""
+    """Prefix that most of the keys have; the shortest if there are several."""
     counts = Counter({'': sum(key in state for key in keys)})
     for found in state:
         for key in keys:

@@ -1,4 +1,4 @@
-"""TensorFactConv: a 2D convolution whose kernel is a product of two factors."""
+"""`TensorFactConv`, a 2D convolution whose kernel is a product of two factors."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -35,18 +35,22 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
     """Drop-in `nn.Conv2d` with a low-rank kernel and named low-rank deltas.
 
     y = conv(x, fold(A B) + sum of fold(dA dB)) + bias, after TensorFact
-    (arXiv 2309.16592). The split says how the kernel (T, S, D2, D1) becomes a matrix
-    and so what r costs: r(TS + D2 D1) parameters for `ts_dd` (a 3x3 kernel is
-    compressed by ranks up to 8), r(T D2 + S D1) for `td_sd`, r(T + S D2 D1) for
-    `t_sdd`, r(T D2 D1 + S) for `tdd_s`. Under `ts_dd` a 1x1 kernel has full rank 1:
-    there any rank means 1, which is exact, and `factorize_` leaves such a convolution
-    alone. The other splits compress 1x1 kernels too.
+    (arXiv 2309.16592). The split determines how the kernel (T, S, D2, D1) is reshaped
+    to a matrix, and thereby the number of parameters at rank r:
+
+    - `ts_dd`: r(TS + D2 D1), which compresses a 3x3 kernel at ranks up to 8;
+    - `td_sd`: r(T D2 + S D1);
+    - `t_sdd`: r(T + S D2 D1);
+    - `tdd_s`: r(T D2 D1 + S).
+
+    Under `ts_dd` a 1x1 kernel has full rank 1. Any rank then means 1, which is exact,
+    and `factorize_` skips such convolutions. The other splits compress 1x1 kernels too.
 
     Usable as `conv_cfg=dict(type='mmir.TensorFactConv', rank=4)`.
 
-    The modes are described at `ConvByFactors`. In evaluation the kernel is kept between
-    calls, as long as no factor changed. Changes through `.data` leave no trace; call
-    `train()` or `eval()` after them.
+    For the modes see `ConvByFactors`. In evaluation mode the kernel is cached while no
+    factor changes. Changes through `.data` cannot be detected; call `train()` or
+    `eval()` afterwards.
 
     Args:
         in_channels: Channels of the input.
@@ -58,25 +62,26 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         groups: As in `nn.Conv2d`; S = in_channels / groups.
         bias: Whether to add a bias.
         padding_mode: As in `nn.Conv2d`.
-        rank: An integer, `'full'`, or `dict(alpha=...)`, see `resolve_rank`.
-        split: How the kernel becomes a matrix, see `SPLITS`.
+        rank: Integer, `'full'`, or `dict(alpha=...)`, see `resolve_rank`.
+        split: How the kernel is reshaped to a matrix, see `SPLITS`.
         mode: One of `MODES`.
-        sigma: Where a decomposition puts the singular values: `'sqrt'`, `'A'`, `'B'`.
-        two_conv_max_rank: Largest total rank for which `auto` picks `two_conv`
-            in evaluation; None for `two_conv_limit` of the split. It never picks it
-            where it multiplies more.
-        reconstruct_fp32: Build the kernel in float32 at least, without autocast.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        sigma: Factor that gets the singular values of a decomposition: `'sqrt'` (half
+            each), `'A'` or `'B'`.
+        two_conv_max_rank: Largest total rank for which `auto` picks `two_conv` in
+            evaluation, provided it takes fewer MACs. Default: `two_conv_limit` of the
+            split.
+        reconstruct_fp32: Build the kernel in at least float32, without autocast.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: For a geometry `nn.Conv2d` refuses, a rank the kernel cannot
-            have, or an unknown `split`, `mode` or `sigma`.
+        ValueError: A geometry that `nn.Conv2d` rejects, a rank that is too high for the
+            kernel, or an unknown `split`, `mode` or `sigma`.
     """
 
     container = 'deltas'
     adapter_parameters = ('A', 'B')
-    no_decay = ('B',)  # atoms and their likes keep a norm of about 1
+    no_decay = ('B',)  # the rows of B keep a norm of about 1
     derived = {'kernel': ('A', 'B')}
 
     def __init__(
@@ -136,19 +141,19 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         """Factorize a convolution by a truncated singular value decomposition.
 
         Args:
-            conv: Any `nn.Conv2d`; it is not changed, and no parameter shares memory
-                with it. See `dense_kernel` for how long its kernel is remembered.
+            conv: Any `nn.Conv2d`; not modified, and no memory is shared with it. Its
+                kernel is remembered for a while, see `dense_kernel`.
             rank: As in the constructor, or `dict(energy=...)`, see `rank_of_kernel`.
-            kernel: Kernel to decompose in place of `conv.weight`, of its shape.
+            kernel: Kernel to decompose instead of `conv.weight`; same shape.
             **options: `split`, `mode`, `sigma`, `two_conv_max_rank` and
                 `reconstruct_fp32` of the constructor.
 
         Returns:
-            A layer with the device, dtype, training and gradient flags of `conv`.
+            Layer with the device, dtype, training and gradient flags of `conv`.
 
         Raises:
-            TypeError: If `conv` is no `nn.Conv2d`.
-            ValueError: For a wrong option, or NaN or infinite weights.
+            TypeError: `conv` is not an `nn.Conv2d`.
+            ValueError: Invalid option, or NaN or infinite weights.
         """
         if not isinstance(conv, nn.Conv2d):
             raise TypeError(f'only nn.Conv2d can be factorized, not {type(conv)}')
@@ -176,7 +181,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         return layer
 
     def reset_parameters(self) -> None:
-        """Draw factors with Var(K) = r Var(A) Var(B) = 2 / (S D2 D1), bias 0."""
+        """Draw factors with Var(K) = r Var(A) Var(B) = 2 / (S D2 D1); zero the bias."""
         _, in_channels, *window = self.kernel_shape
         fan, cols = in_channels * window[0] * window[1], self.B[0].numel()
         nn.init.normal_(self.A, std=(2 * cols / (fan * self.rank)) ** 0.5)
@@ -185,26 +190,25 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
             nn.init.zeros_(self.bias)
 
     def init_weights(self) -> None:
-        """Keep the factors: the constructor, `from_conv` or a checkpoint made them.
+        """Do nothing: the constructor, `from_conv` or a checkpoint set the factors.
 
-        The host's `init_weights` calls this instead of an initialization for dense
-        kernels, which would be lost on the temporary kernel or erase a
+        The host's `init_weights` calls this method in place of an initialization for
+        dense kernels, which would only change the temporary kernel or erase the
         factorization.
         """
 
     def decompose(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors of a dense kernel at the rank of this layer.
+        """Factorize a dense kernel at the rank of this layer.
 
         Args:
             kernel: Shape (T, S, D2, D1).
 
         Returns:
-            A and B, shaped as `factor_shapes` of the split says ((T, S, r) and
-            (r, D2, D1) for `ts_dd`), float64, on the CPU.
+            A and B, float64, on the CPU. Shapes: `factor_shapes` of the split, such as
+            (T, S, r) and (r, D2, D1) for `ts_dd`.
 
         Raises:
-            ValueError: If the kernel holds NaN or infinite values, or has another
-                shape.
+            ValueError: The kernel holds NaN or infinite values, or has another shape.
         """
         split, kernel = get_split(self.split), self._checked(kernel)
         a, b = truncated_factors(split.unfold(kernel), self.rank, self.sigma)
@@ -226,25 +230,25 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         init: str = 'zero_A',
         kernel: Tensor | None = None,
     ) -> 'TensorFactConv':
-        """Add a trainable delta, which leaves the output as it is at first.
+        """Add a trainable delta that does not change the output yet.
 
         Args:
-            name: Key in `deltas`, such as `ir`; keys of the state dict become
-                `deltas.ir.A` and `deltas.ir.B`.
-            rank: An integer (0 adds nothing) or `dict(ratio=...)`, see
+            name: Key in `deltas`, such as `ir`; its state dict keys are `deltas.ir.A`
+                and `deltas.ir.B`.
+            rank: Integer (0 adds nothing) or `dict(ratio=...)`, see
                 `resolve_delta_rank`.
-            init: `'zero_A'`, `'zero_B'`, `'residual'` or `'orth'`, see `new_delta`.
-                The base and an `'orth'` delta have the inner product 0 whatever its
-                dA is, for as long as both B stay.
-            kernel: For `'residual'`: the dense kernel (T, S, D2, D1) whose
-                decomposition the base is; None for the one of `from_conv`.
+            init: `'zero_A'`, `'zero_B'`, `'residual'` or `'orth'`, see `new_delta`. An
+                `'orth'` delta is orthogonal to the base for any dA, as long as both B
+                are unchanged.
+            kernel: For `'residual'`: dense kernel (T, S, D2, D1) of which the base is
+                the decomposition. Default: the one of `from_conv`.
 
         Returns:
             The layer itself.
 
         Raises:
-            ValueError: If the name is taken or no identifier, or for a wrong rank or
-                `init`, or one that needs a kernel or a lower rank.
+            ValueError: The name is taken or not an identifier, the rank or `init` is
+                invalid, or `init` needs a kernel or a lower rank.
         """
         self.check_name(name)
         check_init(init)
@@ -260,7 +264,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         return self
 
     def add_adapter(self, name: str, **options: Any) -> None:
-        """Add a delta: `augment`, for what handles any method; see `AdapterLayer`."""
+        """Alias of `augment`, as `AdapterLayer` requires."""
         self.augment(name, **options)
 
     def adapter_options(self, name: str) -> dict[str, Any]:
@@ -268,7 +272,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         return {'rank': self.deltas[name].rank}
 
     def base_tensors(self) -> dict[str, tuple[Tensor, str]]:
-        """See `AdapterLayer`: factors by their product, since a kernel has many."""
+        """See `AdapterLayer`; A and B are identified by their product."""
         tensors = super().base_tensors()
         del tensors['A'], tensors['B']
         a, b = (f.detach().cpu().double() for f in (self.A, self.B))
@@ -282,16 +286,16 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         told: Mapping[str, Mapping[str, Any]],
         **options: Any,
     ) -> dict[str, Tensor]:
-        """See `AdapterLayer`; `split` holds for layers which the file does not tell."""
+        """See `AdapterLayer`; `split` applies to layers for which the file has none."""
         return merge_factors(state, told, options.get('split'))
 
     def merge(self) -> nn.Conv2d:
-        """Return the plain convolution this layer computes; the layer stays.
+        """Create the equivalent plain convolution; this layer is not modified.
 
-        The kernel is the one of mode `reconstruct`, bit for bit.
+        The kernel equals that of mode `reconstruct`, bit for bit.
 
         Raises:
-            ValueError: If the kernel or the bias holds NaN or infinite values.
+            ValueError: The kernel or the bias holds NaN or infinite values.
         """
         kernel = self.kernel().detach()
         tensors = [kernel] if self.bias is None else [kernel, self.bias]
@@ -318,7 +322,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        # Shapes alone do not always tell the split; torch keeps this with the file.
+        # The shapes do not always determine the split; torch saves `_metadata`.
         metadata = getattr(destination, '_metadata', {})
         metadata.setdefault(prefix[:-1], {})['split'] = self.split
 
@@ -330,7 +334,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """Geometry as `nn.Conv2d`, then rank, split, mode and share of parameters."""
+        """Geometry as for `nn.Conv2d`, rank, split, mode and share of parameters."""
         shape, split = self.kernel_shape, get_split(self.split)
         dense = shape[0] * shape[1] * shape[2] * shape[3]
         share = factor_count(self.rank, shape, split) / dense

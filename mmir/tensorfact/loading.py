@@ -1,4 +1,4 @@
-"""Loading of dense, factorized and widened checkpoints into a TensorFactConv."""
+"""Loading dense and factorized checkpoints, with or without deltas, into a layer."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .split import SPLITS, get_split
 
 
 class Factored(Protocol):
-    """What loading asks of a `TensorFactConv`."""
+    """Interface of a `TensorFactConv` that loading needs."""
 
     kernel_shape: KernelShape
     rank: int
@@ -21,7 +21,7 @@ class Factored(Protocol):
     deltas: nn.ModuleDict
 
     def decompose(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors of a dense kernel at the rank of the layer."""
+        """Factorize a dense kernel at the rank of the layer."""
 
     def augment(self, name: str, rank: int) -> object:
         """Add a delta."""
@@ -34,22 +34,23 @@ def load_factors(
     metadata: Mapping[str, Any],
     error_msgs: list[str],
 ) -> None:
-    """Prepare the part of a state dict that belongs to `layer`, in place.
+    """Prepare the entries of a state dict that belong to `layer`, in place.
 
-    A dense `weight` becomes the factors `A` and `B` at the rank of the layer, and
-    deltas which only the checkpoint has are created, frozen: no optimizer knows
-    them. What is merely missing or foreign is left to torch to report.
+    - A dense `weight` is factorized to `A` and `B` at the rank of the layer.
+    - Deltas that only the checkpoint has are created, frozen because no optimizer knows
+      them.
+    - Missing and unexpected keys are left to torch to report.
 
     Args:
         layer: Layer about to load.
         state_dict: State dict of the layer or of a model around it.
-        prefix: Prefix of the keys of the layer, with a dot at its end.
-        metadata: What the state dict tells of the layer; may hold its `split`.
-        error_msgs: Receives the message about a dense kernel of another shape.
+        prefix: Prefix of the layer's keys, including the final dot.
+        metadata: Metadata of the layer in the state dict; may hold its `split`.
+        error_msgs: Receives an error message if a dense kernel has another shape.
 
     Raises:
-        ValueError: For NaN or infinite weights, or a rank or a split other than the
-            layer's.
+        ValueError: NaN or infinite weights, or the rank or split differs from that of
+            the layer.
     """
     where = prefix[:-1] or f'kernel of {describe_kernel(layer.kernel_shape)}'
     tensors = {
@@ -78,7 +79,7 @@ def load_factors(
 
 
 def _factors_of(layer: Factored, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of a dense kernel; of one without numbers, their shapes."""
+    """Factors of a dense kernel; empty tensors for a kernel on the meta device."""
     if not kernel.is_meta:
         return layer.decompose(kernel)
     shapes = get_split(layer.split).factor_shapes(layer.kernel_shape, layer.rank)
@@ -88,7 +89,7 @@ def _factors_of(layer: Factored, kernel: Tensor) -> tuple[Tensor, Tensor]:
 def _check_split(
     where: str, layer: Factored, tensors: dict[str, Tensor], told: str
 ) -> None:
-    """Compare the split of factors with that of the layer, as far as it shows."""
+    """Check that factors have the split of the layer, as far as it can be told."""
     if not {'A', 'B'} <= tensors.keys():
         return
     shapes = tuple(tuple(tensors[key].shape) for key in 'AB')
@@ -110,7 +111,7 @@ def _check_split(
 def _prepare_delta(
     layer: Factored, name: str, tensors: dict[str, Tensor], where: str
 ) -> None:
-    """Create the delta `name` if the layer lacks it, else compare the ranks."""
+    """Create the delta `name` if the layer lacks it; else compare the ranks."""
     key = f'deltas.{name}.'
     if name in layer.deltas:
         _check_rank(where, layer, layer.deltas[name].rank, tensors, key)
@@ -129,7 +130,7 @@ def _check_rank(
     tensors: dict[str, Tensor],
     key: str,
 ) -> None:
-    """Compare the last side of A and the first side of B with `rank`."""
+    """Compare the last axis of A and the first axis of B with `rank`."""
     shapes = get_split(layer.split).factor_shapes(layer.kernel_shape, rank)
     for factor, side, shape in (('A', -1, shapes[0]), ('B', 0, shapes[1])):
         tensor = tensors.get(key + factor)

@@ -1,4 +1,4 @@
-"""Named low-rank additions to the kernel of one layer, and how they start."""
+"""Initialization of the deltas of a layer."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def _orth(a: Tensor, b: Tensor, base: Tensor, _: Tensor | None) -> None:
 
 
 def _check_room(init: str, a: Tensor, b: Tensor, base: Tensor) -> None:
-    """Check that there are directions which the base does not use."""
+    """Check that there are directions the base does not use."""
     limit = min(a[..., 0].numel(), b[0].numel())
     if len(base) + len(b) > limit:
         raise ValueError(
@@ -59,7 +59,7 @@ DELTA_INITS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None], None]] 
     'residual': _residual,
     'orth': _orth,
 }
-"""Fill dA and dB, given the matrix of B and that of the dense kernel, if known."""
+"""Functions that fill dA and dB, given B and the dense kernel (or None) as matrices."""
 
 
 @torch.no_grad()
@@ -69,23 +69,27 @@ def new_delta(
     base: Tensor,
     kernel: Tensor | None,
 ) -> LowRank:
-    """Make a delta with dA dB = 0.
+    """Create a delta with dA dB = 0.
 
     Args:
-        init: `'zero_A'`: dA = 0, rows of dB drawn with a squared norm of 1 on average;
-            dA learns first. `'zero_B'`: the converse. `'residual'`: dA = 0, dB the
-            right singular vectors of the dense kernel which follow those of the base.
-            `'orth'`: dA = 0, rows of dB orthonormal and orthogonal to those of B.
+        init: Initialization:
+
+            - `'zero_A'`: dA = 0, rows of dB random with a mean squared norm of 1; dA
+              learns first.
+            - `'zero_B'`: the converse.
+            - `'residual'`: dA = 0, dB holds the right singular vectors of the dense
+              kernel that follow those of the base.
+            - `'orth'`: dA = 0, rows of dB orthonormal and orthogonal to those of B.
         shapes: Shapes of dA and dB.
-        base: Factor B of the layer; gives device and dtype.
-        kernel: Matrix of the dense kernel, or None if unknown.
+        base: Factor B of the layer; determines device and dtype.
+        kernel: Dense kernel as a matrix, or None if unknown.
 
     Returns:
         The delta.
 
     Raises:
-        ValueError: If `'residual'` has no kernel or one with NaN, or `'residual'` or
-            `'orth'` find no free directions.
+        ValueError: `'residual'` has no kernel or one with NaN, or there are no free
+            directions for `'residual'` or `'orth'`.
     """
     a, b = (base.new_empty(shape) for shape in shapes)
     DELTA_INITS[init](a, b, base.detach().flatten(1), kernel)
@@ -93,10 +97,10 @@ def new_delta(
 
 
 def check_init(init: str) -> None:
-    """Check the initialization of a delta to be added.
+    """Check the name of an initialization.
 
     Raises:
-        ValueError: `init` is no key of `DELTA_INITS`.
+        ValueError: `init` is not a key of `DELTA_INITS`.
     """
     if init not in DELTA_INITS:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Dense kernels in the place of the factors in a state dict."""
+"""Merging factors and deltas into dense kernels in a state dict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from mmir.adapters import AdapterLayer
 
 from .split import Split, get_split
 
-_OTHERS = f'.{AdapterLayer.container}.'  # adapters of other methods have A and B, too
+_OTHERS = f'.{AdapterLayer.container}.'  # adapters of other methods also have A and B
 
 
 def merge_factors(
@@ -20,24 +20,24 @@ def merge_factors(
 ) -> dict[str, Tensor]:
     """Replace the factors and deltas of every layer by its dense kernel.
 
-    Kernels of half precision are built in float32 first, as the layers do.
+    Half-precision kernels are built in float32 first, as the layers do.
 
     Args:
         state: State dict of a model with `TensorFactConv` layers.
-        told: `_metadata` of the state dict, which may tell the `split` of a layer.
-        split: Split of all layers; None for what is told, else `'ts_dd'`.
+        told: `_metadata` of the state dict, which may hold the `split` of a layer.
+        split: Split of all layers. Default: the recorded one, else `'ts_dd'`.
 
     Returns:
-        State dict of the dense model; other entries are the same tensors.
+        State dict of the dense model; unrelated entries are the same tensors.
 
     Raises:
-        ValueError: For an unknown split, or one that is not that of a layer.
+        ValueError: Unknown split, or one that does not match a layer.
     """
     merged: dict[str, Tensor] = {}
     for key, value in state.items():
         prefix, _, name = key.rpartition('.')
         layer = prefix.partition('.deltas.')[0]
-        if prefix.startswith('deltas.'):  # of a layer that is the whole model
+        if prefix.startswith('deltas.'):  # the layer is the whole model
             layer = ''
         where = f'{layer}.'.lstrip('.')
         foreign = _OTHERS in f'.{key}' or name not in ('A', 'B')
@@ -55,7 +55,7 @@ def merge_factors(
 def _split_of(
     layer: str, told: str | None, wanted: str | None, pairs: list[tuple[Tensor, Tensor]]
 ) -> Split:
-    """Split of a layer by its state dict, checked against the wanted one."""
+    """Split of a layer, checked against its state dict."""
     name = wanted or told or 'ts_dd'
     cut = get_split(name)
     if told not in (None, name):
@@ -65,13 +65,13 @@ def _split_of(
         if (a.ndim, b.ndim) != sides or a.shape[-1] != b.shape[0]:
             raise ValueError(
                 f'{layer}: A of shape {tuple(a.shape)} and B of shape '
-                f'{tuple(b.shape)} are no factors of split {name!r}, give split='
+                f'{tuple(b.shape)} are not factors of split {name!r}, give split='
             )
     return cut
 
 
 def _factors(state: Mapping[str, Tensor], where: str) -> list[tuple[Tensor, Tensor]]:
-    """Pairs (A, B) of a layer: the base, then its deltas in the order of the file."""
+    """Pairs (A, B) of a layer: base first, then the deltas in file order."""
     deltas = [
         key.removesuffix('A')
         for key in state

@@ -18,26 +18,28 @@ from .rank import Rank
 
 @MODELS.register_module()
 class TensorFact(Method):
-    """Factorize the convolutions of a model; freeze the factors and widen them.
+    """Factorize the convolutions of a model, freeze the factors and train deltas.
 
     TensorFact (arXiv 2309.16592) has two stages. The first trains the factors on RGB
-    images: `delta=None`, nothing is frozen. The second freezes them and trains a
-    low-rank delta beside each for the new camera.
+    images; nothing is frozen (`delta=None`). The second freezes the factors and trains
+    a low-rank delta per layer for the new camera.
 
     Args:
-        rank: Rank of the factors, see `factorize_`; None for a model that has them.
-        split: How a kernel becomes a matrix, see `TensorFactConv`.
-        delta: Rank of the deltas, or the arguments of `augment_` but the name: `rank`,
-            `init`, ...; None for the stage without.
+        rank: Rank of the factors, see `factorize_`; None if the model has them already.
+        split: How a kernel is reshaped to a matrix, see `TensorFactConv`.
+        delta: Rank of the deltas, or a dict of the arguments of `augment_` except the
+            name (`rank`, `init`, ...); None for the first stage.
         comp_loss: Arguments of `attach_complementarity_`; None for no such loss.
-        include: Regular expressions searched in the names of layers; None for all.
-        exclude: Likewise, none may be found; None for heads, see `walk.HEADS`.
-        checkpoint: See `factorize_`: the dense weights that a rank is read from.
-        **options: Further ones of `factorize_`.
+        include: Regular expressions; only layers whose names match one are factorized.
+            Default: all layers.
+        exclude: Regular expressions; layers whose names match one are skipped. Default:
+            the heads, see `walk.HEADS`.
+        checkpoint: See `factorize_`; dense weights for rank rules that read weights.
+        **options: Other options of `factorize_`.
 
     Raises:
-        ValueError: For options that need another: a rank that reads weights needs
-            `checkpoint`, `comp_loss` a delta, other options a rank.
+        ValueError: An option lacks another one it needs: a rank that reads weights
+            needs `checkpoint`, `comp_loss` a delta, all other options a rank.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class TensorFact(Method):
         )
         self.freezes = self.stage = delta is not None
         if comp_loss is not None and delta is None:
-            raise ValueError('TensorFact: comp_loss belongs to a delta')
+            raise ValueError('TensorFact: comp_loss needs a delta')
         if rank is None and (options or checkpoint is not None):
             raise ValueError(
                 f'TensorFact: {sorted(options) or "checkpoint"} without factors: give '
@@ -77,7 +79,7 @@ class TensorFact(Method):
             )
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
-        """Factorize, then widen; see `Method`."""
+        """Factorize the convolutions, then add deltas; see `Method`."""
         notes, plain = {}, dict(model.named_modules())
         if self.rank is not None:
             report = factorize_(model, self.rank, **self.factors)
@@ -102,5 +104,5 @@ class TensorFact(Method):
 
 
 def _number(rank: object) -> int | None:
-    """A rank that is the same for all layers, None for a rule."""
+    """The rank if it is the same for all layers, None for a rule."""
     return rank if isinstance(rank, int) else None

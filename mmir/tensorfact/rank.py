@@ -1,4 +1,4 @@
-"""Rank rules: from what a config says to the rank of one layer."""
+"""Rank rules: from the setting in a config to the rank of a layer."""
 
 import math
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ DeltaRank = int | Mapping[str, float]
 
 
 def describe_kernel(shape: KernelShape) -> str:
-    """Name a kernel shape (T, S, D2, D1) for messages, as in `64x3x3x3`."""
+    """Format a kernel shape (T, S, D2, D1) for messages, as in `64x3x3x3`."""
     return 'x'.join(map(str, shape)) + ' (out x in/groups x height x width)'
 
 
 def full_rank(shape: KernelShape, split: Split) -> int:
-    """Largest useful rank of a kernel: the smaller side of its matrix."""
+    """Full rank of a kernel: the smaller side of its matrix."""
     return min(split.matrix_shape(shape))
 
 
 def factor_count(rank: int, shape: KernelShape, split: Split) -> int:
-    """Number of elements of both factors, r(TS + D2 D1) for `ts_dd`."""
+    """Number of elements in both factors, r(TS + D2 D1) for `ts_dd`."""
     return rank * sum(split.matrix_shape(shape))
 
 
@@ -29,7 +29,7 @@ def _is_int(value: object) -> bool:
 
 
 def fraction(rule: object, key: str) -> float | None:
-    """The positive number of a rule like `dict(alpha=0.5)`, None if it is none."""
+    """Value of a rule like `dict(alpha=0.5)`; None unless positive and finite."""
     if not isinstance(rule, Mapping) or set(rule) != {key}:
         return None
     value = rule[key]
@@ -38,21 +38,21 @@ def fraction(rule: object, key: str) -> float | None:
 
 
 def wanted_rank(rank: Rank, shape: KernelShape, split: Split) -> int:
-    """Rank a rule asks for, which may be more than the kernel can have.
+    """Rank requested by a rule; it may exceed the full rank of the kernel.
 
     Args:
-        rank: A positive integer; `'full'`; or `dict(alpha=...)`, where alpha is the
-            part of the dense parameters to keep:
+        rank: Positive integer, `'full'`, or `dict(alpha=...)`, where alpha is the
+            fraction of the dense parameters to keep:
             r = clamp(floor(alpha * TSDD / (TS + DD)), 1, r_full).
         shape: Kernel shape (T, S, D2, D1).
-        split: How the kernel becomes a matrix.
+        split: How the kernel is reshaped to a matrix.
 
     Returns:
         The rank, at least 1.
 
     Raises:
-        ValueError: If `rank` is none of these; the message names the geometry. Rules
-            that read weights are none of these, see `rank_search`.
+        ValueError: Invalid rule; the message gives the geometry. Rules that read
+            weights are not accepted here, see `rank_search`.
     """
     limit = full_rank(shape, split)
     if isinstance(rank, Mapping) and {'energy', 'budget'} & set(rank):
@@ -75,13 +75,13 @@ def wanted_rank(rank: Rank, shape: KernelShape, split: Split) -> int:
 
 
 def resolve_rank(rank: Rank, shape: KernelShape, split: Split) -> int:
-    """Rank of a layer by the rule `rank`, see `wanted_rank`.
+    """Rank of a layer under the rule `rank`, see `wanted_rank`.
 
-    A kernel whose full rank is 1, such as 1x1 under `ts_dd`, has no choice: it gets
-    rank 1, which is exact. So one `conv_cfg` serves networks with 1x1 convolutions.
+    A kernel whose full rank is 1, such as 1x1 under `ts_dd`, always gets rank 1, which
+    is exact. One `conv_cfg` therefore works for networks with 1x1 convolutions.
 
     Raises:
-        ValueError: If the rule is wrong or exceeds the full rank of the kernel.
+        ValueError: The rule is invalid or exceeds the full rank of the kernel.
     """
     wanted, limit = wanted_rank(rank, shape, split), full_rank(shape, split)
     if wanted > limit > 1:
@@ -95,20 +95,20 @@ def resolve_rank(rank: Rank, shape: KernelShape, split: Split) -> int:
 def resolve_delta_rank(
     rank: DeltaRank, base_rank: int, shape: KernelShape, split: Split
 ) -> int:
-    """Rank of a delta beside factors of rank `base_rank`.
+    """Rank of a delta for factors of rank `base_rank`.
 
     Args:
-        rank: An integer from 0 (no delta) to the full rank, or `dict(ratio=...)`
-            for max(1, round(ratio * base_rank)).
-        base_rank: Rank of the factors the delta widens.
+        rank: Integer from 0 (no delta) to the full rank, or `dict(ratio=...)` for
+            max(1, round(ratio * base_rank)).
+        base_rank: Rank of the factors.
         shape: Kernel shape (T, S, D2, D1).
-        split: How the kernel becomes a matrix.
+        split: How the kernel is reshaped to a matrix.
 
     Returns:
-        The rank, 0 for no delta.
+        The rank; 0 for no delta.
 
     Raises:
-        ValueError: For anything else; the message names the geometry.
+        ValueError: Invalid rule; the message gives the geometry.
     """
     ratio, limit = fraction(rank, 'ratio'), full_rank(shape, split)
     value = rank if ratio is None else max(1, round(ratio * base_rank))

@@ -1,4 +1,4 @@
-"""Rank rules that read the weights: kept energy, and a budget for a whole model."""
+"""Rank rules that read the weights: energy per layer, and a budget for a model."""
 
 from collections.abc import Mapping
 
@@ -11,25 +11,25 @@ from .svd import spectrum
 
 
 def rank_for_energy(squares: Tensor, energy: float) -> int:
-    """Smallest rank whose squared singular values make `energy` of their sum."""
+    """Smallest rank whose squared singular values sum to the fraction `energy`."""
     kept = squares.cumsum(0)
     return min(int((kept < energy * kept[-1]).sum()) + 1, len(squares))
 
 
 def rank_of_kernel(rule: Rank, kernel: Tensor, split: Split) -> int:
-    """Rank a rule asks for, given the weights of the layer.
+    """Rank requested by a rule, given the weights of the layer.
 
     Args:
         rule: As in `wanted_rank`, or `dict(energy=e)` with 0 < e <= 1 for the smallest
-            r that keeps the part e of the squared norm of the kernel.
+            rank that keeps the fraction e of the squared norm of the kernel.
         kernel: Shape (T, S, D2, D1).
-        split: How it becomes a matrix.
+        split: How the kernel is reshaped to a matrix.
 
     Returns:
-        The rank, which may exceed the full rank if an integer says so.
+        The rank. An integer rule is returned as is, even above the full rank.
 
     Raises:
-        ValueError: For a wrong rule, or NaN or infinite weights.
+        ValueError: Invalid rule, or NaN or infinite weights.
     """
     if not isinstance(rule, Mapping) or 'energy' not in rule:
         return wanted_rank(rule, tuple(kernel.shape), split)
@@ -37,7 +37,7 @@ def rank_of_kernel(rule: Rank, kernel: Tensor, split: Split) -> int:
     if energy is None or energy > 1:
         raise ValueError(
             f'rank {rule!r} for a kernel of {describe_kernel(tuple(kernel.shape))}: '
-            'energy is a number above 0 and up to 1'
+            'energy must be a number above 0 and up to 1'
         )
     return rank_for_energy(spectrum(split.unfold(kernel)), energy)
 
@@ -45,21 +45,21 @@ def rank_of_kernel(rule: Rank, kernel: Tensor, split: Split) -> int:
 def search_ranks(
     rule: Rank, kernels: Mapping[str, Tensor], split: Split
 ) -> dict[str, int | None]:
-    """Rank of each layer of a model by a rule.
+    """Rank of each layer of a model under a rule.
 
     Args:
-        rule: As in `rank_of_kernel`, or `dict(budget=P)`: P parameters for all these
-            layers together, an integer, or below 1 a fraction of the parameters of
-            the kernels. See `choose` for who gets them.
-        kernels: Kernels (T, S, D2, D1) by the name of the layer.
-        split: How they become matrices.
+        rule: As in `rank_of_kernel`, or `dict(budget=P)`: P parameters for all layers
+            together, an integer, or below 1 a fraction of the parameters of the
+            kernels. `choose` distributes them.
+        kernels: Kernels (T, S, D2, D1) by layer name.
+        split: How the kernels are reshaped to matrices.
 
     Returns:
         Ranks in the order of `kernels`; None where a budget leaves a layer dense.
 
     Raises:
-        ValueError: For a wrong rule, a budget that cannot be met, or NaN or infinite
-            weights, naming the layer.
+        ValueError: Invalid rule, a budget that cannot be met, or NaN or infinite
+            weights (names the layer).
     """
     budget = isinstance(rule, Mapping) and 'budget' in rule
     found = {}
@@ -80,13 +80,13 @@ def search_ranks(
 
 
 def _budget(rule: Mapping[str, float], dense: int) -> int:
-    """Number of parameters a rule `dict(budget=...)` allows."""
+    """Number of parameters that a rule `dict(budget=...)` allows."""
     value = fraction(rule, 'budget')
     if value is not None and value < 1:
         return int(value * dense)
     if value is None or not isinstance(rule['budget'], int):
         raise ValueError(
-            f'rank {rule!r}: budget is a positive integer, the parameters of all '
+            f'rank {rule!r}: budget must be a positive integer, the parameters of all '
             'layers, or a fraction below 1 of the parameters of their kernels'
         )
     return rule['budget']

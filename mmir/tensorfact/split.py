@@ -1,4 +1,4 @@
-"""How a convolution kernel is cut into a matrix of two low-rank factors."""
+"""Splits: how a convolution kernel is reshaped to a matrix and factorized."""
 
 import math
 from typing import Any
@@ -13,21 +13,21 @@ _WINDOW = (2, 3)
 
 
 class Split:
-    """A way to read a kernel K of shape (T, S, D2, D1) as a matrix M = A B.
+    """Reshaping of a kernel K of shape (T, S, D2, D1) to a matrix M = A B.
 
-    T are output channels, S input channels of a group. Some axes of the kernel make
-    the rows of M, the others its columns, each in the order of the kernel; the inner
-    dimension is r. Groups share B. A comes as (sides of the rows, r), B as
-    (r, sides of the columns).
+    T is the number of output channels, S that of input channels per group. Some axes of
+    the kernel form the rows of M and the others its columns, each in kernel order. The
+    inner dimension is r. Groups share B. A has the shape (*row axes, r), B the shape
+    (r, *column axes).
 
     Args:
-        rows: Axes of the rows, with T (0) first and without S (1) but in `TsDd`.
+        rows: Axes of the rows, T (0) first. Only `TsDd` has S (1) among them.
         cols: The other axes.
 
     Attributes:
-        worth: `two_conv` pays where it multiplies less than this part of what one dense
-            convolution does (measured on CPU).
-        two_conv_in_training: Whether that was measured for training steps too.
+        worth: `two_conv` pays off if it takes less than this fraction of the MACs of
+            the dense convolution (measured on CPU).
+        two_conv_in_training: Whether that also holds for training steps.
     """
 
     worth = 0.6
@@ -46,12 +46,12 @@ class Split:
     def factor_shapes(
         self, shape: KernelShape, rank: int
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of the factors: A (sides of the rows, rank), B (rank, columns)."""
+        """Shapes of the factors: A (*row axes, rank) and B (rank, *column axes)."""
         rows, cols = ([shape[axis] for axis in axes] for axes in (self.rows, self.cols))
         return (*rows, rank), (rank, *cols)
 
     def unfold(self, kernel: Tensor) -> Tensor:
-        """Write a kernel (T, S, D2, D1) as its matrix."""
+        """Reshape a kernel (T, S, D2, D1) to its matrix."""
         return kernel.permute(self._order).reshape(
             self.matrix_shape(tuple(kernel.shape))
         )
@@ -59,14 +59,14 @@ class Split:
     def fold(self, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Sum the products of pairs of factors into one kernel.
 
-        The sum is taken from left to right, so that a kernel without its last pair
-        does not depend on that pair being there.
+        The sum is taken from left to right, so switching the last pair off gives
+        exactly the kernel from before it was added.
 
         Args:
-            factors: Pairs of A and B, see `factor_shapes`; r may differ.
+            factors: Pairs of A and B, see `factor_shapes`; r may differ between pairs.
 
         Returns:
-            The kernel, shape (T, S, D2, D1), contiguous.
+            Contiguous kernel, shape (T, S, D2, D1).
         """
         first, *others = [(a.flatten(0, -2), b.flatten(1)) for a, b in factors]
         matrix = first[0] @ first[1]
@@ -74,22 +74,21 @@ class Split:
             matrix = torch.addmm(matrix, a, b)
         (a, b) = factors[0]
         kernel = matrix.view(*a.shape[:-1], *b.shape[1:]).permute(self._back)
-        # Through one axis: sides of 1 would keep strides that look like channels last.
+        # Flatten first: axes of size 1 would keep strides that look channels-last.
         return kernel.reshape(-1).view(kernel.shape)
 
     def two_conv(
         self, x: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, **geometry: Any
     ) -> Tensor:
-        """Convolve with B and then with A, each along its part of the window.
+        """Convolve with B and then with A, each along its axes of the window.
 
         Args:
-            x: Input, shape (N, G*S, H, W) or (G*S, H, W), padded unless `geometry`
-                says how.
+            x: Input, shape (N, G*S, H, W) or (G*S, H, W).
             a: Factor A.
             b: Factor B.
-            bias: Shape (T,), added once.
-            **geometry: `stride`, `padding` and `dilation` of the convolution, pairs
-                (or a string for `padding`).
+            bias: Shape (T,), or None.
+            **geometry: `stride`, `padding` and `dilation` of the convolution as pairs
+                (`padding` may be a string).
 
         Returns:
             Output of the convolution with the kernel A B, shape (N, T, H', W').
@@ -102,7 +101,7 @@ class Split:
     def stages(
         self, a: Tensor, b: Tensor, channels: int
     ) -> list[tuple[tuple[int, ...], Tensor, int]]:
-        """Axes, weight and groups of the convolutions of `two_conv`."""
+        """Axes, weight and groups of both convolutions of `two_conv`."""
         groups, a = channels // b.shape[1], a.movedim(-1, 1)
         for axis in _WINDOW:
             if axis in self.rows:
@@ -118,9 +117,9 @@ class Split:
         rank: int,
         stride: tuple[int, int] = (1, 1),
     ) -> bool:
-        """Whether `two_conv` multiplies less than `worth` dense convolutions.
+        """Whether `two_conv` takes less than the fraction `worth` of the dense MACs.
 
-        The first of its convolutions does not stride along the axes of the second.
+        The first convolution has no stride along the axes of the second.
         """
         rows, cols = self.matrix_shape(shape)
         more = math.prod(stride[axis - 2] for axis in _WINDOW if axis in self.rows)
@@ -128,22 +127,22 @@ class Split:
         return rank * (rows + first) < self.worth * rows * cols
 
     def _copies(self, shape: KernelShape, groups: int) -> int:
-        """How often the weight of the first convolution repeats B."""
+        """Number of copies of B in the weight of the first convolution."""
         return groups
 
     def two_conv_limit(self, shape: KernelShape, device: str) -> int:
-        """Largest rank for which `two_conv` is worth a try on a type of device.
+        """Largest rank at which `two_conv` is considered on a type of device.
 
-        Elsewhere than on the CPU nobody measured, and one convolution is safe.
+        It was only measured on CPUs; elsewhere one convolution is the safe choice.
         """
         return min(self.matrix_shape(shape)) if device == 'cpu' else 0
 
 
 class TsDd(Split):
-    """Split `ts_dd`: the channels against the kernel window (TensorFact, eq. 1).
+    """Split `ts_dd`: channels times kernel window (TensorFact, eq. 1).
 
-    A is (T, S, r) and B (r, D2, D1): the rows of B are r spatial atoms which all
-    channels share, so the first convolution is a depthwise one.
+    A is (T, S, r) and B (r, D2, D1). The rows of B are r spatial atoms shared by all
+    channels, so the first convolution is depthwise.
     """
 
     worth = 1.0
@@ -164,8 +163,8 @@ class TsDd(Split):
         return groups * shape[1]
 
     def two_conv_limit(self, shape: KernelShape, device: str) -> int:
-        """Largest rank as measured on CPU; CUDA dislikes depthwise convolutions."""
-        if device == 'cpu':  # the 1x1 convolution must be worth the pass over the input
+        """Largest rank, measured on CPU; depthwise convolutions are slow on CUDA."""
+        if device == 'cpu':  # the 1x1 convolution must outweigh the pass over the input
             return max(1, min(shape[0] // 64, 4)) if shape[1] >= 16 else 0
         return 0 if device == 'cuda' else 1
 
@@ -176,11 +175,11 @@ def along(
     padding: str | tuple[int, int],
     dilation: tuple[int, int],
 ) -> dict[str, Any]:
-    """Geometry of a convolution that takes over the window along some axes only."""
+    """Geometry of a convolution that covers the window along some axes only."""
     here = [axis in axes for axis in _WINDOW]
 
     def pick(pair: tuple[int, int], otherwise: int) -> tuple[int, ...]:
-        """The values of `pair` along these axes, `otherwise` along the others."""
+        """Values of `pair` along these axes, `otherwise` along the others."""
         return tuple(n if h else otherwise for n, h in zip(pair, here, strict=True))
 
     return {
@@ -202,13 +201,13 @@ def get_split(name: str) -> Split:
     """Look up a split.
 
     Args:
-        name: One of the keys of `SPLITS`.
+        name: Key of `SPLITS`.
 
     Returns:
-        The object that reshapes, multiplies and convolves for this split.
+        The split.
 
     Raises:
-        ValueError: For an unknown name; the message lists the available ones.
+        ValueError: Unknown name; the message lists the available ones.
     """
     if name not in SPLITS:
         raise ValueError(f'unknown split {name!r}, available: {", ".join(SPLITS)}')

@@ -8,10 +8,10 @@ SIGMA_PLACES = tuple(_SWAPPED)
 
 
 def check_sigma(sigma: str) -> str:
-    """Return `sigma` if it is a place for the singular values.
+    """Return `sigma` if it is valid.
 
     Raises:
-        ValueError: If it is none of `SIGMA_PLACES`.
+        ValueError: It is not one of `SIGMA_PLACES`.
     """
     if sigma not in SIGMA_PLACES:
         raise ValueError(f'unknown sigma {sigma!r}, available: {SIGMA_PLACES}')
@@ -25,10 +25,10 @@ def spectrum(matrix: Tensor) -> Tensor:
         matrix: Shape (n, m), any floating dtype and device.
 
     Returns:
-        Shape (min(n, m),), float64, on the CPU, the largest first.
+        Shape (min(n, m),), float64, on the CPU, in descending order.
 
     Raises:
-        ValueError: For NaN or infinite weights.
+        ValueError: NaN or infinite weights.
     """
     matrix = _finite(matrix)
     if matrix.shape[0] < matrix.shape[1]:
@@ -37,7 +37,7 @@ def spectrum(matrix: Tensor) -> Tensor:
 
 
 def _finite(matrix: Tensor) -> Tensor:
-    """The matrix in float64 on the CPU; NaN and infinite entries are refused."""
+    """Copy a matrix to float64 on the CPU; reject NaN and infinite entries."""
     matrix = matrix.detach().to('cpu', torch.float64)
     if not matrix.isfinite().all():
         raise ValueError('NaN or infinite weights cannot be factorized')
@@ -47,39 +47,39 @@ def _finite(matrix: Tensor) -> Tensor:
 def truncated_factors(
     matrix: Tensor, rank: int, sigma: str = 'sqrt'
 ) -> tuple[Tensor, Tensor]:
-    """Best approximation M ~ A B of a given rank (Eckart and Young).
+    """Best rank-r approximation M ~ A B (Eckart-Young).
 
-    Works in float64 on the CPU through the Gram matrix of the shorter side, so that
-    memory stays at a few copies of M however long the other side is. Since A is
-    M V and not read from the eigenvalues, squaring M costs no accuracy of A B.
-    Directions with a singular value of zero get a unit row (column) in one factor
-    and zeros in the other: the product is right and a gradient can still reach it.
+    Computed in float64 on the CPU via the Gram matrix of the shorter side, so memory
+    stays at a few copies of M however long the other side is. A is computed as M V, not
+    from the eigenvalues, so squaring M costs A B no accuracy. Directions with a zero
+    singular value get a unit row (column) in one factor and zeros in the other: the
+    product is right and gradients can still flow.
 
     Args:
         matrix: M, shape (n, m), any floating dtype, finite.
         rank: Inner dimension r, from 1 to min(n, m).
-        sigma: Where the singular values go: `'sqrt'` half into each factor
-            (A^T A = B B^T), `'A'` (B has orthonormal rows) or `'B'` (A has
-            orthonormal columns).
+        sigma: Factor that gets the singular values: `'sqrt'` (half each,
+            A^T A = B B^T), `'A'` (B has orthonormal rows) or `'B'` (A has orthonormal
+            columns).
 
     Returns:
         A of shape (n, r) and B of shape (r, m), float64, on the CPU.
 
     Raises:
-        ValueError: For a matrix with NaN or infinite entries, or unknown `sigma`.
+        ValueError: NaN or infinite entries, or unknown `sigma`.
     """
     matrix = _finite(matrix)
     if matrix.shape[0] < matrix.shape[1]:
         b, a = truncated_factors(matrix.T, rank, _SWAPPED[check_sigma(sigma)])
         return a.T.contiguous(), b.T.contiguous()
-    # Scaled to at most 1: squares of very small or large weights stay in range.
+    # Scale to at most 1, so that squares of tiny or huge weights stay in range.
     peak = matrix.abs().amax() if matrix.numel() else matrix.new_zeros(())
     scaled = matrix / peak if peak > 0 else matrix
     _, vectors = torch.linalg.eigh(scaled.T @ scaled)
     atoms = vectors.flip(1)[:, :rank]
     a = matrix @ atoms
     if check_sigma(sigma) == 'B':
-        # Orthonormal columns also where singular values are small or zero.
+        # Keeps the columns orthonormal even for small or zero singular values.
         a, b = torch.linalg.qr(a)
         return a, b @ atoms.T
     values = a.norm(dim=0)

@@ -1,10 +1,10 @@
-"""Reading checkpoints that nobody vouches for, and writing them whole.
+"""Reading untrusted checkpoints safely, and writing checkpoints atomically.
 
-A pickle can run any code when it is read, and mmengine of the OneDL releases reads a
-file that way when the safe load fails. So the tools call
-:func:`refuse_unsafe_checkpoints` first of all, check what the user names with
-:func:`require_safe`, and read with :func:`load_checkpoint`. The way out is the user's
-`--trust-checkpoint`, which calls :func:`trust_checkpoints`.
+Unpickling a file can run any code, and mmengine of the OneDL releases falls back to it
+when the safe load fails. The tools therefore call :func:`refuse_unsafe_checkpoints`
+first, check the files the user names with :func:`require_safe`, and read them with
+:func:`load_checkpoint`. Users can opt out with `--trust-checkpoint`, which calls
+:func:`trust_checkpoints`.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from mmir.utils.files import atomic_path
 
 _SAFE_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _UNSAFE_BY_DEFAULT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-# How `torch.load` names what `weights_only=True` does not allow: in a file of the old
-# format, and where a restricted function of an allowed name refuses its arguments.
+# How `torch.load` reports what `weights_only=True` does not allow: in a file of the old
+# format, and where an allowed but restricted function rejects its arguments.
 _NAMED = re.compile(
     r'GLOBAL ([\w.]+) was not an allowed|^([\w.]+) of .* is not allowed', re.MULTILINE
 )
@@ -33,32 +33,32 @@ _LATE_PROTOCOL = 'a pickle of protocol 3 or later, whose content torch does not 
 
 
 class CheckpointError(UserError, RuntimeError):
-    """A checkpoint that cannot be read; the message names the file and the reason."""
+    """A checkpoint cannot be read; the message gives the file and the reason."""
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A checkpoint that would run code when read in full.
+    """A checkpoint would run code if it were loaded in full.
 
     Attributes:
         path (Path): The file.
-        names (list[str]): What is in it that `weights_only=True` does not allow.
+        names (list[str]): Its contents that `weights_only=True` does not allow.
     """
 
     def __init__(self, path: str | Path, names: list[str]) -> None:
         self.path, self.names = Path(path), names
         super().__init__(
-            f'{path} is not a plain checkpoint and was not loaded, because reading it '
-            f'can run code. Beside tensors and plain types it contains: '
+            f'{path} is not a plain checkpoint and was not loaded, because loading it '
+            f'can run code. Besides tensors and plain types it contains: '
             f'{", ".join(names)}. If, and only if, you trust its source, allow it with '
             '--trust-checkpoint (in Python: trust=True).'
         )
 
 
 def refuse_unsafe_checkpoints() -> None:
-    """Make every `torch.load` of this process and its children a safe one.
+    """Make every `torch.load` of this process and its children safe.
 
-    It sets `TORCH_FORCE_WEIGHTS_ONLY_LOAD=1`, which also overrules callers that ask for
-    the unsafe load, and registers what a training checkpoint needs.
+    Sets `TORCH_FORCE_WEIGHTS_ONLY_LOAD=1`, which also overrides callers that ask for
+    the unsafe load, and allows the types that a training checkpoint contains.
     """
     safe_globals.install()
     os.environ.pop(_UNSAFE_BY_DEFAULT, None)
@@ -66,9 +66,9 @@ def refuse_unsafe_checkpoints() -> None:
 
 
 def trust_checkpoints() -> None:
-    """Undo :func:`refuse_unsafe_checkpoints`; hosts then read any checkpoint in full.
+    """Undo :func:`refuse_unsafe_checkpoints`, so that hosts load any checkpoint.
 
-    Only for a user who said so: whatever is loaded from here on can run code.
+    Call it only if the user asked for it: any file loaded afterwards can run code.
     """
     os.environ.pop(_SAFE_ONLY, None)
     os.environ[_UNSAFE_BY_DEFAULT] = '1'
@@ -79,20 +79,20 @@ def load_checkpoint(
     trust: bool = False,
     map_location: str | torch.device = 'cpu',
 ) -> dict[str, Any]:
-    """Read a checkpoint file, with `weights_only=True` unless it is trusted.
+    """Load a checkpoint file, with `weights_only=True` unless it is trusted.
 
     Args:
-        path (str | Path): A local file.
-        trust (bool): Let the file run code. Defaults to False.
+        path (str | Path): Local file.
+        trust (bool): Whether the file may run code. Defaults to False.
         map_location (str | torch.device): Device of the tensors. Defaults to 'cpu'.
 
     Returns:
-        dict: The content: a state dict, or one with keys such as `state_dict`.
+        dict: Content: a state dict, or a dict with keys such as `state_dict`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UnsafeCheckpointError: Reading it needs code that the file names.
-        CheckpointError: It is damaged, no checkpoint at all, or holds no dictionary.
+        FileNotFoundError: The file does not exist.
+        UnsafeCheckpointError: Loading the file would run code.
+        CheckpointError: The file is damaged, not a checkpoint, or holds no dictionary.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,13 +106,13 @@ def load_checkpoint(
                 path, map_location=map_location, weights_only=not trust
             )
     except Exception as error:
-        # Which exception a foreign or broken file raises is up to its bytes.
+        # A foreign or broken file can raise any exception.
         names = [] if trust else _culprits(path, error)
         if names:
             raise UnsafeCheckpointError(path, names) from None
         raise CheckpointError(
             f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it is '
-            f'damaged, cut off, or no file of torch.save ({_first_line(error)})'
+            f'damaged, truncated, or not a torch.save file ({_first_line(error)})'
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(
@@ -122,38 +122,39 @@ def load_checkpoint(
 
 
 def require_safe(path: str | Path) -> None:
-    """Check a checkpoint before anything is built on it.
+    """Check that a checkpoint exists and loads safely, before anything depends on it.
 
-    No tensor is kept in memory. A remote one (with `://` in its name) cannot be checked
-    before its download; :func:`refuse_unsafe_checkpoints` guards its load.
+    No tensor is kept in memory. A remote checkpoint (with `://` in its name) cannot be
+    checked before it is downloaded; :func:`refuse_unsafe_checkpoints` protects its
+    loading.
 
     Args:
         path (str | Path): The file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UnsafeCheckpointError: Reading it needs code that the file names.
-        CheckpointError: It is damaged or no checkpoint.
+        FileNotFoundError: The file does not exist.
+        UnsafeCheckpointError: Loading the file would run code.
+        CheckpointError: The file is damaged or not a checkpoint.
     """
     if '://' not in str(path):
         load_checkpoint(path, map_location='meta')
 
 
 def _culprits(path: Path, error: Exception) -> list[str]:
-    """List what a refused file names that `weights_only=True` does not allow.
+    """List the names in a rejected file that `weights_only=True` does not allow.
 
     Args:
         path (Path): The file.
-        error (Exception): What the safe load said of it.
+        error (Exception): Error of the safe load.
 
     Returns:
-        list[str]: Full names, sorted; empty if the file is damaged or no pickle.
+        list[str]: Full names, sorted; empty if the file is damaged or not a pickle.
     """
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except pickle.UnpicklingError:
         names = [_LATE_PROTOCOL]
-    except Exception:  # the old format, or whatever a broken file raises
+    except Exception:  # the old format, or any error of a broken file
         names = []
     if names or not isinstance(error, pickle.UnpicklingError):
         return sorted(names)
@@ -163,7 +164,7 @@ def _culprits(path: Path, error: Exception) -> list[str]:
 
 @contextmanager
 def _without(variable: str) -> Iterator[None]:
-    """Take a variable out of the environment for a while."""
+    """Temporarily remove a variable from the environment."""
     value = os.environ.pop(variable, None)
     try:
         yield
@@ -173,17 +174,17 @@ def _without(variable: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the class and the first line of what an exception says."""
+    """Return the class and the first line of the message of an exception."""
     lines = str(error).strip().splitlines()
     return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
 
 
 def save_checkpoint_atomic(obj: object, path: str | Path) -> None:
-    """Write a checkpoint so that its file is there in full or not at all.
+    """Write a checkpoint atomically.
 
     Args:
-        obj (object): What `torch.save` takes.
-        path (str | Path): The file; missing folders are made.
+        obj (object): Anything `torch.save` accepts.
+        path (str | Path): The file; missing folders are created.
     """
     with atomic_path(path) as partial:
         torch.save(obj, partial)

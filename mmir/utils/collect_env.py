@@ -1,6 +1,6 @@
-"""What is installed, which parts of mmir are active here, and why others are not.
+"""Environment report: what is installed, which parts of mmir are off, and why.
 
-Run `python -m mmir.utils.collect_env` and put the output into a bug report.
+Run `python -m mmir.utils.collect_env` and paste the output into a bug report.
 """
 
 import os
@@ -24,20 +24,20 @@ MODULES = (
     'mmpretrain',
 )
 OLDEST = {'torch': '2.6'}
-"""Oldest release that works."""
+"""Oldest supported releases."""
 
 
 def distribution(module: str, owners: dict[str, list[str]]) -> str:
-    """Name and version of what a module was installed from.
+    """Name and version of the distribution that provides a module.
 
     Args:
         module (str): Top-level module.
-        owners (dict): Distributions of every module, as `packages_distributions` lists
-            them. The hosts have two distribution names each.
+        owners (dict): Module -> distributions, from `packages_distributions`. Each host
+            is published under two distribution names.
 
     Returns:
-        str: `name version`, several joined by ' AND ' (they overwrite each other), or
-        'not installed'.
+        str: `name version`, or 'not installed'. If several are installed, which
+        overwrite each other, they are joined by ' AND '.
     """
     found = []
     for name in sorted(set(owners.get(module, []))):
@@ -49,7 +49,7 @@ def distribution(module: str, owners: dict[str, list[str]]) -> str:
 
 
 def _too_old(module: str, installed: str) -> str:
-    """Say what is needed where an older release is installed."""
+    """Note for a release that is older than supported, or an empty string."""
     oldest = OLDEST.get(module)
     if oldest is None or digit_version(installed) >= digit_version(oldest):
         return ''
@@ -57,7 +57,7 @@ def _too_old(module: str, installed: str) -> str:
 
 
 def operators() -> str:
-    """Tell where `mmcv.ops` comes from: compiled, the substitute, or nowhere."""
+    """Source of `mmcv.ops`: compiled, the substitute, or none."""
     import mmir
 
     if 'compat' in mmir.INACTIVE:
@@ -77,10 +77,10 @@ def devices() -> str:
 
 
 def parts() -> dict[str, str]:
-    """Tell of every part of mmir whether it is on, and why not.
+    """Status of every part of mmir.
 
     Returns:
-        dict[str, str]: 'on' or 'off: reason' by the name of the part.
+        dict[str, str]: Part -> 'on' or 'off: reason'.
     """
     import mmir
     from mmir.registry import PARTS, why_off
@@ -97,7 +97,7 @@ def collect_env() -> dict[str, str]:
     """Collect the report.
 
     Returns:
-        dict[str, str]: Lines of the report by what they are about.
+        dict[str, str]: Topic -> line of the report.
     """
     import mmir
 

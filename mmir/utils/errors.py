@@ -1,9 +1,9 @@
-"""Errors that a user can put right: the tools print their message, no traceback."""
+"""Errors that a user can fix: the tools print their message without a traceback."""
 
 
 class UserError(Exception):
-    """Something the user can put right; the message says what and how."""
+    """Error that the user can fix; the message says how."""
 
 
 class AnnotationError(UserError, ValueError):
-    """An annotation file is broken or contradicts its images."""
+    """An annotation file is broken or does not match its images."""

@@ -1,4 +1,4 @@
-"""Writing files so that they are there in full or not at all; reading JSON."""
+"""Atomic writing of files; reading JSON."""
 
 import json
 import os
@@ -13,17 +13,16 @@ from mmir.utils.errors import AnnotationError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path to write to, which is moved to its place when all went well.
+    """Yield a temporary path that replaces `path` if the block succeeds.
 
-    Readers see the old file or the new one. After an exception nothing is left of the
-    new one, and the old one stays as it was.
+    Readers see either the old or the new file. After an exception the temporary file is
+    removed and the old file is unchanged.
 
     Args:
-        path (str | PathLike): The file or folder to write; its folder is made.
+        path (str | PathLike): File or folder to write; its parent folder is created.
 
     Yields:
-        Path: A hidden name in the same folder, with the same suffix, where nothing is
-        yet.
+        Path: Unused hidden name in the same folder, with the same suffix.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,22 +38,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
-    """Write a file in full or not at all.
+    """Write a file atomically.
 
     Args:
-        content (bytes): What it holds.
-        path (str | PathLike): The file; its folder is made.
+        content (bytes): Content of the file.
+        path (str | PathLike): The file; its folder is created.
     """
     with atomic_path(path) as partial:
         partial.write_bytes(content)
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
-    """Write a text file (UTF-8) in full or not at all.
+    """Write a text file (UTF-8) atomically.
 
     Args:
-        text (str): What it holds.
-        path (str | PathLike): The file; its folder is made.
+        text (str): Content of the file.
+        path (str | PathLike): The file; its folder is created.
     """
     write_bytes(text.encode('utf-8'), path)
 
@@ -62,11 +61,11 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
 def write_json(
     content: object, path: str | os.PathLike[str], indent: int | None = None
 ) -> None:
-    """Write a JSON file in full or not at all.
+    """Write a JSON file atomically.
 
     Args:
-        content (object): Plain types only.
-        path (str | PathLike): The file; its folder is made.
+        content (object): Content of the file; JSON types only.
+        path (str | PathLike): The file; its folder is created.
         indent (int, optional): As in `json.dumps`.
     """
     write_text(json.dumps(content, indent=indent) + '\n', path)
@@ -76,14 +75,14 @@ def read_json(path: str | os.PathLike[str]) -> object:
     """Read a JSON file.
 
     Args:
-        path (str | PathLike): File.
+        path (str | PathLike): The file.
 
     Returns:
-        object: Its content.
+        object: Content of the file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        AnnotationError: It is not JSON (often a download that was cut off).
+        FileNotFoundError: The file does not exist.
+        AnnotationError: It is not valid JSON (often a truncated download).
     """
     path = Path(path)
     if not path.is_file():
@@ -95,14 +94,14 @@ def read_json(path: str | os.PathLike[str]) -> object:
 
 
 def few(names: Iterable[object], limit: int = 5) -> str:
-    """Write the first names of a list, and how many more there are.
+    """Join the first names of a list, and say how many more there are.
 
     Args:
-        names (Iterable): What to list.
+        names (Iterable): The names.
         limit (int): How many to write out.
 
     Returns:
-        str: Such as 'a, b and 7 more'.
+        str: Text such as 'a, b and 7 more'.
     """
     items = [str(name) for name in names]
     more = len(items) - limit

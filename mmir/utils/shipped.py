@@ -1,4 +1,4 @@
-"""Files that come with mmir: the small checkpoints in `demo/`."""
+"""Files shipped with mmir: the small checkpoints in `demo/`."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from .checkpoint import load_checkpoint
 
 PREFIX = 'mmir://'
-"""What a checkpoint of mmir is called by in `load_from` and in metafiles."""
+"""Prefix of shipped checkpoints in `load_from` and in metafiles."""
 
 
 def resource(path: str) -> Path:
-    """Find a file or folder that is shipped beside the package.
+    """Find a file or folder that is shipped with the package.
 
     Args:
-        path: Its path in a checkout, such as `demo/yolo-tiny_scenes_rgb.pth`.
+        path: Path in a checkout, such as `demo/yolo-tiny_scenes_rgb.pth`.
 
     Returns:
         The path in the checkout if mmir runs from one, else in `mmir/.mim`.
@@ -34,13 +34,13 @@ def resource(path: str) -> Path:
 
 
 def shipped_checkpoint(name: str) -> Path:
-    """Find a checkpoint that comes with mmir.
+    """Find a shipped checkpoint.
 
     Args:
-        name: File name, with or without `mmir://` before it.
+        name: File name, with or without the prefix `mmir://`.
 
     Raises:
-        FileNotFoundError: There is none of that name.
+        FileNotFoundError: There is no such checkpoint.
     """
     return resource(f'demo/{name.removeprefix(PREFIX)}')
 
@@ -49,16 +49,16 @@ def shipped_checkpoint(name: str) -> Path:
 def load_shipped(name: str, map_location: str | None = None) -> dict[str, Any]:
     """Load a shipped checkpoint for mmengine: `load_from='mmir://NAME.pth'`.
 
-    Weights are stored in half precision; a model takes them over in its own.
+    Weights are stored in half precision; a model converts them to its own dtype.
 
     Args:
-        name: File name after the prefix.
+        name: File name with the prefix.
         map_location: As in `torch.load`.
 
     Returns:
-        `meta` and `state_dict`.
+        Dict with `meta` and `state_dict`.
 
     Raises:
-        FileNotFoundError: There is none of that name.
+        FileNotFoundError: There is no such checkpoint.
     """
     return load_checkpoint(shipped_checkpoint(name), map_location=map_location)

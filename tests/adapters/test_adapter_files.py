@@ -255,7 +255,7 @@ def test_damaged_or_foreign_deltas():
     cases = [
         (bad, r'backbone\.0\.deltas\.ir\.A of the adapter is damaged'),
         (seal(meta_of(bad), bad['state_dict']), 'holds NaN or infinite'),
-        (flipped, 'the metadata of the adapter are damaged'),
+        (flipped, 'the metadata of the adapter is damaged'),
         (seal(meta_of(flipped), good['state_dict']), 'has shape|of shape'),
         (base().state_dict(), "not the result of adapter_state: no 'meta'"),
         ([1], 'not the result of adapter_state'),
@@ -310,7 +310,7 @@ def test_unsafe_and_broken_files_are_named(tmp_path, monkeypatch):
     torch.save({'meta': Evil()}, buffer)
     for name, content in [('evil.pth', buffer.getvalue()), ('text.pth', b'no zip')]:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=rf'{name} is no file of save_adapter'):
+        with pytest.raises(ValueError, match=rf'{name} is not a file of save_adapter'):
             load_adapter(base(), tmp_path / name)
     assert not (tmp_path / 'executed').exists()
     torch.save(base().state_dict(), tmp_path / 'base.pth')

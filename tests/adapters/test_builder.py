@@ -152,7 +152,7 @@ def test_training_step_changes_only_the_stage():
         ({'type': 'ConvModule'}, TypeError, 'delta|unexpected'),
         ({'rank': None}, ValueError, 'has no factors yet, give a rank'),
         ({'rank': None, 'split': 'td_sd', 'mode': 'auto'}, ValueError, 'give a rank'),
-        ({'comp_loss': {}}, ValueError, 'comp_loss belongs to a delta'),
+        ({'comp_loss': {}}, ValueError, 'comp_loss needs a delta'),
         ({'rank': {'energy': 0.9}}, ValueError, 'give checkpoint=PATH'),
     ],
 )

@@ -68,7 +68,7 @@ def test_heads_may_differ() -> None:
     ('change', 'message'),
     [
         (lambda s: s.pop('backbone.2.weight'), r'1 are missing: backbone\.2\.weight'),
-        (lambda s: s.update(neck=torch.ones(1)), '1 are foreign to the model: neck'),
+        (lambda s: s.update(neck=torch.ones(1)), '1 are not in the model: neck'),
         (
             lambda s: s.update({'backbone.2.bias': torch.ones(7)}),
             r'1 have another shape in the model: backbone\.2\.bias',

@@ -156,7 +156,7 @@ def test_batch_norm_without_statistics():
             ValueError,
             "norm 'off', available: all, affine, ",
         ),
-        ({'trainable': ['rpn']}, ValueError, "'rpn' is found in no parameter name"),
+        ({'trainable': ['rpn']}, ValueError, "'rpn' matches no parameter name"),
         ({'trainable': 'bbox_head'}, TypeError, 'give a list of expressions'),
     ],
 )

@@ -26,7 +26,7 @@ def test_lines_are_means_over_the_runs_with_the_same_settings() -> None:
         [cell.strip() for cell in line.strip('|').split('|')]
         for line in text.splitlines()
     ]
-    assert head == ['images', 'method', 'runs', 'mAP', 'trainable', 'minutes a run']
+    assert head == ['images', 'method', 'runs', 'mAP', 'trainable', 'minutes per run']
     # numbers are sorted as numbers
     assert [line[:3] for line in lines] == [
         ['9', 'dense', '1'],

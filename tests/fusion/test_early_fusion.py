@@ -164,11 +164,11 @@ class Two(nn.Module):
     [
         (Two(), {}, r"several may be: \['fine', 'coarse'\]. Name it"),
         (nn.Sequential(nn.Conv2d(4, 4, 1)), {}, 'none reads 3 channels'),
-        (Two(), dict(stem='stem'), r"\['stem'\] are no convolutions of Two"),
+        (Two(), dict(stem='stem'), r"\['stem'\] are not convolutions of Two"),
         (Two(), dict(stem='grouped'), 'grouped has 6 input channels in 2 groups'),
         (Two(), dict(init='mean'), "init must be one of .* got 'mean'"),
-        (Two(), dict(channels=(1, 2)), 'needs no other stem'),
-        (Two(), dict(channels=(3, 0)), 'every modality has at least one'),
+        (Two(), dict(channels=(1, 2)), 'the stem needs no change'),
+        (Two(), dict(channels=(3, 0)), 'every modality needs at least one'),
     ],
 )
 def test_what_cannot_be_widened_is_named(model, options, message):

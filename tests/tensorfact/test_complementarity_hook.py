@@ -247,7 +247,7 @@ def test_wrong_arguments():
         (ValueError, dict(type='l2'), "unknown complementarity loss 'l2'"),
         (TypeError, dict(layers='first'), 'give a list of expressions'),
         (TypeError, dict(color=1), 'color'),
-        (ValueError, dict(layers=['first', 'x9']), "'x9' is found in no factorized"),
+        (ValueError, dict(layers=['first', 'x9']), "'x9' matches no factorized"),
         (ValueError, dict(layers=['first']), 'none among the selected ones'),
     ):
         model = toy()

@@ -207,7 +207,7 @@ def test_plan_survives_json():
     assert again == plan
     assert again.apply_(net).ranks == plan.ranks
     for text in ('{}', '[]', 'no json', '{"target": {}}'):
-        with pytest.raises(ValueError, match='this is no compression plan'):
+        with pytest.raises(ValueError, match='this is not a compression plan'):
             CompressionPlan.from_json(text)
 
 

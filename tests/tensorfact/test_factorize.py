@@ -104,7 +104,7 @@ def test_tied_weights_and_own_forwards_stay_dense():
     report = factorize_(model, 2)
     assert report.layers == ['2']
     assert 'shares its weight' in report.skipped['0']
-    assert report.skipped['3'] == 'Scaled is no plain nn.Conv2d'
+    assert report.skipped['3'] == 'Scaled is not a plain nn.Conv2d'
 
 
 def test_gradient_flags_are_taken_over():

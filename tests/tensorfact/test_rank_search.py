@@ -140,7 +140,7 @@ def test_budget_below_rank_one_names_the_least():
 
 @pytest.mark.parametrize('budget', [0, -5, 1.0, 2.5, True, '9', float('inf')])
 def test_wrong_budget(budget):
-    with pytest.raises(ValueError, match='budget is a positive integer'):
+    with pytest.raises(ValueError, match='budget must be a positive integer'):
         factorize_(net(), {'budget': budget})
 
 
@@ -202,7 +202,7 @@ def test_kernels_missing_in_a_checkpoint_are_named(tmp_path):
         factorize_(nn.Sequential(nn.Conv2d(3, 9, 3)), 2, checkpoint=path)
     factorize_(model, 2)
     torch.save(model.state_dict(), path)
-    with pytest.raises(ValueError, match=r'lacks 2 of 2 .*merge_checkpoint it first'):
+    with pytest.raises(ValueError, match=r'lacks 2 of 2 .*run merge_checkpoint'):
         factorize_(net(), 2, checkpoint=path)
     with pytest.raises(FileNotFoundError, match='nowhere'):
         factorize_(net(), 2, checkpoint='nowhere.pth')

@@ -84,8 +84,8 @@ def test_without_a_gpu_it_refuses(capsys):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--device', 'cpu'], 'the figures mean nothing'),
-        ([*QUICK, '--out', 'page.md'], '--out is for what a GPU measured'),
+        (['--device', 'cpu'], 'its numbers mean nothing'),
+        ([*QUICK, '--out', 'page.md'], '--out is only for measurements on a GPU'),
     ],
 )
 def test_a_cpu_is_for_trying_only(options, message, capsys):

@@ -57,7 +57,7 @@ def test_short_calls_are_repeated_and_time_is_of_one() -> None:
 def test_ratios_are_taken_within_a_round() -> None:
     # the machine is four times slower in the last round
     times = dict(dense=[1.0, 2.0, 4.0], ours=[2.0, 2.0, 2.0], half=[0.5, 1.0, 2.0])
-    stats = _timing.summarise(times, 'dense')
+    stats = _timing.summarize(times, 'dense')
     assert stats['dense']['ratio'] == [1.0] * 3
     assert stats['half']['ratio'] == [0.5] * 3
     assert stats['ours']['ratio'] == [0.75, 1.0, 1.5]
@@ -65,7 +65,7 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 
 def test_one_round_has_no_spread() -> None:
-    stats = _timing.summarise(dict(dense=[0.5], ours=[0.25]), 'dense')
+    stats = _timing.summarize(dict(dense=[0.5], ours=[0.25]), 'dense')
     assert stats['ours'] == dict(ms=[250.0] * 3, ratio=[0.5] * 3)
 
 

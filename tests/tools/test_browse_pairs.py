@@ -60,7 +60,7 @@ def test_loaded_pairs_are_the_files_with_their_boxes(browse, tmp_path) -> None:
     for panel, file in zip((rgb, ir), files, strict=True):
         image = cv2.imread(str(root / 'train' / file))[..., ::-1]
         assert 0.5 < near(panel, image) < 1  # the boxes are the rest
-    with pytest.raises(UserError, match=r'holds pictures already.*--force'):
+    with pytest.raises(UserError, match=r'already holds pictures.*--force'):
         browse.main(arguments)
     assert browse.main([*arguments, '--force']) == written
 
@@ -139,7 +139,7 @@ def test_masks_and_16_bits(browse, tmp_path) -> None:
     [
         (['none.py'], 'no config none.py'),
         (['CONFIG', '--split', 'test'], "no test_dataloader; it has splits .*'val'"),
-        (['CONFIG', '--alpha', '2'], '--alpha is in 0..1'),
+        (['CONFIG', '--alpha', '2'], '--alpha must be in 0..1'),
         (['CONFIG', '--cfg-options', 'val_dataloader.dataset.pipeline=[]'], None),
     ],
 )

@@ -78,7 +78,7 @@ def test_two_folders(
     tool.main([str(folder / 'set/ir'), str(folder / 'set/rgb'), *arguments])
     report = read(tmp_path)
     check_report(report)
-    extra = report['problems']['partners of nothing']
+    extra = report['problems']['unused partners']
     assert [Path(name).name for name in extra] == ['8_vis.jpg']
     picture = cv2.imread(str(tmp_path / 'worst.png'))
     assert picture is not None
@@ -104,7 +104,7 @@ def test_the_worst_come_first_and_doubtful_ones_not_at_all(tool: ModuleType) -> 
 
     pairs = [result(1, 2), result(30, 0.1), result(-5, 2), result(3, 2)]
     assert [r.shift[0] for _, r in tool.worst_of(pairs, 2)] == [-5, 3]
-    summary = tool.summarise([pairs[1][1]], 4)
+    summary = tool.summarize([pairs[1][1]], 4)
     assert summary == dict(measured=1, low_confidence=1, threshold=4)
     assert '1' in tool.table(summary, {})
 

@@ -126,7 +126,7 @@ def test_file_of_mmyolo(run, own, tmp_path, capsys):
     torch.save(dict(meta=dict(epoch=1), state_dict=state), source)
     assert run(source, target, '--arch', 'tiny') == 0
     out = capsys.readouterr().out
-    assert 'note: MMYOLO keeps no anchors in its files' in out
+    assert 'note: MMYOLO files do not store anchors' in out
     assert '[12.0, 16.0]' in out
     found = torch.load(target, weights_only=True)
     assert found['meta']['source'] == 'mmyolo'

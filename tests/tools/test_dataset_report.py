@@ -146,7 +146,7 @@ def test_folders_are_paired_by_stem_and_light_told(report, tmp_path) -> None:
     [
         (['ir=nowhere'], 'image folder not found: nowhere'),
         (['CONFIG', 'ir=x'], 'one config, or folders'),
-        (['CONFIG', '--workers', '0'], '--workers and --number are at least 1'),
+        (['CONFIG', '--workers', '0'], '--workers and --number must be at least 1'),
         (['ir=EMPTY'], r'no images \(\.jpg'),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_the_user_can_put_right_is_said(
 def test_bad_files_are_named(report, tmp_path) -> None:
     write(tmp_path / 'ir/a.png', np.ones((4, 4), np.uint8))
     write(tmp_path / 'ir/a.bmp', np.ones((4, 4), np.uint8))
-    with pytest.raises(UserError, match=r'a\.bmp and .*a\.png have one stem'):
+    with pytest.raises(UserError, match=r'a\.bmp and .*a\.png have the same stem'):
         report.main([f'ir={tmp_path}/ir', '--out', str(tmp_path / 'out')])
     (tmp_path / 'ir/a.bmp').unlink()
     (tmp_path / 'ir/b.png').write_bytes(b'half a file')

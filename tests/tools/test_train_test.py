@@ -366,7 +366,7 @@ def test_show_dir_without_a_known_hook_is_refused(config):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['nothere.py'], 'no config nothere.py; near names: '),
+        (['nothere.py'], 'no config nothere.py; similar names: '),
         (['toy.py', '--cfg-options', 'modle.x=1'], 'did you mean model?'),
         (['bad.py'], 'config bad.py has an error'),
         (['toy.py', '--demo'], '--demo: this config has no demo'),

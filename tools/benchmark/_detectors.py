@@ -1,4 +1,4 @@
-"""YOLOv7 adapted by every method, an optimizer for each precision, and batches."""
+"""YOLOv7 adapted with each method, optimizers per precision, and random batches."""
 
 import copy
 from collections.abc import Callable
@@ -24,10 +24,10 @@ METHODS: dict[str, Callable[[], Method]] = {
     'BitFit': BitFit,
     'Frozen': Frozen,
 }
-"""Makes the method of each name, at the rank of its shipped config."""
+"""Name -> factory of the method, with the rank of its shipped config."""
 
 MERGING = ('TensorFact', 'ConvLoRA')
-"""Methods whose layers become plain ones."""
+"""Methods whose layers can be merged."""
 
 CLASSES = 3
 
@@ -42,7 +42,7 @@ PRECISIONS = tuple(_WRAPPERS)
 
 
 def detector(arch: str) -> nn.Module:
-    """A YOLOv7 of a size with random weights, on the CPU."""
+    """Build a YOLOv7 with random weights on the CPU."""
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/yolov7_l.py')
     cfg.model.backbone.arch = cfg.model.neck.arch = arch
     cfg.model.bbox_head.head_module.update(arch=arch, num_classes=CLASSES)
@@ -51,14 +51,14 @@ def detector(arch: str) -> nn.Module:
 
 
 def adapted(model: nn.Module, method: str) -> nn.Module:
-    """An adapted copy of a plain model."""
+    """Return an adapted copy of a plain model."""
     model = copy.deepcopy(model)
     adapt_(model, METHODS[method]())
     return model
 
 
 def optim_wrapper(model: nn.Module, precision: str) -> OptimWrapper:
-    """AdamW with weight decay on what trains, at one of `PRECISIONS`."""
+    """Build AdamW with weight decay for the trainable parameters of a model."""
     return build_optim_wrapper(
         model,
         dict(
@@ -70,7 +70,7 @@ def optim_wrapper(model: nn.Module, precision: str) -> OptimWrapper:
 
 
 def batch(images: int, size: int, device: str, boxes: int = 8) -> dict[str, Any]:
-    """Random images of `size` pixels with `boxes` boxes each, on a device."""
+    """Random square images of `size` pixels with `boxes` boxes each, on a device."""
     from mmdet.structures import DetDataSample
 
     draw = torch.Generator().manual_seed(0)
@@ -95,7 +95,7 @@ def batch(images: int, size: int, device: str, boxes: int = 8) -> dict[str, Any]
 
 
 def resident_bytes(model: nn.Module, optimizer: OptimWrapper) -> int:
-    """Bytes of the weights, the buffers and the state of the optimizer."""
+    """Bytes of the weights, the buffers and the optimizer state."""
     state = (v for s in optimizer.optimizer.state.values() for v in s.values())
     held = (*model.parameters(), *model.buffers(), *state)
     return sum(

@@ -1,4 +1,4 @@
-"""The operators of `mmcv.ops` at the sizes of detectors, beside torchvision's."""
+"""Operators of `mmcv.ops` at typical detector sizes, and their torchvision versions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from mmir.compat import mmcv_ext
 
 @dataclass(frozen=True)
 class Operator:
-    """A call of an operator.
+    """Operator call to measure.
 
     Attributes:
-        name: What it is, at which size.
+        name: Operator and size.
         ours: The operator that mmcv uses.
-        theirs: The same of torchvision, if it has one.
-        inputs: Tensors both take.
-        derives: Whether gradients are measured, by the inputs that require one.
+        theirs: Equivalent of torchvision, if there is one.
+        inputs: Input tensors of both.
+        derives: Whether to measure the backward pass as well.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Operator:
 
 
 def operators(device: str, quick: bool) -> list[Operator]:
-    """All operators; `quick` makes them small."""
+    """List all operators; `quick` makes them small."""
     made = [*_boxes(device, quick), *_pooling(device, quick)]
     made += [*_deformable(device, quick), _attention(device, quick)]
     return [*made, _focal(device, quick)]
@@ -43,7 +43,7 @@ def _draw(device: str, *shape: int) -> Tensor:
 
 
 def _random_boxes(count: int, device: str) -> Tensor:
-    """Boxes (n, 4) in an image of 640 pixels, some of which overlap a lot."""
+    """Random boxes (n, 4) in a 640-pixel image, some with a large overlap."""
     draw = torch.Generator().manual_seed(1)
     corner = torch.rand(count, 2, generator=draw) * 500
     size = 10 + torch.rand(count, 2, generator=draw) * 120
@@ -51,7 +51,7 @@ def _random_boxes(count: int, device: str) -> Tensor:
 
 
 def _boxes(device: str, quick: bool) -> list[Operator]:
-    """Suppression of overlapping boxes."""
+    """Non-maximum suppression."""
     import mmcv.ops
 
     many, few = (200, 20) if quick else (5000, 300)

@@ -1,9 +1,10 @@
 """Accuracy of a trained detector at three sizes: planned, uniform and energy ranks.
 
-Three uniform ranks (each keeps a share `alpha` of every kernel) set the budgets. At
-each of them `compression_plan` and the largest energy that fits choose ranks from the
-same layers. Every model is evaluated as it is, without fine-tuning, by the validation
-data and evaluator of the config. Prints a markdown table; the numbers go to `--out`.
+Three uniform rank rules, each of which keeps a fraction `alpha` of every kernel, define
+the budgets. For each budget, `compression_plan` and the highest energy that fits choose
+ranks for the same layers. All models are evaluated without fine-tuning, on the
+validation data of the config. Prints a Markdown table and writes the numbers to
+`--out`.
 
     python tools/benchmark/compression_plans.py CONFIG CHECKPOINT
 """
@@ -30,7 +31,7 @@ from mmir.tensorfact.svd import spectrum
 from mmir.utils.files import write_json
 
 STEPS = 30
-"""Halvings of the interval in which the energy is searched."""
+"""Number of bisection steps in the search for the energy."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -43,16 +44,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs='+',
         type=float,
         default=[0.9, 0.75, 0.5],
-        help='shares of the kernels that the uniform ranks keep',
+        help='fractions of the kernels that the uniform ranks keep',
     )
-    add('--split', choices=SPLITS, default='ts_dd', help='of the factors')
-    add('--exclude', nargs='*', help='expressions of layers to leave; default: heads')
+    add('--split', choices=SPLITS, default='ts_dd', help='split of the factors')
+    add('--exclude', nargs='*', help='expressions of layers to skip; default: heads')
     add('--out', type=Path, default=Path('work_dirs/benchmark/compression.json'))
     return parser.parse_args(arguments)
 
 
 def size_at(dense: CompressionPlan, ranks: Mapping[str, int]) -> int:
-    """Parameters of a model at these ranks; layers that would grow stay dense."""
+    """Parameter count at the given ranks; layers that would grow stay dense."""
     total, split = dense.before.params, get_split(dense.split)
     for layer in dense.layers:
         size = factor_count(ranks[layer.name], layer.shape, split)
@@ -61,7 +62,7 @@ def size_at(dense: CompressionPlan, ranks: Mapping[str, int]) -> int:
 
 
 def energy_within(model: nn.Module, dense: CompressionPlan, budget: int) -> float:
-    """Largest share of energy at which a model has at most `budget` parameters."""
+    """Largest fraction of energy at which a model has at most `budget` parameters."""
     split = get_split(dense.split)
     spectra = {
         layer.name: spectrum(split.unfold(model.get_submodule(layer.name).weight))
@@ -79,11 +80,11 @@ def energy_within(model: nn.Module, dense: CompressionPlan, budget: int) -> floa
 def rows(
     model: nn.Module, alphas: Sequence[float], split: str, select: Mapping[str, Any]
 ) -> Iterator[tuple[str, Callable[[nn.Module], object]]]:
-    """Yield the methods at every budget: a name, and what compresses a copy in place.
+    """Yield (name, function that compresses a model in place) for every budget.
 
     Args:
-        model: Dense model with its trained weights.
-        alphas: Shares of the kernels that the uniform ranks keep.
+        model: Dense model with trained weights.
+        alphas: Fractions of the kernels that the uniform ranks keep.
         split: Split of the factors.
         select: `exclude` of `factorize_`, if given.
     """
@@ -105,13 +106,13 @@ def rows(
 
 
 def evaluate(runner: Runner, model: nn.Module) -> dict[str, float]:
-    """Metrics of a model by the validation data of a runner."""
+    """Metrics of a model on the validation data of a runner."""
     runner.model = model
     return {name: float(value) for name, value in runner.val().items()}
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown table of what was measured, the dense model first."""
+    """Markdown table of the results, the dense model first."""
     metrics, dense = list(results[0]['metrics']), results[0]['params']
     heads = ['ranks', 'parameters', 'of dense', *metrics]
     lines = [heads, ['---'] * len(heads)]
@@ -123,7 +124,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Measure, print the table and write the JSON file; the rows of the table."""
+    """Measure, print the table and write the JSON file; return the rows."""
     args = parse(arguments)
     cli.check_checkpoint(args.checkpoint, 'checkpoint', args.trust_checkpoint)
     cfg = cli.prepare(args)

@@ -1,9 +1,14 @@
 """Speed and memory on a CUDA GPU: training, inference, operators.
 
-One training step of every method of adaptation on YOLOv7-tiny and YOLOv7-L in fp32,
-bf16 and fp16; inference with adapters and merged; the operators in plain torch beside
-torchvision's. Images and weights are random. Prints markdown and writes JSON; it stops
-after `--limit` seconds and says what it left out. `make gpu` runs it after the tests.
+Measures
+
+- a training step of every method of adaptation on YOLOv7-tiny and YOLOv7-L in fp32,
+  bf16 and fp16;
+- inference with adapters and merged;
+- the operators in plain torch and those of torchvision.
+
+Images and weights are random. Prints Markdown and writes JSON. It stops after `--limit`
+seconds and lists what it left out. `make gpu` runs it after the tests.
 
     python tools/benchmark/gpu.py --out docs/results/gpu.md
 """
@@ -32,7 +37,7 @@ from _detectors import (
     resident_bytes,
 )
 from _gpu_ops import Operator, operators
-from _timing import Call, clock_for, environment, peak_memory, summarise, take_turns
+from _timing import Call, clock_for, environment, peak_memory, summarize, take_turns
 from torch import Tensor, nn
 
 from mmir.adapters import merge_
@@ -50,7 +55,7 @@ NO_GPU = (
 def training_row(
     model: nn.Module, method: str, precision: str, args: argparse.Namespace
 ) -> Row:
-    """Time training steps; the batch is halved until it fits into memory."""
+    """Time training steps; halves the batch until it fits into memory."""
     images = args.batch
     while True:
         try:
@@ -58,7 +63,7 @@ def training_row(
         except torch.OutOfMemoryError:
             if images == 1:
                 raise
-        images //= 2  # out of the handler, which keeps the tensors alive
+        images //= 2  # outside the handler, which keeps the tensors alive
         torch.cuda.empty_cache()
 
 
@@ -86,7 +91,7 @@ def _training_row(
 def inference_rows(
     model: nn.Module, method: str, precision: str, args: argparse.Namespace
 ) -> list[Row]:
-    """Time the network on one image, with its adapters and merged, in turns."""
+    """Time the network on one image, with adapters and merged, in turns."""
     own = copy.deepcopy(model).to(args.device).eval()
     models = dict(adapters=own, merged=merge_(copy.deepcopy(own)))
     data = own.data_preprocessor(batch(1, args.size, args.device), False)
@@ -102,7 +107,7 @@ def inference_rows(
 
     calls = {name: partial(call, network) for name, network in models.items()}
     times = take_turns(calls, args.rounds, clock_for(args.device, 0), args.span)
-    stats = summarise(times, 'merged')
+    stats = summarize(times, 'merged')
     return [
         dict(method=method, precision=precision, form=name, ms=v['ms'][1])
         for name, v in stats.items()
@@ -110,7 +115,7 @@ def inference_rows(
 
 
 def operator_row(operator: Operator, args: argparse.Namespace) -> Row:
-    """Time an operator and its counterpart, forward and with gradients."""
+    """Time an operator and its torchvision equivalent, forward and with gradients."""
     both = dict(ours=operator.ours, torchvision=operator.theirs)
     both = {name: function for name, function in both.items() if function}
     row: Row = dict(operator=operator.name)
@@ -122,7 +127,7 @@ def operator_row(operator: Operator, args: argparse.Namespace) -> Row:
     for phase, make in phases.items():
         calls = {name: make(function) for name, function in both.items()}
         times = take_turns(calls, args.rounds, clock_for(args.device, 0), args.span)
-        stats = summarise(times, 'ours')
+        stats = summarize(times, 'ours')
         row[phase] = {name: v['ms'][1] for name, v in stats.items()}
     return row
 
@@ -145,13 +150,13 @@ def _with_gradients(inputs: Sequence[Tensor], function: Callable[..., Tensor]) -
 
 
 class Deadline:
-    """Runs measurements until the time is up; the names of the others are kept."""
+    """Runs measurements until time is up; records those left out."""
 
     def __init__(self, seconds: float) -> None:
         self.end, self.left_out = time.monotonic() + seconds, []
 
     def run(self, name: str, measure: Callable[[], list[Row]]) -> list[Row]:
-        """Measure, or note that there was no time or not enough memory for it."""
+        """Measure, or record that there was not enough time or memory."""
         if time.monotonic() > self.end:
             self.left_out.append(f'{name}: out of time')
             return []
@@ -202,7 +207,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def driver() -> str | None:
-    """Version of the driver of the GPU, or None."""
+    """Version of the GPU driver, or None."""
     if not shutil.which('nvidia-smi'):
         return None
     query = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
@@ -212,7 +217,7 @@ def driver() -> str | None:
 
 
 def page(result: dict[str, Any]) -> str:
-    """The measurements as a page in markdown."""
+    """Format the measurements as a Markdown page."""
     env = result['environment']
     tf32 = 'on' if env['tf32'] else 'off'
     lines = [
@@ -221,9 +226,9 @@ def page(result: dict[str, Any]) -> str:
         f'{env["device"]}, driver {env["driver"] or "unknown"}, torch {env["torch"]}, '
         f'Python {env["python"]}. Random weights; random images of {env["size"]} '
         'pixels with eight boxes each,',
-        f'on the device already; AdamW; medians. fp32 has TF32 convolutions {tf32}; '
+        f'already on the device; AdamW; medians. fp32 has TF32 convolutions {tf32}; '
         'bf16 and fp16 are autocast, fp16 with loss scaling.',
-        'GB are weights, optimizer and step at their peak.',
+        'GB is the peak of weights, optimizer state and training step together.',
         '',
         '```bash',
         'python tools/benchmark/gpu.py --out docs/results/gpu.md',
@@ -262,7 +267,7 @@ def _training_table(rows: Sequence[Row]) -> list[str]:
 
 
 def _operator_table(rows: Sequence[Row]) -> list[str]:
-    """Milliseconds of both; a dash where torchvision has none."""
+    """Milliseconds of both; a dash where torchvision has no such operator."""
     lines = [
         '| operator | forward ms | torchvision | with gradients ms | torchvision |'
     ]
@@ -278,36 +283,36 @@ def _operator_table(rows: Sequence[Row]) -> list[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Arguments of the command line, made small by `--quick`."""
+    """Parse the command line; `--quick` makes everything small."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('--device', choices=['cuda', 'cpu'], default='cuda')
     add('--quick', action='store_true', help='toy sizes, to test this program')
-    add('--if-present', action='store_true', help='without a GPU, say so and end well')
+    add('--if-present', action='store_true', help='without a GPU, do not fail')
     add('--archs', nargs='+', choices=['tiny', 'l', 'x'], default=['tiny', 'l'])
     add('--methods', nargs='+', choices=METHODS, default=list(METHODS))
-    add('--size', type=int, default=640, help='pixels')
-    add('--batch', type=int, default=16, help='at most; halved until it fits')
+    add('--size', type=int, default=640, help='image size in pixels')
+    add('--batch', type=int, default=16, help='largest batch; halved until it fits')
     add('--rounds', type=int, default=11)
-    add('--limit', type=float, default=240, help='seconds after which nothing starts')
+    add('--limit', type=float, default=240, help='start nothing after these seconds')
     add('--out', type=Path, help='page to write')
     add('--json', type=Path, default=Path('work_dirs/benchmark/gpu.json'))
     args = parser.parse_args(arguments)
     if args.device == 'cpu' and not args.quick:
-        parser.error('--device cpu is for --quick: the figures mean nothing')
+        parser.error('--device cpu is only for --quick: its numbers mean nothing')
     if args.device == 'cpu' and args.out:
-        parser.error('--out is for what a GPU measured')
+        parser.error('--out is only for measurements on a GPU')
     args.span, args.precisions = 0.02, PRECISIONS
     if args.quick:
         args.archs, args.size, args.batch = args.archs[:1], 64, 2
         args.rounds, args.span = 1, 0.0
-    if args.device == 'cpu':  # AmpOptimWrapper of the host refuses one
+    if args.device == 'cpu':  # mmengine's AmpOptimWrapper rejects CPUs
         args.precisions = tuple(p for p in PRECISIONS if p != 'fp16')
     return args
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure, print, write; the results, or nothing without a GPU."""
+    """Measure, print and write; return the results, empty without a GPU."""
     args = parse(arguments)
     if args.device == 'cuda' and not torch.cuda.is_available():
         if not args.if_present:

@@ -1,14 +1,15 @@
 """Few-shot transfer from RGB to infrared on real images: TensorFact and its baselines.
 
-For each task one RGB detector, trained dense, then factorized and trained on until it
-has recovered. Then for each number of infrared images and each seed the infrared stage
-of every method: from this detector, with the same images, steps and augmentation. Runs
-that are done are not repeated; tables, curves and JSON go to the output folder.
+Each task has one RGB detector, which is trained dense, then factorized and trained
+further until it has recovered. Then, for each number of infrared images and each seed,
+every method runs its infrared stage from this detector, with the same images, steps and
+augmentation. Finished runs are skipped. Tables, plots and JSON are written to the
+output folder.
 
     python tools/benchmark/tensorfact_transfer.py --data FOLDER --task drone
 
-Settings are chosen on training images alone: `--hold-out` trains on a part of the
-infrared training set and evaluates on the rest of it, `--rates` tries learning rates.
+Settings are chosen on training images only: `--hold-out` trains on a part of the
+infrared training set and evaluates on the rest, `--rates` tries learning rates.
 """
 
 import argparse
@@ -36,7 +37,7 @@ BATCH_SIZE, STEPS = 4, 200
 RECOVERY_EPOCHS, RECOVERY_RATE = 10, 3e-4
 SCALE = 320, 320
 
-# Row -> the config of `yolo_flir_1pct*` that says what is factorized and what trains.
+# Row -> suffix of the `yolo_flir_1pct*` config whose `adapt` setting is used.
 METHODS = {
     'full': '_full',
     'frozen': '_frozen',
@@ -50,7 +51,7 @@ METHODS = {
 }
 FACTORIZED = 'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'
 WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
-# Chosen on held-out training images, see `--hold-out`.
+# Selected on held-out training images, see `--hold-out`.
 RATES = dict.fromkeys(METHODS, 1e-3) | {
     'bn': 3e-3,
     'lora': 3e-3,
@@ -66,17 +67,17 @@ DELTA_RANKS = {
 
 @dataclass
 class Task:
-    """One pair of cameras.
+    """Transfer task between two cameras.
 
     Attributes:
         rgb, ir: Configs of the two stages.
-        rgb_root, ir_root: Folders of the data.
+        rgb_root, ir_root: Data folders.
         rgb_epochs: Length of the RGB stage.
         shots: Numbers of infrared images.
-        rgb_data: Arguments of the RGB data sets, training and validation.
-        synthetic: Number of synthetic RGB street scenes to train with as well.
-        ir_data: Arguments of the infrared data sets, training and validation.
-        stage: Task whose RGB detector to start from; its own if None.
+        rgb_data: Arguments of the RGB datasets, training and validation.
+        synthetic: Number of synthetic RGB street scenes to add to the training set.
+        ir_data: Arguments of the infrared datasets, training and validation.
+        stage: Task whose RGB detector to start from. Default: its own.
     """
 
     rgb: str
@@ -138,7 +139,7 @@ TASKS = {
 
 
 def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
-    """Set what all runs share, in place: size, schedule, bfloat16, one evaluation."""
+    """Apply the settings of all runs: size, schedule, bfloat16, one evaluation."""
     set_image_scale(cfg, SCALE)
     set_schedule(cfg, epochs, batch_size)
     cfg.train_cfg.val_interval = epochs
@@ -154,14 +155,15 @@ def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
     cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
     for transform in cfg.val_dataloader.dataset.pipeline:
         if transform.type == 'mmir.PadToStride':
-            transform.extra = 0.0  # the whole study was measured without the border
+            transform.extra = 0.0  # the study was measured without the border
 
 
 def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> Path:
     """Train an RGB stage; return its checkpoint.
 
-    Without `dense` the dense network from scratch. With its checkpoint `dense` the
-    factorized network recovers from being cut off: that costs most of the accuracy.
+    Without `dense`, trains the dense network from scratch. With `dense`, the checkpoint
+    of that, factorizes the network and trains it until it recovers: truncating the
+    ranks costs most of the accuracy.
     """
     cfg = Config.fromfile(CONFIGS / task.rgb)
     if dense is not None:
@@ -181,7 +183,7 @@ def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> P
 
 
 def _add_synthetic(cfg: Config, count: int, root: Path) -> None:
-    """Join the training images with synthetic street scenes, in place."""
+    """Add synthetic street scenes to the training images, in place."""
     write_flir(root, train=count, val=1, seed=0, sixteen_bit=False)
     mixed = cfg.train_dataloader.dataset
     scenes = dict(
@@ -194,7 +196,7 @@ def _add_synthetic(cfg: Config, count: int, root: Path) -> None:
 
 
 def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
-    """Train the RGB stages; return one detector, merged and factorized."""
+    """Train the RGB stages; return one detector's merged and factorized weights."""
     factorized = rgb_stage(task, data, out, rgb_stage(task, data, out))
     merged = factorized.with_name('merged.pth')
     if not merged.is_file():
@@ -203,7 +205,7 @@ def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
 
 
 def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
-    """Split a training set for choosing settings: two of three images, every third."""
+    """Split a training set for choosing settings: every third image is held out."""
     content = json.loads(ann_file.read_text())
     parts = {'fit': [], 'check': []}
     for index, image in enumerate(content['images']):
@@ -219,7 +221,7 @@ def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
 
 @dataclass(frozen=True)
 class Run:
-    """What makes an infrared stage: method, images, seed, learning rate, changes."""
+    """Infrared stage: method, number of images, seed, learning rate, config changes."""
 
     method: str
     images: int
@@ -229,7 +231,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Folder name."""
         extra = ''.join(
             f'_{key.rpartition(".")[2]}={value}' for key, value in self.options
         )
@@ -276,7 +278,7 @@ def ir_stage(
     rgb: tuple[Path, Path],
     held: bool,
 ) -> dict:
-    """Train an infrared stage; `held`: on a part of the training images, see above."""
+    """Train an infrared stage; with `held`, on a part of the training images."""
     cfg = ir_config(task, run, data, rgb)
     if held:
         train, val = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
@@ -296,7 +298,7 @@ def ir_stage(
 
 
 def report(out: Path, classes: tuple[str, ...]) -> None:
-    """Write tables, curves over the number of images and JSON of what is there."""
+    """Write tables, curves over the number of images, and JSON of all results."""
     rows = collect(out / 'runs')
     keys = {'mAP50': METRIC, 'mAP': 'coco/bbox_mAP'}
     keys |= {f'AP {size}': f'coco/bbox_mAP_{size[0]}' for size in ('small', 'medium')}
@@ -320,12 +322,12 @@ def _final(key: str, row: dict) -> float:
 
 
 def picture(run_dir: Path, out: Path) -> None:
-    """Draw detections of a run beside ground truth."""
+    """Draw the detections of a run beside the ground truth."""
     cfg = Config.fromfile(run_dir / 'study.py')
     panels = detection_panels(
         cfg, latest_checkpoint(run_dir), (3, 33, 63, 93), run_dir.name
     )
-    # two images a line
+    # two images per row
     pairs = [a + b for a, b in zip(panels[::2], panels[1::2], strict=True)]
     save_detection_grid(out, pairs, cfg.classes, min_score=0.0)
 
@@ -338,10 +340,10 @@ def main() -> None:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--shots', nargs='+', type=int, help='numbers of images')
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
-    parser.add_argument('--rates', nargs='+', type=float, help='instead of the chosen')
-    parser.add_argument('--hold-out', action='store_true', help='see above')
+    parser.add_argument('--rates', nargs='+', type=float, help='learning rates to try')
+    parser.add_argument('--hold-out', action='store_true', help='choose settings')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='in each run'
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='for all runs'
     )
     parser.add_argument('--picture', help='name of a run to draw detections of')
     args = parser.parse_args()

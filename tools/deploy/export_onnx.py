@@ -1,7 +1,7 @@
-"""Write a YOLOv7 as an ONNX file: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
+"""Export a YOLOv7 to ONNX: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
 
-The file takes images as they are (float32, 0 to 255, padded to a multiple of 32) and
-gives boxes in pixels. It is compared with PyTorch before it is written.
+The exported model takes raw images (float32, 0 to 255, padded to a multiple of 32) and
+returns boxes in pixels. Its outputs are compared with PyTorch before it is written.
 """
 
 import argparse
@@ -32,10 +32,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action='append',
         default=[],
         metavar='FILE',
-        help='an adapter to load on top of the checkpoint; may be repeated',
+        help='adapter to load on top of the checkpoint; can be repeated',
     )
     parser.add_argument(
-        '--nms', action='store_true', help='suppress overlapping boxes within the file'
+        '--nms', action='store_true', help='include non-maximum suppression'
     )
     parser.add_argument(
         '--shape',
@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--dynamic',
         action='store_true',
-        help='any batch size, and any height and width divisible by 32',
+        help='allow any batch size, and any height and width divisible by 32',
     )
     parser.add_argument(
         '--cfg-options',
@@ -59,7 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load checkpoints that can run code; only for files of a trusted source',
+        help='load checkpoints that can run code; only for files you trust',
     )
     return parser.parse_args(argv)
 
@@ -67,7 +67,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def load_model(
     cfg: Config, args: argparse.Namespace
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the detector with its weights; its classes as the checkpoint names them."""
+    """Build the detector with its weights; also return its class names."""
     from mmir.adapters import load_adapter
     from mmir.det import YOLOv7
 
@@ -81,7 +81,7 @@ def load_model(
     checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
     state = checkpoint.get('state_dict', checkpoint)
     try:
-        # With an adapter to come its keys may be missing; alone, all must be there.
+        # An adapter may supply missing keys; without one, all keys must be present.
         model.load_state_dict(state, strict=not args.adapter)
         for adapter in args.adapter:
             load_adapter(model, adapter)

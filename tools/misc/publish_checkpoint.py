@@ -1,7 +1,7 @@
-"""Make a training checkpoint small enough to ship: publish_checkpoint.py SOURCE TARGET.
+"""Reduce a training checkpoint for publishing: publish_checkpoint.py SOURCE TARGET.
 
-The result holds the weights, averaged ones where the training kept an average, and the
-names of the classes, nothing else. It loads without running code.
+The result holds only the weights (the averaged ones if training kept an average) and
+the class names. It loads without running code.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic, sha25
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='checkpoint of a training')
+    parser.add_argument('source', help='training checkpoint')
     parser.add_argument('target', help='checkpoint to write')
     parser.add_argument('--half', action='store_true', help='store float16')
     args = parser.parse_args(argv)

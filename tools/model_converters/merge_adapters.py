@@ -1,7 +1,6 @@
 """Merge the adapters of a checkpoint: merge_adapters.py SOURCE TARGET.
 
-The result is a checkpoint of the plain network, for deployment or as the start of
-another training.
+The result is a checkpoint of the plain network, for deployment or further training.
 """
 
 import argparse
@@ -19,17 +18,17 @@ def main() -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load a checkpoint that can run code; only for files of a trusted source',
+        help='load a checkpoint that can run code; only for files you trust',
     )
-    parser.add_argument('--split', help='of the factors, where the file does not tell')
+    parser.add_argument('--split', help='split of factors for which the file has none')
     parser.add_argument(
         '--import',
         dest='modules',
         action='append',
         default=[],
         metavar='MODULE',
-        help='defines adapter layers of your own, as custom_imports of the config; may '
-        'be repeated',
+        help='module with adapter layers of your own, as in custom_imports; can be '
+        'repeated',
     )
     args = parser.parse_args()
     for module in args.modules:
