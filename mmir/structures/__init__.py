@@ -12,6 +12,7 @@ from .paired import (
     is_paired,
     modality_order,
     require_one_size,
+    require_pair,
     split_modalities,
 )
 from .preprocessing import ModalityNormalizer
@@ -29,5 +30,6 @@ __all__ = [
     'is_paired',
     'modality_order',
     'require_one_size',
+    'require_pair',
     'split_modalities',
 ]

@@ -38,6 +38,28 @@ def is_paired(results: Mapping) -> bool:
     return MODALITIES in results and IMAGES in results
 
 
+def require_pair(results: Mapping, who: str = '') -> None:
+    """Check that a results dictionary is a paired sample.
+
+    Args:
+        results (Mapping): What a transform was given.
+        who (str): Name of the transform, for the message.
+
+    Raises:
+        PairError: It is not; the message lists its keys.
+    """
+    if not is_paired(results):
+        raise _not_paired(results, who)
+
+
+def _not_paired(results: Mapping, who: str = '') -> PairError:
+    prefix = f'{who}: ' if who else ''
+    return PairError(
+        f'{prefix}not a paired sample: mmir.LoadPairedImages must come first; the '
+        f'sample has the keys {sorted(results)}'
+    )
+
+
 def require_one_size(results: Mapping) -> tuple[int, int]:
     """Check that all images have the same size.
 
@@ -52,7 +74,7 @@ def require_one_size(results: Mapping) -> tuple[int, int]:
     """
     imgs = results.get(IMAGES)
     if not imgs:
-        raise PairError('not a paired sample: mmir.LoadPairedImages must come first')
+        raise _not_paired(results)
     sizes = {name: img.shape[:2] for name, img in imgs.items()}
     if len(set(sizes.values())) > 1:
         paths = results.get(PATHS, {})

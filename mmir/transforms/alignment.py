@@ -8,7 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PairError, is_paired
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PairError, require_pair
 from mmir.transforms.homography import BORDERS, plain, warp
 
 _CHOICES = {
@@ -237,11 +237,7 @@ def image_of(results: Mapping, modality: str, who: str) -> np.ndarray:
     Raises:
         PairError: The sample is not paired, or has no such modality.
     """
-    if not is_paired(results):
-        raise PairError(
-            f'{who}: not a paired sample: mmir.LoadPairedImages must come first; the '
-            f'sample has the keys {sorted(results)}'
-        )
+    require_pair(results, who)
     if modality not in results[IMAGES]:
         raise PairError(
             f'{who}: unknown modality {modality!r}; the sample has '

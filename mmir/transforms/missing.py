@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, is_paired
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, require_pair
 
 FILLS = ('absent', 'zero', 'noise')
 """How a dropped modality is filled. Models are told only about 'absent'."""
@@ -97,11 +97,7 @@ class DropModality(BaseTransform):
         Returns:
             dict: The sample.
         """
-        if not is_paired(results):
-            raise PairError(
-                'DropModality: not a paired sample: mmir.LoadPairedImages must come '
-                'first'
-            )
+        require_pair(results, 'DropModality')
         names = results[MODALITIES]
         given = self.probs if self.subset is None else self.subset
         if unknown := [name for name in given if name not in names]:

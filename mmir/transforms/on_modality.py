@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, require_pair
 
-from .paired_views import as_color, build_all, held_by, require_pair, with_channels
+from .paired_views import as_color, build_all, held_by, with_channels
 
 # Host transforms that move pixels, including those that leave no other trace.
 _MOVERS = {

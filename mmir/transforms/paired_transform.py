@@ -17,10 +17,11 @@ from mmir.structures import (
     PATHS,
     PairError,
     require_one_size,
+    require_pair,
 )
 
 from .on_modality import OnModality
-from .paired_views import as_color, build_all, held_by, require_pair, with_channels
+from .paired_views import as_color, build_all, held_by, with_channels
 
 _MIXED = 'mix_results'
 _OWN = (MODALITIES, IMAGES, PATHS, ABSENT)

@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import PairError, is_paired
-
 _OPAQUE = (str, bytes, int, float, type, FunctionType, ModuleType, np.ndarray)
 
 
@@ -49,12 +47,3 @@ def with_channels(img: np.ndarray, channels: int) -> np.ndarray:
     if img.ndim == 3 and channels == 1 < img.shape[2]:
         img = cv2.extractChannel(img, 0)
     return img[..., None] if img.ndim == 2 else img
-
-
-def require_pair(results: Mapping) -> None:
-    """Raise unless a results dictionary is a paired sample."""
-    if not is_paired(results):
-        raise PairError(
-            'not a paired sample: mmir.LoadPairedImages must come first; the sample '
-            f'has the keys {sorted(results)}'
-        )
