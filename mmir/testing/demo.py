@@ -19,8 +19,8 @@ DETECTOR = 'yolo-tiny_scenes_rgb.pth'
 
 SEED, FAR = 1, 30.0  # scenes the detector has not seen, objects within 30 m
 IMAGES = {'rgb': 100, 'ir': 25}
-VAL_IMAGES = 60
-EPOCHS = {'rgb': 8, 'ir': 32}
+VAL_IMAGES = 50
+EPOCHS = {'rgb': 6, 'ir': 18}
 BATCH_SIZE = 4
 FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
 MIXES = ('Mosaic', 'RandomAffine', 'CachedMixUp')
@@ -58,7 +58,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     _dataset(small.train_dataloader).pop('subset', None)  # use all of the few images
     _crop_instead_of_mixing(small)
     set_schedule(small, EPOCHS[modality], BATCH_SIZE)
-    small.train_cfg.val_interval = EPOCHS[modality] // 4
+    small.train_cfg.val_interval = EPOCHS[modality] // 3
     small.load_from = _start(small, street, Path(work_dir).parent)
     if small.load_from is None:
         small.optim_wrapper.optimizer.lr = FROM_SCRATCH
@@ -81,7 +81,8 @@ def _crop_instead_of_mixing(cfg: Config) -> None:
     kept = [t for t in dataset.pipeline if _bare(t) not in MIXES]
     if len(kept) == len(dataset.pipeline):
         return
-    size = next(t.scale for t in kept if _bare(t) == 'Resize')
+    width = next(t.scale for t in kept if _bare(t) == 'Resize')[0]
+    size = width, width * 4 // 5  # the scenes are 5:4
     zoom = dict(
         type='RandomResize',
         scale=size,
@@ -90,11 +91,11 @@ def _crop_instead_of_mixing(cfg: Config) -> None:
         resize_type='mmdet.Resize',
     )
     crop = dict(type='mmdet.RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
-    dataset.pipeline = [
-        ConfigDict(zoom),
-        ConfigDict(crop),
-        *(t for t in kept if _bare(t) != 'Resize'),
-    ]
+    rest = [t for t in kept if _bare(t) != 'Resize']
+    for transform in rest:
+        if _bare(transform) == 'Pad':
+            transform.size = size
+    dataset.pipeline = [ConfigDict(zoom), ConfigDict(crop), *rest]
 
 
 def _bare(transform: ConfigDict) -> str:

@@ -127,7 +127,8 @@ def drone_labels(scene: Scene, modality: Modality) -> list[Shape]:
         modality: 'rgb' or 'ir'.
 
     Returns:
-        Name as spelled in the file, mistakes included, and box in the image without the border.
+        Name as spelled in the file, mistakes included, and box in the image without
+        the border.
     """
     labels = []
     for k, thing in enumerate(shown(scene, modality)):
