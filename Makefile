@@ -1,5 +1,6 @@
 # make demo | test: build the environment if it is missing, then run. `make help` lists.
 # PYTHON=/path/to/python uses an environment of your own in the place of `.venv`.
+# `make gpu OUT=docs/results/gpu.md` writes the table there as well.
 
 SHELL := /bin/bash
 PYTHON ?=
@@ -18,7 +19,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 test test-all: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint lock clean
+.PHONY: help env demo test test-all gpu lint lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +37,10 @@ test: $(NEEDS)  ## the tests, without the slow ones
 
 test-all: $(NEEDS)  ## all tests
 	$(PY) -m pytest -m 'slow or not slow'
+
+gpu: $(NEEDS)  ## what only a CUDA GPU shows: its tests, then the speed table (8 minutes)
+	$(PY) -m pytest -m gpu -rs tests/gpu
+	$(PY) tools/benchmark/gpu.py --if-present $(if $(OUT),--out $(OUT))
 
 lint: $(NEEDS)  ## style and spelling
 	$(PY) -m ruff check .

@@ -8,7 +8,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-MIM_FILES = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
+MIM_FILES = ('configs', 'tools', 'demo', 'model-index.yml', 'dataset-index.yml')
 
 
 def place(source: Path, target: Path, link: bool) -> None:

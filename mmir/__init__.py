@@ -1,10 +1,15 @@
 """mmir: infrared and RGB+infrared vision as a plugin of the OpenMMLab family.
 
-Importing it registers the host-free components in mmengine's registries, makes
-`mmir::...` configs known to mmengine and, where mmcv has no compiled operators, puts
-the substitute of `mmir.compat` in their place. It loads no host (mmdet, mmseg,
-mmpretrain) and cannot fail where mmengine itself imports: mmengine hides every
-ImportError of `custom_imports` behind advice about PYTHONPATH.
+Importing mmir
+
+- registers the host-free components in mmengine's registries;
+- makes `mmir::...` configs known to mmengine;
+- installs the operators of `mmir.compat` where mmcv has no compiled ones.
+
+It loads no host (mmdet, mmseg, mmpretrain). If mmengine imports, so does mmir: a part
+that lacks a library is switched off with a warning, because mmengine hides every
+ImportError from `custom_imports` behind advice about PYTHONPATH. Errors in mmir's own
+code are raised.
 """
 
 from importlib import import_module
@@ -21,35 +26,43 @@ except ModuleNotFoundError as error:
         'releases or `pip install "openmmir[classic]"` for the classic ones'
     ) from error
 
+from .registry import is_own_error
 from .version import __version__
 
 __all__ = ['HOST_FREE', 'INACTIVE', '__version__']
 
-# Without this entry mmengine refuses `mmir::` configs, `get_config` and Inferencers by
-# name. The value is the module, not the distribution: mmengine looks up a folder by it.
+# Without this entry mmengine rejects `mmir::` configs, `get_config` and Inferencers by
+# name. The value is the module, not the distribution: mmengine finds the folder by it.
 MODULE2PACKAGE.setdefault('mmir', 'mmir')
 
 HOST_FREE = (
     'compat',
-    'layers',
+    'utils.shipped',
     'transforms',
+    'adapters',
+    'tensorfact',
+    'peft',
+    'fusion',
+    'layers',
     'engine',
     'evaluation',
     'visualization',
 )
-"""Parts that are imported here; the substitute for mmcv's operators comes first."""
+"""Parts imported here; the substitute for mmcv's operators has to come first."""
 
 INACTIVE: dict[str, Exception] = {}
-"""Host-free parts that failed to import here, and why."""
+"""Host-free parts that failed to import, with the error."""
 
 
 def _switch_on(part: str) -> None:
-    """Import a host-free part; keep and tell the reason if that fails."""
+    """Import a host-free part; if a dependency fails, record the error and warn."""
     try:
         module = import_module(f'mmir.{part}')
         if part == 'compat':
             module.activate()
     except Exception as error:
+        if is_own_error(error):
+            raise
         INACTIVE[part] = error
         warn(f'mmir.{part} is off: {type(error).__name__}: {error}', stacklevel=3)
 

@@ -1,20 +1,28 @@
 """Child registries of scope `mmir`, and the host each part of mmir needs.
 
 `type='mmir.X'` in a config of any scope makes mmengine import this module and `mmir`.
-Host-free classes stand in mmengine's root registries and are found through the parent;
-host-bound ones stand here, and their part is imported when one of its names is asked
-for. That import must never fail (a second attempt would report 'already registered' and
-hide the cause), so a part whose host is absent or broken leaves a placeholder for each
-of its public names, which raises the reason and the remedy when it is used.
+
+- Host-free classes live in mmengine's root registries and are found through the parent.
+- Host-bound classes live here. Their part is imported when one of its names is looked
+  up; which names a part registers is read from its source, without importing it.
+
+A part whose host is missing or broken still imports: each of its public names becomes a
+placeholder that raises the reason and the remedy when it is used. Errors in mmir's own
+code are raised unchanged.
 
 To add a part: a row in `PARTS`, and a package `mmir/<part>` that calls `fail_part` when
 its imports fail, as `mmir/det/__init__.py` does.
 """
 
+import ast
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from traceback import walk_tb
 from typing import NoReturn
 
 from mmengine import registry as root
@@ -47,94 +55,112 @@ __all__ = [
     'WEIGHT_INITIALIZERS',
     'Part',
     'fail_part',
+    'is_own_error',
+    'registered_names',
     'why_off',
 ]
 
 
+_HERE = Path(__file__).parent
+
+
 @dataclass
 class Part:
-    """A part of mmir that stands on one host.
+    """Part of mmir that depends on one host.
 
     Attributes:
-        host (str): Module of the host.
-        project (str): The host's name for people.
-        names (dict): Public names of the part by the name of the registry they stand
-            in; '' for those that stand in none.
-        error (Exception, optional): Why the part is off, once an import failed.
+        package (str): Name of its package in mmir.
+        host (str): Top-level module of the host.
+        project (str): Name of the host's project, for messages.
+        error (Exception, optional): Why the part is off, after a failed import.
     """
 
+    package: str
     host: str
     project: str
-    names: dict[str, tuple[str, ...]]
     error: Exception | None = None
 
-    @property
+    @cached_property
+    def names(self) -> dict[str, set[str]]:
+        """dict[str, set[str]]: Names the part registers, by registry."""
+        return registered_names(_HERE / self.package)
+
+    @cached_property
     def public(self) -> list[str]:
-        """list[str]: All public names, sorted."""
-        return sorted(name for names in self.names.values() for name in names)
+        """list[str]: `__all__` of the package."""
+        tree = ast.parse((_HERE / self.package / '__init__.py').read_text('utf-8'))
+        for node in tree.body:
+            if (
+                isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == '__all__'
+            ):
+                return list(ast.literal_eval(node.value))
+        return []
+
+
+def registered_names(folder: Path) -> dict[str, set[str]]:
+    """Find the names a package registers by parsing its source.
+
+    These are the classes and functions decorated with `@X.register_module()`, under
+    their own or the given names, where `X` is imported from `mmir.registry`.
+
+    Args:
+        folder (Path): Folder of the package; subfolders are included.
+
+    Returns:
+        dict[str, set[str]]: Registered names by registry, such as 'model'.
+
+    Raises:
+        SyntaxError: A file is not valid Python.
+    """
+    found: dict[str, set[str]] = {}
+    for file in sorted(folder.rglob('*.py')):
+        source = file.read_text('utf-8')
+        if 'register_module' in source:
+            for registry, name in _registrations(ast.parse(source, str(file))):
+                found.setdefault(registry, set()).add(name)
+    return found
+
+
+def _registrations(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield (registry, name) for the decorated classes and functions of a module."""
+    ours = {
+        alias.asname or alias.name: globals()[alias.name].name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == __name__
+        for alias in node.names
+        if isinstance(globals().get(alias.name), Registry)
+    }
+    for node in ast.walk(tree):
+        for call in getattr(node, 'decorator_list', ()):
+            if not isinstance(call, ast.Call):
+                continue
+            registry, _, method = ast.unparse(call.func).rpartition('.')
+            if method == 'register_module' and registry in ours:
+                named = [k.value for k in call.keywords if k.arg == 'name']
+                given = [*call.args, *named]
+                names = ast.literal_eval(given[0]) if given else node.name
+                names = [names] if isinstance(names, str) else names
+                yield from ((ours[registry], name) for name in names)
 
 
 PARTS = {
-    'det': Part(
-        host='mmdet',
-        project='mmdetection',
-        names={
-            'model': (
-                'LateFusionDetector',
-                'PairedDetDataPreprocessor',
-                'YOLOv7',
-                'YOLOv7Backbone',
-                'YOLOv7Head',
-                'YOLOv7HeadModule',
-                'YOLOv7Neck',
-            ),
-            'task util': ('OTAAssigner',),
-            'dataset': (
-                'CocoSubsetDataset',
-                'DroneVehicleDataset',
-                'FLIRAlignedDataset',
-                'FLIRDataset',
-                'HITUAVDataset',
-                'KAISTDataset',
-                'LLVIPDataset',
-                'M3FDDataset',
-                'PairedMixDataset',
-            ),
-        },
-    ),
-    'seg': Part(
-        host='mmseg',
-        project='mmsegmentation',
-        names={
-            'model': ('LateFusionSegmentor', 'PairedSegDataPreprocessor'),
-            'dataset': (
-                'FMBDataset',
-                'MFNetDataset',
-                'MSRSDataset',
-                'MVSegDataset',
-                'PST900Dataset',
-                'PairedSegDataset',
-                'SemanticRTDataset',
-                'VTSODDataset',
-            ),
-            'transform': ('LoadSaliencyMask',),
-        },
-    ),
-    'reid': Part(
-        host='mmpretrain',
-        project='mmpretrain',
-        names={'model': ('PairedClsDataPreprocessor',)},
-    ),
+    part.package: part
+    for part in (
+        Part('det', host='mmdet', project='mmdetection'),
+        Part('seg', host='mmseg', project='mmsegmentation'),
+        Part('reid', host='mmpretrain', project='mmpretrain'),
+    )
 }
-"""The parts bound to a host, by the name of their package in mmir."""
+"""Host-bound parts by package name."""
 
 
 class _Child(Registry):
-    """Child registry of scope `mmir`; in that scope, names of the hosts are found too.
+    """Child registry of scope `mmir`, which also finds the names of the hosts.
 
     The scope is `mmir` inside a config loaded by `_base_='mmir::...'` and in a host's
-    Inferencer called with `scope='mmir'`, while configs name the host's types without
-    a prefix.
+    Inferencer called with `scope='mmir'`, where configs still name the host's types
+    without a prefix.
     """
 
     def get(self, key: str) -> type | None:
@@ -144,15 +170,15 @@ class _Child(Registry):
             key (str): Name, with or without a scope.
 
         Returns:
-            type, optional: What is registered under that name, else None.
+            type, optional: Object registered under that name, or None.
 
         Raises:
-            KeyError: If hosts register different things under a name without scope.
+            KeyError: A name without scope is registered by several hosts.
         """
-        # mmengine would not look for `mmir.X` in the parent, where host-free types are.
+        # mmengine would not look up `mmir.X` in the parent, where host-free types are.
         name = key.removeprefix('mmir.')
         for part, row in PARTS.items():
-            # only the host that is needed: importing one takes seconds
+            # only import the host that is needed: each takes seconds
             if name in row.names.get(self.name, ()):
                 import_module(f'mmir.{part}')
         found = super().get(name)
@@ -162,7 +188,7 @@ class _Child(Registry):
         return self._from_hosts(key)
 
     def _from_hosts(self, key: str) -> type | None:
-        """Look a name without scope up in the hosts, those in use if any is."""
+        """Look up a name without scope in the hosts, in the imported ones if any."""
         hosts = [part.host for part in PARTS.values()]
         if not any(host in sys.modules for host in hosts):
             for part in PARTS:
@@ -176,8 +202,8 @@ class _Child(Registry):
 
 
 def _child(parent: Registry) -> Registry:
-    """Make the child of a root registry; its parts are imported when asked for."""
-    # Never empty: mmengine would look for `mmir.utils.register_all_modules` instead.
+    """Create the child of a root registry; its parts are imported on demand."""
+    # With empty `locations` mmengine would call `mmir.utils.register_all_modules`.
     return _Child(parent.name, parent=parent, scope='mmir', locations=['mmir'])
 
 
@@ -213,10 +239,10 @@ _BY_NAME = {
 
 
 def why_off(part: str) -> str:
-    """Say why a part is off and what to do about it.
+    """Explain why a part is off and how to fix it.
 
     Args:
-        part (str): A key of :data:`PARTS` whose `error` is set.
+        part (str): Key of :data:`PARTS` whose `error` is set.
 
     Returns:
         str: One or two sentences for an error message.
@@ -233,7 +259,7 @@ def why_off(part: str) -> str:
 
 
 def _installed(module: str) -> bool:
-    """Tell whether a top-level module can be found, without importing it."""
+    """Check whether a top-level module can be found, without importing it."""
     try:
         return find_spec(module) is not None
     except (ImportError, ValueError):  # blocked, or a stub without a spec
@@ -241,37 +267,82 @@ def _installed(module: str) -> bool:
 
 
 def _placeholder(name: str, part: str) -> type:
-    """Make a class of that name which raises the part's error when it is built."""
+    """Create a class of that name that raises the part's error when instantiated."""
 
     def __init__(self: object, *args: object, **kwargs: object) -> NoReturn:
         raise ImportError(f'{name}: {why_off(part)}') from PARTS[part].error
 
-    doc = f'Stands for `mmir.{part}.{name}`, which is off here.'
+    doc = f'Placeholder for `mmir.{part}.{name}`, which is not available here.'
     return type(
         name, (), {'__init__': __init__, '__doc__': doc, '__module__': __name__}
     )
 
 
-def fail_part(part: str, error: Exception) -> dict[str, type]:
-    """Put placeholders in the place of a part that cannot be imported.
+def is_own_error(error: Exception) -> bool:
+    """Check whether the import of a part failed in mmir's own code, not in a host.
+
+    These errors are mmir's own:
+
+    - a module or name of mmir cannot be imported;
+    - a file of mmir has a syntax error;
+    - mmir itself, or a function it calls, raises (such as a name registered twice).
+
+    Anything else is a failed import from outside.
 
     Args:
-        part (str): A key of :data:`PARTS`.
-        error (Exception): What its import raised; kept, and chained to what the
+        error (Exception): The exception caught around the import.
+
+    Returns:
+        bool: Whether to raise it instead of continuing without the part.
+    """
+    if isinstance(error, ImportError) and error.name:
+        return error.name.partition('.')[0] == 'mmir'
+    if isinstance(error, SyntaxError) and error.filename:
+        return _HERE in Path(error.filename).parents
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    ours = [_top(frame.f_globals) == 'mmir' for frame in frames]
+    after = frames[len(ours) - ours[::-1].index(True) :] if any(ours) else frames
+    # module-level code; frames of the import machinery may come before it
+    imported = [
+        f.f_code.co_name == '<module>' or _top(f.f_globals) == 'importlib'
+        for f in after
+    ]
+    return not any(imported[:1])
+
+
+def _top(names: dict) -> str:
+    """Top-level package of the module with these globals."""
+    return str(names.get('__name__')).partition('.')[0]
+
+
+def fail_part(part: str, error: Exception) -> dict[str, type]:
+    """Replace a part whose host cannot be imported by placeholders.
+
+    Args:
+        part (str): Key of :data:`PARTS`.
+        error (Exception): What the import raised; stored, and chained to what the
             placeholders raise.
 
     Returns:
-        dict[str, type]: A placeholder for every public name of the part. Those that
-        stand in a registry are registered, also over what was registered before the
-        import failed half-way.
+        dict[str, type]: Placeholder for every public name of the part. Registered names
+        get their placeholder in the registry, which overwrites whatever was registered
+        before the import failed.
+
+    Raises:
+        Exception: `error` itself if mmir's own code is the cause. A second attempt
+            raises it again instead of complaining about duplicate registrations.
     """
-    PARTS[part].error = error
-    placeholders = {}
-    for registry, names in PARTS[part].names.items():
+    row = PARTS[part]
+    row.error = row.error or error
+    if is_own_error(row.error):
+        raise row.error
+    registered = {name for names in row.names.values() for name in names}
+    placeholders = {
+        name: _placeholder(name, part) for name in sorted(registered | {*row.public})
+    }
+    for registry, names in row.names.items():
         for name in names:
-            placeholders[name] = _placeholder(name, part)
-            if registry:
-                _BY_NAME[registry].register_module(
-                    force=True, module=placeholders[name]
-                )
+            _BY_NAME[registry].register_module(
+                name, force=True, module=placeholders[name]
+            )
     return placeholders

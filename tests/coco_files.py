@@ -1,4 +1,4 @@
-"""Small annotation files and images on disk, with the quirks of the real ones."""
+"""Small annotation files and images, with the quirks of the real ones."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ FLIR_NAMES += ('parking meter', 'bench', 'bird', 'cat', 'dog', 'horse', 'sheep',
 
 
 def image(height=32, width=40, dtype=np.uint8, channels=None, seed=0):
-    """Make noise, smooth enough to survive JPEG."""
+    """Draw noise that is smooth enough to survive JPEG."""
     shape = (height, width) if channels is None else (height, width, channels)
     high = 256 if dtype == np.uint8 else 16384  # FLIR's sensors give 14 bits
     return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
 
 
 def write_image(path, array=None):
-    """Write an image; its folder is made."""
+    """Write an image, creating its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image() if array is None else array)
@@ -28,7 +28,7 @@ def write_image(path, array=None):
 
 
 def coco_dict(boxes, names=('person', 'car'), size=(40, 32)):
-    """Make a COCO dictionary: `boxes` lists (category id, box) for each image."""
+    """Build a COCO dictionary; `boxes` lists (category id, box) per image."""
     images = [
         {'id': k, 'file_name': f'{k}.png', 'width': size[0], 'height': size[1]}
         for k in range(len(boxes))
@@ -53,7 +53,7 @@ def write_coco(folder, coco):
     return path
 
 
-def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labelled_rgb=0):
+def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labeled_rgb=0):
     """Write a v1.3 copy.
 
     File numbers run on over the splits while image ids start at 0 in each; every image
@@ -89,7 +89,7 @@ def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labelled
                     }
                 )
         (folder / 'thermal_annotations.json').write_text(json.dumps(coco))
-        if labelled_rgb:
+        if labeled_rgb:
             rgb = {**coco, 'images': [], 'annotations': coco['annotations'][3:]}
             for entry in coco['images'][1:]:
                 stem = Path(entry['file_name']).stem
@@ -101,7 +101,7 @@ def write_flir_v13(root, splits=('train', 'val'), number=3, deep=False, labelled
 
 
 def write_flir_v10(root, number=2):
-    """Write a v1.0 copy: a JSON file an image, ids of the full COCO list."""
+    """Write a v1.0 copy: one JSON file per image, ids of the full COCO list."""
     folder = Path(root) / 'training'
     for k in range(number):
         stem = f'FLIR_{k + 1:05d}'

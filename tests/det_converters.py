@@ -1,4 +1,4 @@
-"""The converters of detection data sets, run in this process."""
+"""The converters of detection datasets, run in this process."""
 
 import sys
 from importlib import import_module

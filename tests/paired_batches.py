@@ -1,4 +1,4 @@
-"""Batches of paired samples, and one modality of them for the stock preprocessors."""
+"""Batches of paired samples, and single modalities for the stock preprocessors."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Paired samples of the hosts, and what a stock transform makes of one modality."""
+"""Paired samples of the hosts, and stock transforms of single modalities."""
 
 import copy
 import random
@@ -39,7 +39,7 @@ def paired(imgs: Mapping[str, np.ndarray], **labels: Any) -> dict:
 
 
 def noise(seed: int, dtype: type = np.uint8) -> dict[str, np.ndarray]:
-    """Images in which every pixel differs from its neighbours."""
+    """Images in which every pixel differs from its neighbors."""
     rng = np.random.default_rng(seed)
     top = 4000 if dtype == np.uint16 else 256
     return {

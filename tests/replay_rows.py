@@ -1,4 +1,4 @@
-"""The stock transforms that PairedTransform supports: one row each."""
+"""Stock transforms that PairedTransform supports, one row per transform."""
 
 import importlib
 from dataclasses import dataclass, field
@@ -190,7 +190,7 @@ def known(row: Row) -> bool:
     """Whether the release of the host at hand has the transform."""
     if row.host == 'mmengine':
         return True
-    # mmir comes first: it provides what an mmcv without compiled ops lacks
+    # mmir first: it provides the operators that mmcv lacks if not compiled
     importlib.import_module('mmir')
     registry = importlib.import_module(f'{row.host}.registry').TRANSFORMS
     importlib.import_module(f'{row.host}.datasets.transforms')

@@ -1,4 +1,4 @@
-"""A wheel, an sdist and an editable install hold what mims and mmengine look for."""
+"""Wheel, sdist and editable install contain the files mim and mmengine need."""
 
 import os
 import shutil
@@ -18,6 +18,8 @@ SOURCES = (
     'mmir',
     'configs',
     'tools',
+    'demo',
+    'projects',  # must not be in the wheel
     'setup.py',
     'pyproject.toml',
     'MANIFEST.in',
@@ -81,7 +83,7 @@ def shipped() -> set[str]:
     """List the files `.mim` must have."""
     files = {
         str(path.relative_to(ROOT))
-        for folder in ('configs', 'tools')
+        for folder in ('configs', 'tools', 'demo')
         for path in (ROOT / folder).rglob('*')
         if path.is_file() and '__pycache__' not in path.parts
     }
@@ -152,8 +154,8 @@ def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind
     assert result.returncode == 0, result.stderr[-3000:]
     where = Path(result.stdout.split()[-1])
     assert where == (site if kind == 'wheel' else tree) / 'mmir'
-    links = [(where / '.mim' / name).is_symlink() for name in ('configs', 'tools')]
-    assert links == [kind == 'editable'] * 2
+    folders = [where / '.mim' / name for name in ('configs', 'tools', 'demo')]
+    assert [f.is_symlink() for f in folders] == [kind == 'editable'] * 3
     assert (where / '.mim/tools/train.py').is_file()
 
 

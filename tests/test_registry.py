@@ -1,4 +1,4 @@
-"""Every public type is found from every scope; what is missing says what to do."""
+"""Public types are found from every scope; missing ones say what to do."""
 
 import subprocess
 import sys
@@ -92,11 +92,12 @@ def test_a_layer_builds_in_the_scope_of_every_host(scope):
 
 
 @pytest.mark.parametrize('part', registry.PARTS)
-def test_name_table_lists_what_the_part_exports(part):
+def test_what_a_part_registers_is_exported(part):
     __import__(f'mmir.{part}')
-    module = sys.modules[f'mmir.{part}']
-    assert registry.PARTS[part].error is None, registry.PARTS[part].error
-    assert sorted(module.__all__) == registry.PARTS[part].public
+    row, module = registry.PARTS[part], sys.modules[f'mmir.{part}']
+    assert row.error is None, row.error
+    assert module.__all__ == row.public
+    assert {name for names in row.names.values() for name in names} <= {*row.public}
 
 
 @pytest.mark.parametrize('part', registry.PARTS)
@@ -153,10 +154,8 @@ def test_broken_host_keeps_its_error():
     result = python(
         'import mmir\n'
         'sys.meta_path.insert(0, Hide("mmdet", AssertionError("MMCV==9 is used")))\n'
-        'import importlib.util, types\n'
-        'found = importlib.util.find_spec\n'
-        'importlib.util.find_spec = lambda name, *a: (\n'
-        '    types.SimpleNamespace() if name == "mmdet" else found(name, *a))\n'
+        'from mmir import registry\n'
+        'registry.find_spec = lambda name: object()\n'
         'from mmengine.registry import MODELS\n'
         'try:\n'
         '    MODELS.build(dict(type="mmir.YOLOv7Head"))\n'
@@ -191,15 +190,130 @@ def test_broken_core_part_warns_and_leaves_the_rest():
     )
 
 
-def test_failed_part_replaces_half_registered_types(monkeypatch):
-    part = registry.Part('no_such_host', 'nothing', {'hook': ('A', 'B'), '': ('C',)})
-    monkeypatch.setitem(registry.PARTS, 'toy', part)
-    monkeypatch.setattr(registry.HOOKS, '_module_dict', {'A': dict})
-    names = registry.fail_part('toy', OSError('cut'))
-    assert sorted(names) == part.public == ['A', 'B', 'C']
-    assert registry.HOOKS.module_dict == {'A': names['A'], 'B': names['B']}
-    with pytest.raises(ImportError, match=r'C: mmir.toy needs nothing, which is not'):
-        names['C']()
+def test_names_are_read_from_the_source(tmp_path):
+    inner = tmp_path / 'inner'
+    inner.mkdir()
+    (tmp_path / 'some.py').write_text(
+        'from mmengine.registry import HOOKS\n'
+        'from mmir.registry import MODELS, TASK_UTILS as TASKS\n'
+        '@MODELS.register_module()\nclass A: ...\n'
+        '@MODELS.register_module("B")\ndef build_b(): ...\n'
+        '@other\n@TASKS.register_module(name=["C", "D"], force=True)\nclass X: ...\n'
+        '@HOOKS.register_module()\nclass OfAnotherRegistry: ...\n'
+    )
+    (inner / 'more.py').write_text(
+        'from mmir.registry import MODELS\n@MODELS.register_module()\nclass E: ...\n'
+    )
+    (inner / 'none.py').write_text('raise RuntimeError("register_module")\n')
+    names = registry.registered_names(tmp_path)
+    assert names == {'model': {'A', 'B', 'E'}, 'task util': {'C', 'D'}}
+
+
+TOY = """
+from mmir.registry import HOOKS, fail_part
+__all__ = ['A', 'B']
+try:
+    @HOOKS.register_module()
+    class A: ...
+    from .inner import B
+except Exception as error:
+    globals().update(fail_part('toy', error))
+"""
+OWN = {
+    'NameError': 'undefined',
+    'SyntaxError': 'def f(:',
+    'ModuleNotFoundError': 'import mmir.nowhere',
+    'ImportError': 'from mmir.structures import nothing',
+    'TypeError': 'class C(dict, int): ...',
+    'KeyError': 'HOOKS.register_module("A", module=list)',  # registered twice
+    'OSError': 'open("/no/such/file")',
+}
+FOREIGN = {
+    'ModuleNotFoundError': 'import no_such_host',
+    'ImportError': 'from broken_host import nothing',
+    'AssertionError': 'import broken_host.old',
+    'SyntaxError': 'import broken_host.syntax',
+    'RuntimeError': 'import broken_host.nested',
+}
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Writes `mmir.toy`, a part on a broken host; its `inner` has the code given."""
+    host = tmp_path / 'broken_host'
+    for name, code in (
+        ('__init__', ''),
+        ('old', 'assert False, "too old"'),
+        ('syntax', 'def f(:'),
+        ('nested', 'def f():\n    raise RuntimeError\nf()'),
+    ):
+        host.mkdir(exist_ok=True)
+        (host / f'{name}.py').write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    here = tmp_path / 'mmir'
+    monkeypatch.setattr(mmir, '__path__', [*mmir.__path__, str(here)])
+    monkeypatch.setattr(registry, '_HERE', here)
+    monkeypatch.setitem(
+        registry.PARTS, 'toy', registry.Part('toy', 'no_such_host', 'nothing')
+    )
+    monkeypatch.setattr(registry.HOOKS, '_module_dict', {})
+
+    def write(code: str, package: str = TOY) -> None:
+        (here / 'toy').mkdir(parents=True)
+        (here / 'toy/__init__.py').write_text(package)
+        (here / 'toy/inner.py').write_text(
+            f'from mmir.registry import HOOKS\n{code}\n'
+            '@HOOKS.register_module()\nclass B: ...\n'
+        )
+
+    yield write
+    for name in [n for n in sys.modules if n.startswith(('mmir.toy', 'broken_host'))]:
+        del sys.modules[name]
+    vars(mmir).pop('toy', None)
+
+
+@pytest.mark.parametrize('error', OWN)
+def test_an_error_of_our_own_is_raised(toy, error):
+    toy(OWN[error])
+    with pytest.raises(Exception) as first:
+        registry.HOOKS.get('mmir.B')
+    assert first.type.__name__ == {'OSError': 'FileNotFoundError'}.get(error, error)
+    # not that A is registered already
+    with pytest.raises(Exception) as second:
+        registry.HOOKS.get('mmir.B')
+    assert repr(second.value) == repr(first.value)
+
+
+@pytest.mark.parametrize('error', FOREIGN)
+def test_an_error_of_the_host_switches_the_part_off(toy, error):
+    toy(FOREIGN[error])
+    for name in 'AB':  # A was registered before the import failed
+        with pytest.raises(ImportError, match=f'{name}: mmir.toy needs nothing, which'):
+            registry.HOOKS.get(f'mmir.{name}')()
+    assert type(registry.PARTS['toy'].error).__name__ == error
+    assert registry.HOOKS.module_dict == {
+        name: getattr(mmir.toy, name) for name in 'AB'
+    }
+
+
+@pytest.mark.parametrize('error', OWN)
+def test_an_own_error_in_a_host_free_part_is_raised(toy, error, monkeypatch):
+    toy(OWN[error], package='class A: ...\nfrom .inner import B')
+    monkeypatch.setitem(registry.HOOKS.module_dict, 'A', dict)
+    monkeypatch.setattr(mmir, 'INACTIVE', {})
+    with pytest.raises(Exception) as raised:
+        mmir._switch_on('toy')
+    assert raised.type.__name__ == {'OSError': 'FileNotFoundError'}.get(error, error)
+    assert mmir.INACTIVE == {}
+
+
+@pytest.mark.parametrize('error', FOREIGN)
+def test_a_broken_library_switches_a_host_free_part_off(toy, error, monkeypatch):
+    toy(FOREIGN[error], package='from .inner import B')
+    monkeypatch.setattr(mmir, 'INACTIVE', {})
+    with pytest.warns(UserWarning, match=f'mmir.toy is off: {error}'):
+        mmir._switch_on('toy')
+    assert type(mmir.INACTIVE['toy']).__name__ == error
 
 
 @pytest.mark.parametrize('scope', ['mmir'], indirect=True)
@@ -220,12 +334,10 @@ def test_scope_prefix_does_not_reach_into_hosts():
 
 
 @pytest.mark.parametrize('scope', ['mmir'], indirect=True)
-def test_ambiguous_names_in_scope_mmir_are_refused(scope, monkeypatch):
+def test_ambiguous_names_in_scope_mmir_are_refused(scope):
     import mmdet.models  # noqa: F401
     import mmseg.models  # noqa: F401
 
-    part = registry.Part('mmseg', 'mmsegmentation', {})
-    monkeypatch.setitem(registry.PARTS, 'seg', part)
     with pytest.raises(KeyError, match=r'mmdet.FPN.*mmseg.FPN'):
         registry.MODELS.get('FPN')
 
@@ -245,7 +357,7 @@ def test_register_all_modules_logs_what_is_off(monkeypatch):
     assert 'no ops' in said[1][0]
 
 
-@pytest.mark.parametrize('name', ['yolo-tiny_flir_1pct', 'yolo-tiny_drone_ir_dense'])
+@pytest.mark.parametrize('name', ['yolo-tiny_flir_1pct', 'yolo-tiny_drone_ir_full'])
 def test_inferencer_of_the_host_by_name(name, monkeypatch):
     import numpy as np
     from mmdet.apis import DetInferencer

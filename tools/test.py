@@ -1,8 +1,6 @@
-"""Evaluate a checkpoint with the test loop of a config: test.py CONFIG [CHECKPOINT]."""
+"""Evaluate a checkpoint on the test set of a config: test.py CONFIG [CHECKPOINT]."""
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +11,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmir.utils import cli
-from mmir.utils.config import UserError
-
-DATA = ('test_dataloader', 'test_evaluator')
+from mmir.cli import cli
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -24,20 +21,20 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='file or address of the weights; not needed where the config names those '
-        'of all its parts, as that of a late fusion',
+        help='file or URL of the weights; may be left out if the config names those of '
+        'all members (late fusion)',
     )
     parser.add_argument(
-        '--delta',
+        '--adapter',
         action='append',
         default=[],
         metavar='FILE',
-        help='a delta to load on top of the checkpoint; may be repeated',
+        help='adapter to load on top of the checkpoint; can be repeated',
     )
     parser.add_argument(
         '--merge',
         action='store_true',
-        help='merge factors and deltas into plain convolutions before the test',
+        help='merge factors and adapters into plain convolutions before the test',
     )
     parser.add_argument(
         '--out', help='write the metrics to FILE.json, or the predictions to FILE.pkl'
@@ -77,38 +74,38 @@ def set_show_dir(cfg: Config, folder: str) -> None:
 
 
 def drop_ema(cfg: Config) -> None:
-    """Remove the moving average: a checkpoint's `state_dict` already holds it.
+    """Remove EMA hooks: the `state_dict` of a checkpoint already holds the average.
 
-    The hook would make a copy of the model before a delta is loaded, and put it back.
+    The hook would copy the model before an adapter is loaded, and later restore it.
     """
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if not h['type'].endswith('EMAHook')]
 
 
 def require_weights(cfg: Config) -> None:
-    """Refuse a test without a checkpoint of a model that would be random."""
+    """Raise if, without a checkpoint, any part of the model would be random."""
     parts = cfg.model.get('checkpoints') or {}
     if not parts or not all(parts.values()):
         raise UserError(
-            'name a checkpoint to test. It may be left out where model.checkpoints of '
-            f'the config names those of all parts (late fusion), here it is {parts}'
+            'name a checkpoint to test. It can only be left out if the config names '
+            f'those of all members (late fusion); its model.checkpoints is {parts}'
         )
 
 
 def load(
-    runner: Runner, checkpoint: str | None, deltas: list[str], merge: bool
+    runner: Runner, checkpoint: str | None, adapters: list[str], merge: bool
 ) -> nn.Module:
-    """Load the weights, then the deltas on top; refuse what does not fit."""
+    """Load the weights, then the adapters; raise if something does not fit."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
-        # With a delta to come its keys may be missing; alone, a checkpoint is complete.
+        # An adapter may supply missing keys; without one, all keys must be present.
         if checkpoint:
-            runner.load_checkpoint(checkpoint, strict=not deltas)
-        if deltas or merge:
-            from mmir.layers import load_delta, merge_
+            runner.load_checkpoint(checkpoint, strict=not adapters)
+        if adapters or merge:
+            from mmir.adapters import load_adapter, merge_
 
-            for delta in deltas:
-                load_delta(model, delta)
+            for adapter in adapters:
+                load_adapter(model, adapter)
             if merge:
                 merge_(model)
     except (RuntimeError, ValueError, KeyError) as error:
@@ -120,24 +117,20 @@ def write_metrics(metrics: dict, out: str, args: argparse.Namespace) -> None:
     record = {
         'config': args.config,
         'checkpoint': args.checkpoint,
-        'deltas': args.delta,
+        'adapters': args.adapter,
         'merged': args.merge,
         'demo': args.demo,
         'metrics': {key: float(value) for key, value in metrics.items()},
     }
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-    os.replace(part, path)
+    write_json(record, out, indent=1)
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
     args = parse_args(argv)
-    for file in filter(None, (args.checkpoint, *args.delta)):
-        what = '--delta' if file in args.delta else 'checkpoint'
+    for file in filter(None, (args.checkpoint, *args.adapter)):
+        what = '--adapter' if file in args.adapter else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
-    cfg = cli.prepare(args, DATA)
+    cfg = cli.prepare(args)
     if not args.checkpoint:
         require_weights(cfg)
     cfg.load_from, cfg.resume = None, False
@@ -147,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     if args.show_dir:
         set_show_dir(cfg, args.show_dir)
     runner = cli.build_runner(cfg)
-    load(runner, args.checkpoint, args.delta, args.merge)
+    load(runner, args.checkpoint, args.adapter, args.merge)
     metrics = runner.test()
     if args.out and args.out.endswith('.json') and is_main_process():
         write_metrics(metrics, args.out, args)

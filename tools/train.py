@@ -1,4 +1,4 @@
-"""Train what a config describes, with any host of the family: train.py CONFIG."""
+"""Train a model of any host of the family: train.py CONFIG."""
 
 import argparse
 import sys
@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from mmir.utils import cli
-from mmir.utils.config import UserError
-
-DATA = ('train_dataloader', 'val_dataloader', 'val_evaluator')
+from mmir.cli import cli
+from mmir.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.parser('Train what a config describes.')
+    parser = cli.parser('Train the model of a config.')
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint, or from the latest one in the work dir',
+        help='resume from a checkpoint, by default the latest one in the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
     parser.add_argument(
@@ -31,9 +29,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--allow-partial',
         action='store_true',
-        help='start from a load_from that lacks tensors or has others',
+        help='accept a load_from checkpoint with missing or unexpected tensors',
     )
-    parser.add_argument('--seed', type=int, help="in the place of the config's")
+    parser.add_argument('--seed', type=int, help="replaces the config's seed")
     return parser.parse_args(argv)
 
 
@@ -60,7 +58,7 @@ def set_resume(cfg: Config, resume: str | None, trusted: bool) -> None:
     if resume == 'auto':
         latest = find_latest_checkpoint(cfg.work_dir)
         if latest is None:
-            cli.log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting anew')
+            cli.log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting over')
             resume = None
         else:
             resume = latest
@@ -73,7 +71,7 @@ def set_resume(cfg: Config, resume: str | None, trusted: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    cfg = cli.prepare(args, DATA)
+    cfg = cli.prepare(args)
     if args.seed is not None:
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
     if args.amp:

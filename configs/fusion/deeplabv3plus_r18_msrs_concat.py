@@ -13,6 +13,6 @@ model = dict(
         backbone={{_base_.model.backbone}},
         channels=dict(rgb=3, ir=1),
         fuse='concat',
-        levels=(0, 2, 3),  # what the heads read
+        levels=(0, 2, 3),  # those the heads use
     )
 )

@@ -1,4 +1,4 @@
-# Early fusion: the first convolution reads colour and one thermal channel.
+# Early fusion: the first convolution reads three color channels and one thermal.
 _base_ = [
     '../_base_/models/deeplabv3plus_r18_paired.py',
     '../_base_/datasets/paired_seg.py',
@@ -7,8 +7,8 @@ _base_ = [
 ]
 
 model = dict(
-    type='mmir.early_fused',
+    type='mmir.EarlyFusion',
     target='mmseg.EncoderDecoder',
-    # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
-    fusion=dict(channels=(3, 1), init='average'),
+    # how to widen a 3-channel checkpoint: 'average', 'copy', 'zero'
+    fusion=dict(init='average'),
 )

@@ -1,4 +1,4 @@
-# Late fusion: two segmentors, the mean of their class probabilities.
+# Late fusion: two segmentors, averaged class probabilities.
 _base_ = [
     '../_base_/models/deeplabv3plus_r18_paired.py',
     '../_base_/datasets/paired_seg.py',
@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 # ========================== values one often changes ==========================
-# Each trained alone: deeplabv3plus_r18_msrs_rgb.py and deeplabv3plus_r18_msrs_ir.py.
+# From deeplabv3plus_r18_msrs_rgb.py and deeplabv3plus_r18_msrs_ir.py.
 # Without checkpoints both are trained here, side by side.
 checkpoints = dict(rgb=None, ir=None)
 

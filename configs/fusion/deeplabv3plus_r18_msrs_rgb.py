@@ -1,4 +1,4 @@
-# RGB alone, on the paired data and augmentation of the fusions beside it.
+# RGB only, on the paired data and augmentation of the fusion configs.
 _base_ = [
     '../_base_/models/deeplabv3plus_r18_paired.py',
     '../_base_/datasets/paired_seg.py',
@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/runtime/seg.py',
 ]
 
-model = dict(type='mmir.one_modality', target='mmseg.EncoderDecoder', modality='rgb')
+model = dict(type='mmir.SingleModality', target='mmseg.EncoderDecoder', modality='rgb')

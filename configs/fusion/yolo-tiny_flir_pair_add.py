@@ -15,4 +15,4 @@ model = dict(
         fuse='add',
     )
 )
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # data rendered by `--demo`

@@ -1,4 +1,4 @@
-# Halfway fusion: two backbones, each attends to the feature maps of the other.
+# Halfway fusion: two backbones with cross-attention between their feature maps.
 _base_ = './yolo-tiny_flir_pair_add.py'
 
 model = dict(backbone=dict(fuse='cross_attention'))

@@ -7,9 +7,9 @@ _base_ = [
 ]
 
 model = dict(
-    type='mmir.early_fused',
+    type='mmir.EarlyFusion',
     target='mmir.YOLOv7',
-    # what a checkpoint for 3 channels becomes: 'average', 'copy', 'zero'
-    fusion=dict(channels=(3, 3), init='average'),
+    # how to widen a 3-channel checkpoint: 'average', 'copy', 'zero'
+    fusion=dict(init='average'),
 )
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # data rendered by `--demo`

@@ -1,4 +1,4 @@
-# Infrared alone, on the paired data and augmentation of the fusions beside it.
+# Infrared only, on the paired data and augmentation of the fusion configs.
 _base_ = [
     '../_base_/models/yolov7_tiny_paired.py',
     '../_base_/datasets/paired_det.py',
@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/runtime/det.py',
 ]
 
-model = dict(type='mmir.one_modality', target='mmir.YOLOv7', modality='ir')
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+model = dict(type='mmir.SingleModality', target='mmir.YOLOv7', modality='ir')
+demo = dict(data='street', modality='ir')  # data rendered by `--demo`

@@ -1,4 +1,4 @@
-# Late fusion: two detectors, their boxes fused.
+# Late fusion: two detectors with fused boxes.
 _base_ = [
     '../_base_/models/yolov7_tiny_paired.py',
     '../_base_/datasets/paired_det.py',
@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 # ========================== values one often changes ==========================
-# Each trained alone: yolo-tiny_flir_pair_rgb.py and yolo-tiny_flir_pair_ir.py. Without
+# From yolo-tiny_flir_pair_rgb.py and yolo-tiny_flir_pair_ir.py. Without
 # checkpoints both are trained here, side by side.
 checkpoints = dict(rgb=None, ir=None)
 fuse = dict(method='wbf', iou_threshold=0.55)
@@ -22,10 +22,10 @@ model = dict(
     checkpoints=checkpoints,
     fuse=fuse,
 )
-# without YOLOXModeSwitchHook, which asks for one `bbox_head`: mosaic to the end
+# no YOLOXModeSwitchHook, which expects one `bbox_head`: mosaic until the end
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     dict(type='mmir.SubsetRecordHook'),
     dict(type='mmir.ScheduleEMAHook', horizon=0.1, update_buffers=True, priority=49),
 ]
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # data rendered by `--demo`

@@ -1,5 +1,5 @@
-# TensorFact on a stock two-stage detector: the host's Faster R-CNN R50, trained on
-# COCO, learns FLIR's thermal camera from 62 labelled images.
+# A stock two-stage detector: mmdet's Faster R-CNN R50, trained on COCO, is adapted to
+# FLIR's thermal camera with 62 labeled images.
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
 ]
@@ -8,16 +8,15 @@ _base_ = [
 data_root = 'data/FLIR_ADAS_1_3/'
 classes = ('person', 'bicycle', 'car')
 subset = dict(num=62, seed=0)
-load_from = 'work_dirs/faster-rcnn_r50_coco.pth'  # the host's COCO checkpoint
+load_from = 'work_dirs/faster-rcnn_r50_coco.pth'  # mmdet's COCO checkpoint
 max_epochs = 100
 
 # =========================== the lines of the method ==========================
 custom_imports = dict(imports=['mmir'], allow_failed_imports=False)
 model = dict(
-    type='mmir.factorized',
+    type='mmir.Adapted',
     target='mmdet.FasterRCNN',
-    # full rank: exact, a lower one would need a training on RGB images to recover
-    factorize=dict(rank='full', skip_growing=False, delta=dict(name='ir', rank=1)),
+    adapt=dict(type='ConvLoRA', rank=12),
     backbone=dict(init_cfg=None, frozen_stages=-1),
     roi_head=dict(bbox_head=dict(num_classes=len(classes))),
 )
@@ -63,7 +62,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=None)  # evaluates the boxes the data set holds
+val_evaluator = dict(ann_file=None)  # evaluate the boxes loaded by the dataset
 test_evaluator = val_evaluator
 
 # ================================ the schedule ===============================
@@ -82,6 +81,6 @@ param_scheduler = [
 ]
 custom_hooks = [
     dict(type='mmir.SubsetRecordHook'),
-    dict(type='mmir.DeltaCheckpointHook'),
+    dict(type='mmir.AdapterCheckpointHook'),
 ]
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

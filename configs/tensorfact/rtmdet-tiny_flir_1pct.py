@@ -1,5 +1,5 @@
-# TensorFact on a stock detector: the host's RTMDet-tiny, trained on COCO, learns FLIR's
-# thermal camera from 62 labelled images.
+# A stock detector: mmdet's RTMDet-tiny, trained on COCO, is adapted to FLIR's thermal
+# camera with 62 labeled images.
 _base_ = [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
 ]
@@ -8,7 +8,7 @@ _base_ = [
 data_root = 'data/FLIR_ADAS_1_3/'
 classes = ('person', 'bicycle', 'car')
 subset = dict(num=62, seed=0)
-load_from = 'work_dirs/rtmdet_tiny_coco.pth'  # the host's COCO checkpoint
+load_from = 'work_dirs/rtmdet_tiny_coco.pth'  # mmdet's COCO checkpoint
 max_epochs = 200
 base_lr = 1e-3
 
@@ -16,12 +16,9 @@ base_lr = 1e-3
 custom_imports = dict(imports=['mmir'], allow_failed_imports=False)
 norm_cfg = dict(type='BN')  # SyncBN needs GPUs
 model = dict(
-    type='mmir.factorized',
+    type='mmir.Adapted',
     target='mmdet.RTMDet',
-    # Most of this network is 1x1 and depthwise convolutions: a split that reaches 1x1.
-    factorize=dict(
-        rank='full', split='t_sdd', skip_growing=False, delta=dict(name='ir', rank=4)
-    ),
+    adapt=dict(type='ConvLoRA', rank=4),
     backbone=dict(norm_cfg=norm_cfg, init_cfg=None),
     neck=dict(norm_cfg=norm_cfg),
     bbox_head=dict(num_classes=len(classes), norm_cfg=norm_cfg),
@@ -69,7 +66,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=None)  # evaluates the boxes the data set holds
+val_evaluator = dict(ann_file=None)  # evaluate the boxes loaded by the dataset
 test_evaluator = val_evaluator
 
 # ================================ the schedule ===============================
@@ -89,7 +86,7 @@ param_scheduler = [
 ]
 custom_hooks = [
     dict(type='mmir.SubsetRecordHook'),
-    dict(type='mmir.DeltaCheckpointHook'),
+    dict(type='mmir.AdapterCheckpointHook'),
     dict(type='mmir.ScheduleEMAHook', update_buffers=True, priority=49),
     dict(
         type='PipelineSwitchHook',
@@ -97,4 +94,4 @@ custom_hooks = [
         switch_pipeline={{_base_.train_pipeline_stage2}},
     ),
 ]
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

@@ -1,4 +1,4 @@
-# Infrared stage on small flying objects: 25 labelled infrared images.
+# Infrared stage on small flying objects: 25 labeled infrared images.
 _base_ = './yolo-tiny_flir_1pct.py'
 
 # ========================== values one often changes ==========================
@@ -19,4 +19,4 @@ model = dict(bbox_head=dict(head_module=dict(num_classes=len(classes))))
 train_dataloader = dict(dataset=dict(dataset=dict(data, subset=subset)))
 val_dataloader = dict(dataset=dict(data, ann_file='test.json'))
 test_dataloader = val_dataloader
-demo = dict(data='drone', modality='ir')  # what `--demo` renders instead
+demo = dict(data='drone', modality='ir')  # synthetic data of `--demo`

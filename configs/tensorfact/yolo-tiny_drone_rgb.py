@@ -16,4 +16,4 @@ model = dict(bbox_head=dict(head_module=dict(num_classes=len(classes))))
 train_dataloader = dict(dataset=dict(dataset=data))
 val_dataloader = dict(dataset=dict(data, ann_file='test.json'))
 test_dataloader = val_dataloader
-demo = dict(data='drone', modality='rgb')  # what `--demo` renders instead
+demo = dict(data='drone', modality='rgb')  # synthetic data of `--demo`

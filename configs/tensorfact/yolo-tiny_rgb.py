@@ -11,7 +11,7 @@ model = dict(
         cls_weight=0.5,
     ),
 )
-# tiny learns from milder augmentation than L
+# tiny uses milder augmentation than L
 img_scale = (640, 640)
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
@@ -25,9 +25,9 @@ train_pipeline = [
     ),
     dict(type='CachedMixUp', img_scale=img_scale, pad_val=114.0, prob=0.05),
     dict(type='YOLOXHSVRandomAug'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Resize', scale=img_scale, keep_ratio=True),
-    dict(type='Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+    dict(type='mmdet.Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='PackDetInputs'),
 ]

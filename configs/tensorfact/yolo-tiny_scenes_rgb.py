@@ -1,6 +1,7 @@
 # The RGB detector of the demo: YOLOv7-tiny from scratch on synthetic street scenes by
 # day, objects within 30 m. Render them first:
-#   python -m mmir.testing.scenes data/scenes --train 2400 --val 150 --far 30 --light day
+#   python -m mmir.testing.scenes data/scenes --train 2400 --val 150 \
+#       --far 30 --light day
 _base_ = './yolo-tiny_rgb.py'
 
 # ========================== values one often changes ==========================
@@ -13,13 +14,19 @@ img_scale = (320, 320)
 
 # ========================= values that rarely change ==========================
 pad = dict(img=(114.0, 114.0, 114.0))
-# There are many scenes and no two alike: crops in place of mosaics.
+# With many different scenes, crops replace mosaics.
 train_pipeline = [
-    dict(type='RandomResize', scale=img_scale, ratio_range=(0.9, 1.6), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(256, 320), allow_negative_crop=True),
+    dict(
+        type='RandomResize',
+        scale=img_scale,
+        ratio_range=(0.9, 1.6),
+        keep_ratio=True,
+        resize_type='mmdet.Resize',
+    ),
+    dict(type='mmdet.RandomCrop', crop_size=(256, 320), allow_negative_crop=True),
     dict(type='YOLOXHSVRandomAug'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Pad', size=(320, 256), pad_val=pad),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.Pad', size=(320, 256), pad_val=pad),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='PackDetInputs'),
 ]

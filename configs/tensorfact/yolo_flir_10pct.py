@@ -1,4 +1,4 @@
-# Infrared stage from 10 % of FLIR's training images: 886 images, 23 steps an epoch.
+# Infrared stage on 10 % of FLIR's training images: 886 images, 23 steps per epoch.
 _base_ = './yolo_flir_1pct.py'
 
 subset = dict(frac=0.1, seed=0)

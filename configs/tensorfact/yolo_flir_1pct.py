@@ -1,4 +1,6 @@
-# Infrared stage: an RGB YOLOv7-L learns FLIR's thermal camera from 62 labelled images.
+# Infrared stage: adapts an RGB YOLOv7-L to FLIR's thermal camera with 62 labeled
+# images. Frozen convolutions with low-rank updates, the best recipe in
+# docs/results/tensorfact.md. TensorFact as published: yolo_flir_1pct_tensorfact.py.
 _base_ = [
     '../_base_/models/yolov7_l.py',
     '../_base_/datasets/coco_ir.py',
@@ -9,7 +11,7 @@ _base_ = [
 # ========================== values one often changes ==========================
 data_root = 'data/FLIR_ADAS_1_3/'
 train_ann = 'train/thermal_annotations.json'
-train_img = 'train/'  # file names in the annotations continue from here
+train_img = 'train/'  # prefix of the file names in the annotations
 val_ann = 'val/thermal_annotations.json'
 val_img = 'val/'
 classes = ('person', 'bicycle', 'car')
@@ -17,22 +19,20 @@ subset = dict(num=62, seed=0)  # 62 images are the paper's 1 %
 load_from = 'work_dirs/yolo_rgb/epoch_200.pth'  # the RGB stage
 
 # =========================== values one may change ============================
-# One 3x3 kernel is stored as `rank` patterns and their mixture. alpha=1 keeps as many
-# parameters as the dense kernel has: rank 8 of at most 9.
-rank = dict(alpha=1.0)
-delta_rank = 1  # 7.4 % of the parameters of the dense network
+rank = 12  # of the updates; about 4 % of the parameters train
+base_lr = 3e-3  # of Adam
 
 # ========================= values that rarely change ==========================
 model = dict(
-    type='mmir.factorized',
+    type='mmir.Adapted',
     target='mmir.YOLOv7',
-    factorize=dict(
+    adapt=dict(
+        type='ConvLoRA',
         rank=rank,
-        mode='auto',  # 'reconstruct': bit-equal to the merged network
         exclude=['bbox_head'],
-        delta=dict(name='ir', rank=delta_rank),
+        name='ir',
         trainable=['bbox_head'],
-        bn='all',  # thermal statistics differ
+        norm='all',  # thermal statistics differ
     ),
     bbox_head=dict(head_module=dict(num_classes=len(classes))),
 )
@@ -58,4 +58,5 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-demo = dict(data='street', modality='ir')  # what `--demo` renders instead
+optim_wrapper = dict(optimizer=dict(lr=base_lr))
+demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

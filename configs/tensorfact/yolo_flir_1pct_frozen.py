@@ -1,13 +1,7 @@
-# Baseline: the usual few-shot recipe, the RGB backbone stays and the rest trains.
+# Baseline: the usual few-shot recipe: frozen RGB backbone, neck and head are trained.
 _base_ = './yolo_flir_1pct.py'
 
-load_from = 'work_dirs/yolo_rgb/merged.pth'
 model = dict(
-    factorize=dict(
-        _delete_=True,
-        rank=None,
-        stage='ir',
-        trainable=['^neck', '^bbox_head'],
-        bn='frozen',
-    )
+    adapt=dict(_delete_=True, type='Frozen', trainable=['^neck', '^bbox_head'])
 )
+optim_wrapper = dict(optimizer=dict(lr=1e-3))

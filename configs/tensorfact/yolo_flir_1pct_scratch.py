@@ -1,5 +1,4 @@
-# Baseline: the dense network without any RGB knowledge.
-_base_ = './yolo_flir_1pct.py'
+# Baseline: training from scratch, without an RGB stage.
+_base_ = './yolo_flir_1pct_full.py'
 
 load_from = None
-model = dict(factorize=None)

@@ -1,4 +1,4 @@
-# Infrared stage from 5 % of FLIR's training images: 443 images, 12 steps an epoch.
+# Infrared stage on 5 % of FLIR's training images: 443 images, 12 steps per epoch.
 _base_ = './yolo_flir_1pct.py'
 
 subset = dict(frac=0.05, seed=0)

@@ -1,5 +1,5 @@
-# RGB stage: a factorised YOLOv7-L on the classes of FLIR, from COCO (FLIR's RGB frames
-# carry no labels).
+# RGB stage: a YOLOv7-L for the classes of FLIR, trained on COCO (FLIR's RGB frames have
+# no labels).
 _base_ = [
     '../_base_/models/yolov7_l.py',
     '../_base_/datasets/coco_ir.py',
@@ -14,20 +14,12 @@ train_img = 'train2017/'
 val_ann = 'annotations/instances_val2017.json'
 val_img = 'val2017/'
 classes = ('person', 'bicycle', 'car')
-load_from = None  # a dense RGB checkpoint: it is factorised as it loads
-base_lr = 1e-5  # paper: fine-tunes a pretrained detector; from scratch take 1e-3
-
-# =========================== values one may change ============================
-rank = dict(alpha=1.0)
+load_from = None  # e.g. released COCO weights
+base_lr = 1e-5  # paper, for a pretrained detector; from scratch use 1e-3
 
 # ========================= values that rarely change ==========================
 img_scale = (640, 640)
-model = dict(
-    type='mmir.factorized',
-    target='mmir.YOLOv7',
-    factorize=dict(rank=rank, mode='auto', exclude=['bbox_head']),
-    bbox_head=dict(head_module=dict(num_classes=len(classes))),
-)
+model = dict(bbox_head=dict(head_module=dict(num_classes=len(classes))))
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
     dict(
@@ -40,9 +32,9 @@ train_pipeline = [
     ),
     dict(type='CachedMixUp', img_scale=img_scale, pad_val=114.0, prob=0.15),
     dict(type='YOLOXHSVRandomAug'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Resize', scale=img_scale, keep_ratio=True),
-    dict(type='Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+    dict(type='mmdet.Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='PackDetInputs'),
 ]
@@ -70,4 +62,4 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=base_lr))
-demo = dict(data='street', modality='rgb')  # what `--demo` renders instead
+demo = dict(data='street', modality='rgb')  # synthetic data of `--demo`

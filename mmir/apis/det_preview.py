@@ -1,4 +1,4 @@
-"""Detections of a trained detector on images of its test set."""
+"""Panels of ground truth and detections on images of the test set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +15,17 @@ def detection_panels(
 ) -> list[list[Panel]]:
     """Predict on some test images.
 
-    As many detections are kept as there are objects, the strongest ones: a model of a
-    short training is right long before it is confident.
+    Per image, as many of the highest-scoring detections are kept as there are objects:
+    after a short training a model is right long before it is confident.
 
     Args:
-        config (Config): Config of a detector of mmdet.
-        checkpoint (str | Path): Its weights.
-        indices (Sequence[int]): Images of the test set.
-        title (str): Names the model above its detections.
+        config (Config): Config of an mmdet detector.
+        checkpoint (str | Path): Weights of the detector.
+        indices (Sequence[int]): Indices of images in the test set.
+        title (str): Title above the detections.
 
     Returns:
-        list[list[Panel]]: Ground truth and detections of every image.
+        list[list[Panel]]: Ground truth and detections per image.
     """
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, MODELS, init_default_scope

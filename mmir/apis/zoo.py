@@ -1,4 +1,4 @@
-"""The shipped models by name: what there is, its config, the built model."""
+"""Model zoo: list the shipped models, find their configs, build them."""
 
 import difflib
 import fnmatch
@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from torch import nn
 
-import mmir
+from mmir.utils.shipped import PREFIX, resource
 
 
 def zoo_root() -> Path:
@@ -19,20 +19,13 @@ def zoo_root() -> Path:
         Path: The checkout if mmir runs from one, else `mmir/.mim`.
 
     Raises:
-        FileNotFoundError: If the installation has neither.
+        FileNotFoundError: The installation has neither.
     """
-    package = Path(mmir.__file__).parent
-    for folder in (package.parent, package / '.mim'):
-        if (folder / 'model-index.yml').is_file():
-            return folder
-    raise FileNotFoundError(
-        f'no model-index.yml beside {package} nor in it: install mmir from a wheel, or '
-        'with `pip install -e .` from a checkout'
-    )
+    return resource('model-index.yml').parent
 
 
 def _models() -> dict[str, dict[str, Any]]:
-    """Read the rows of all metafiles by their names and aliases."""
+    """Read the entries of all metafiles, by name and alias."""
     root, rows = zoo_root(), {}
     for metafile in load(root / 'model-index.yml')['Import']:
         for row in load(root / metafile)['Models']:
@@ -46,7 +39,7 @@ def list_models(pattern: str = '*') -> list[str]:
     """List the names of the shipped models.
 
     Args:
-        pattern (str): Shell pattern the names must match, such as `yolo*`.
+        pattern (str): Shell-style pattern for the names, such as `yolo*`.
 
     Returns:
         list[str]: Names and aliases, sorted.
@@ -58,13 +51,13 @@ def find_config(name: str) -> Path:
     """Find the config file of a shipped model.
 
     Args:
-        name (str): A name or alias of :func:`list_models`.
+        name (str): Name or alias, see :func:`list_models`.
 
     Returns:
-        Path: Its config file.
+        Path: Config file.
 
     Raises:
-        KeyError: For an unknown name, with the nearest ones.
+        KeyError: Unknown name; the message suggests the closest ones.
     """
     rows = _models()
     if name not in rows:
@@ -82,15 +75,16 @@ def get_model(
         name (str): A name or alias of :func:`list_models`.
         checkpoint (str, optional): File or address of its weights, loaded without
             running code and with every key required to fit. Without it the weights are
-            those of a fresh initialisation: nothing is downloaded.
+            the shipped ones, if there are any, else those of a fresh initialization:
+            nothing is downloaded.
         device (str): Where to put it.
 
     Returns:
         nn.Module: The model in evaluation mode, with its config as attribute `cfg`.
 
     Raises:
-        KeyError: For an unknown name.
-        RuntimeError: If the checkpoint does not fit, or could run code.
+        KeyError: Unknown name.
+        RuntimeError: The checkpoint does not fit, or could run code.
     """
     from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import load_checkpoint
@@ -98,6 +92,9 @@ def get_model(
     from mmir.utils.checkpoint import refuse_unsafe_checkpoints
 
     cfg = Config.fromfile(find_config(name))
+    weights = _models()[name].get('Weights') or ''
+    if checkpoint is None and weights.startswith(PREFIX):
+        checkpoint = weights
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model)
     if checkpoint is None:

@@ -1,13 +1,13 @@
-"""What makes today's hosts work on today's torch without a compiler.
+"""Compatibility shims that run current hosts on current torch without a compiler.
 
-The only part of mmir that knows versions of its hosts. Every shim is a file of its own
-that says why it exists, for which host, and when to delete it:
+The only part of mmir that depends on host versions. Every shim has its own file, which
+says why it exists, for which host, and when to delete it:
 
 * `mmcv_ext`, found through `ops_finder`: the module `mmcv._ext` where mmcv has no
   compiled operators. `ops` holds the operators.
-* `safe_globals`: what a training checkpoint needs to load with `weights_only=True`.
+* `safe_globals`: lets training checkpoints load with `weights_only=True`.
 
-Nothing here imports mmdet, mmseg, mmpretrain or `mmcv.ops` when it is imported.
+Importing it does not import mmdet, mmseg, mmpretrain or `mmcv.ops`.
 """
 
 from . import ops_finder, safe_globals
@@ -17,9 +17,9 @@ __all__ = ['activate', 'ops_kind']
 
 
 def activate() -> None:
-    """Switch every shim on that this environment needs; doing so twice is harmless.
+    """Activate all shims that this environment needs. Repeated calls are harmless.
 
-    It must run before the first import of `mmcv.ops` (so before `mmdet.models`).
+    It must run before the first import of `mmcv.ops`, hence before `mmdet.models`.
     """
     ops_finder.install()
     safe_globals.install()

@@ -1,10 +1,10 @@
-"""The module `mmcv._ext` where mmcv has no compiled operators.
+"""Substitute for the module `mmcv._ext` where mmcv has no compiled operators.
 
-`ops_finder` runs this file under that name (see there for the reason, the host
-versions and when to delete it). The operators that ordinary detectors and segmentors
-call exist here, in plain torch and torchvision, with the signatures of the compiled
-ones. Any other name is a function that raises when called, because `mmcv.ops` asks for
-every operator when it is imported.
+`ops_finder` loads this file under that name (see there for the reason, the host
+versions and when to delete it). It provides the operators that common detectors and
+segmentors call, in plain torch and torchvision, with the signatures of the compiled
+ones. Any other name is a function that raises when called, because `mmcv.ops` looks up
+every operator on import.
 """
 
 from collections.abc import Callable
@@ -51,20 +51,20 @@ __all__ = [
 
 
 def get_compiler_version() -> str:
-    """Return what stands for the compiler in environment reports."""
+    """Return the compiler entry of environment reports."""
     return 'none (operators of mmir.compat)'
 
 
 def get_compiling_cuda_version() -> str:
-    """Return what stands for the CUDA toolkit in environment reports."""
+    """Return the CUDA toolkit entry of environment reports."""
     return 'none (operators of mmir.compat)'
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    """Return a function for an operator that only compiled mmcv has.
+    """Return a stub, which raises when called, for an operator of compiled mmcv.
 
     Raises:
-        AttributeError: `name` is private, so no operator.
+        AttributeError: `name` is private, hence not an operator.
     """
     if name.startswith('_'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
@@ -72,11 +72,11 @@ def __getattr__(name: str) -> Callable[..., Any]:
     def _missing(*args: object, **kwargs: object) -> None:
         raise NotImplementedError(
             f"The operator '{name}' of mmcv.ops exists only in compiled form, and this "
-            'mmcv was installed without compiled operators. Install one that has them, '
-            'for the torch in use: with a C++ compiler (and the CUDA toolkit for '
-            'GPUs), `pip install --no-build-isolation --no-binary '
+            'mmcv was installed without compiled operators. Build an mmcv with them '
+            'for your torch, with a C++ compiler (and the CUDA toolkit for GPUs): '
+            '`pip install --no-build-isolation --no-binary '
             'onedl-mmcv --force-reinstall --no-deps onedl-mmcv` (classic: `mim '
-            'install mmcv`). mmir then uses it by itself.'
+            'install mmcv`). mmir then uses it automatically.'
         )
 
     _missing.__name__ = _missing.__qualname__ = name

@@ -1,12 +1,12 @@
 """Let `import mmcv._ext` find the substitute where mmcv has no compiled operators.
 
-Why: `mmcv.ops` imports `mmcv._ext` at once and `mmdet.models` imports `mmcv.ops`, so
+Why: `mmcv.ops` imports `mmcv._ext` eagerly and `mmdet.models` imports `mmcv.ops`, so
 without compiled operators no detector can be built, not even one that uses none of
-them. Wheels with operators do not exist for a new torch (onedl-mmcv 2.3.6, mmcv 2.1.0
+them. There are no wheels with operators for recent torch (onedl-mmcv 2.3.6, mmcv 2.1.0
 to 2.2.0), and building them takes a compiler and ten minutes.
 
-Delete with `mmcv_ext.py` and `ops/`: when mmcv publishes operators for current torch
-releases, or imports `mmcv.ops` without them.
+Delete it, with `mmcv_ext.py` and `ops/`, when mmcv publishes operators for current
+torch releases, or when `mmcv.ops` can be imported without them.
 """
 
 import sys
@@ -22,10 +22,10 @@ SOURCE = Path(__file__).with_name('mmcv_ext.py')
 
 
 class OpsFinder:
-    """Find `mmcv._ext` in `SOURCE`.
+    """Finder that loads `mmcv._ext` from `SOURCE`.
 
-    It stands last in `sys.meta_path`, so that it is asked only where no other finder,
-    hence no compiled module, has an answer.
+    It is last in `sys.meta_path`. A compiled module, found by an earlier finder, takes
+    precedence.
     """
 
     @staticmethod
@@ -34,18 +34,18 @@ class OpsFinder:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Return the spec of the substitute for the name it replaces, else None."""
+        """Return the spec of the substitute if `name` is `mmcv._ext`, else None."""
         return spec_from_file_location(MODULE, SOURCE) if name == MODULE else None
 
 
 def install() -> None:
-    """Append the finder to `sys.meta_path` unless it is there."""
+    """Append the finder to `sys.meta_path` unless it is there already."""
     if OpsFinder not in sys.meta_path:
         sys.meta_path.append(OpsFinder)
 
 
 def ops_kind() -> Literal['compiled', 'substitute']:
-    """Tell which operators `mmcv.ops` uses or would use if it were imported now.
+    """Return which operators `mmcv.ops` uses, or would use if imported now.
 
     Raises:
         ModuleNotFoundError: mmcv itself is not installed.

@@ -2,12 +2,12 @@
 
 Why: the checkpoint of a runner holds its message hub, whose `HistoryBuffer` pickles
 numpy arrays and, through `getattr`, four of its own methods. torch >= 2.6 loads only
-what is allowed. mmengine 0.10.7 then cannot resume; onedl-mmengine 0.10.12 allows the
-bare `getattr`, with which a file reaches any attribute of any allowed object, and
-falls back to the unsafe load (`mmir.utils.checkpoint` closes that one).
+allowed globals. As a result, mmengine 0.10.7 cannot resume. onedl-mmengine 0.10.12
+allows the bare `getattr`, which gives a file access to any attribute of any allowed
+object, and falls back to the unsafe load (prevented by `mmir.utils.checkpoint`).
 
-Delete when: mmengine saves its message hub as plain types. The exchange of its list,
-when mmengine stops allowing the bare `getattr`.
+Delete it when mmengine saves its message hub as plain types. Delete the replacement of
+its list when mmengine no longer allows the bare `getattr`.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _NUMBERS = '?bBhHiIlLqQefd'  # codes of numpy's booleans, integers and floats
 
 
 def history_getattr(owner: object, name: str) -> Callable[..., Any]:
-    """Stand for `getattr` in a checkpoint: the statistics of HistoryBuffer only.
+    """Replace `getattr` in checkpoints; only statistics of HistoryBuffer are allowed.
 
     Raises:
         UnpicklingError: Any other object or name is asked for.
@@ -36,34 +36,19 @@ def history_getattr(owner: object, name: str) -> Callable[..., Any]:
     return getattr(HistoryBuffer, name)
 
 
-def _under_name(function: Callable[..., Any], path: str) -> Callable[..., Any]:
-    """Return a copy of a function that torch looks up under another full name.
-
-    A pair (function, name) says the same, but only since torch 2.6; before, a pair in
-    the list makes every load fail.
-    """
-
-    def _call(*args: object) -> Any:
-        return function(*args)
-
-    _call.__module__, _, _call.__name__ = path.rpartition('.')
-    _call.__qualname__ = _call.__name__
-    return _call
-
-
-def _allowed() -> list[Callable[..., Any]]:
-    """Return what a runner's checkpoint pickles besides tensors and plain types."""
+def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return the globals of a runner's checkpoint besides tensors and plain types."""
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
-    # numpy 1 and 2 write the two functions under different modules.
+    # numpy 1 and 2 pickle the two functions under different module names.
     return [
         HistoryBuffer,
-        _under_name(history_getattr, 'builtins.getattr'),
+        (history_getattr, 'builtins.getattr'),
         np.ndarray,
         np.dtype,
         *{type(np.dtype(code)) for code in _NUMBERS},
         *(
-            _under_name(function, f'numpy.{core}.multiarray.{function.__name__}')
+            (function, f'numpy.{core}.multiarray.{function.__name__}')
             for function in (reconstruct, scalar)
             for core in ('core', '_core')
         ),
@@ -74,11 +59,11 @@ ALLOWED = _allowed()
 
 
 def install() -> None:
-    """Allow those globals in this process; doing so twice is harmless."""
+    """Allow these globals in this process. Repeated calls are harmless."""
     torch.serialization.add_safe_globals(ALLOWED)
     from mmengine.runner import checkpoint
 
     if hasattr(checkpoint, 'get_torch_safe_globals'):
-        # Its list would replace the restricted getattr by the bare one during a load,
-        # and afterwards take back from the process what both lists allow.
+        # Its list would replace the restricted getattr with the bare one during a load,
+        # and afterwards remove from the process what both lists allow.
         checkpoint.get_torch_safe_globals = list

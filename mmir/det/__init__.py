@@ -1,7 +1,7 @@
-"""Detection on mmdet: YOLOv7, its assigner, infrared detection datasets.
+"""Detection on mmdet: YOLOv7, its assigner and infrared detection datasets.
 
-Importing it never fails: without a working mmdet every name is a placeholder that says
-what is missing when it is used (see `mmir.registry`).
+Importing it never fails: without a working mmdet, every name is a placeholder that
+reports what is missing when it is used (see `mmir.registry`).
 """
 
 from mmir.registry import fail_part

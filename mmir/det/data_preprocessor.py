@@ -1,4 +1,4 @@
-"""Prepare batches of paired samples for mmdet."""
+"""Data preprocessor for paired samples on mmdet."""
 
 from mmdet.models import DetDataPreprocessor
 
@@ -10,6 +10,6 @@ from mmir.structures import ModalityNormalizer
 class PairedDetDataPreprocessor(ModalityNormalizer, DetDataPreprocessor):
     """mmdet's `DetDataPreprocessor` for paired samples.
 
-    Takes `modalities` in the place of `mean`, `std` and the colour order, see
-    :class:`mmir.structures.ModalityNormalizer`; all else as in the host.
+    Takes `modalities` instead of `mean`, `std` and the color order, see
+    :class:`mmir.structures.ModalityNormalizer`. All other arguments are those of mmdet.
     """

@@ -1,21 +1,19 @@
-"""Hooks and optimizer helpers, free of any host."""
+"""Hooks and optimizer helpers that need no host."""
 
+from mmir.engine.adapter_checkpoint import AdapterCheckpointHook
 from mmir.engine.autocast import AutocastOptimWrapper
 from mmir.engine.channels_last import ChannelsLastHook
-from mmir.engine.dataset_check import CheckReport, DatasetError, check_dataset
-from mmir.engine.delta_checkpoint import DeltaCheckpointHook
+from mmir.engine.dataset_check import check_dataset
 from mmir.engine.optim import CompleteOptimWrapperConstructor
 from mmir.engine.schedule_ema import ScheduleEMAHook
 from mmir.engine.subset_record import SubsetRecordHook
 from mmir.engine.validate_data import ValidateDataHook
 
 __all__ = [
+    'AdapterCheckpointHook',
     'AutocastOptimWrapper',
     'ChannelsLastHook',
-    'CheckReport',
     'CompleteOptimWrapperConstructor',
-    'DatasetError',
-    'DeltaCheckpointHook',
     'ScheduleEMAHook',
     'SubsetRecordHook',
     'ValidateDataHook',

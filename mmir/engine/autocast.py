@@ -11,15 +11,14 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Run the forward pass in bfloat16, on whatever device the model is.
+    """Optimizer wrapper that runs the forward pass in bfloat16, on any device.
 
-    `AmpOptimWrapper` of the host refuses a CPU, although those with bfloat16
-    instructions train about twice as fast with it. bfloat16 has the range of float32,
-    so the loss needs no scaling; parameters, gradients and optimizer state stay as
-    they are.
+    mmengine's `AmpOptimWrapper` rejects CPUs, although CPUs with bfloat16 instructions
+    train about twice as fast with it. bfloat16 has the range of float32, so the loss
+    needs no scaling. Parameters, gradients and optimizer state keep their dtype.
 
     Args:
-        **kwargs: Of `mmengine.optim.OptimWrapper`.
+        **kwargs: Arguments of `mmengine.optim.OptimWrapper`.
     """
 
     @contextmanager
@@ -27,7 +26,7 @@ class AutocastOptimWrapper(OptimWrapper):
         """Context of the forward pass of one step.
 
         Args:
-            model: The model that is optimised; its first parameter names the device.
+            model: The model; the device is that of its first parameter.
         """
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Training in the memory format that the fast convolutions work in."""
+"""Hook for training in the channels-last memory format."""
 
 import torch
 from mmengine.hooks import Hook
@@ -8,11 +8,11 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Put the weights of the model into the channels-last memory format.
+    """Convert the weights of the model to the channels-last memory format.
 
-    The values stay the same; activations follow the weights of the first convolution.
-    With `AmpOptimWrapper` on a CPU that computes in bfloat16 a YOLOv7-tiny trains more
-    than twice as fast as in the usual format and float32.
+    The values stay the same, and activations follow the format of the first
+    convolution. On a CPU with bfloat16 instructions and `AutocastOptimWrapper`, a
+    YOLOv7-tiny trains more than twice as fast as in the default format and float32.
     """
 
     priority = 'VERY_HIGH'

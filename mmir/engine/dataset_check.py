@@ -1,7 +1,7 @@
-"""Look at every file of a data set before a training meets it.
+"""Check every file of a dataset before training.
 
-Each image is read once, as the pipeline's loader will read it, in threads and with a
-progress bar; a file that was found right is not read again until it changes.
+Each image is read once, in the way the pipeline's loader will read it, in threads and
+with a progress bar. A good file is not read again until it changes.
 """
 
 import copy
@@ -9,88 +9,43 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmir.transforms import (
-    ImageReadError,
-    LoadPairedImages,
-    LoadThermalImage,
-    read_image,
+from mmir.data.check import (
+    BAD_MAP,
+    CLASSES,
+    DEGENERATE,
+    EMPTY,
+    FORMAT,
+    MAP_SIZE,
+    MISSING,
+    OUTSIDE,
+    SHARED,
+    SIZES,
+    UNREADABLE,
+    Problem,
+    Report,
+    edge_note,
+    examine_boxes,
 )
-from mmir.utils.coco import AnnotationError
-from mmir.utils.datasets import leaf_datasets
-from mmir.utils.known_files import KnownFiles
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.known_files import KnownFiles
+from mmir.data.wrappers import leaf_datasets
+from mmir.transforms import LoadPairedImages, LoadThermalImage
 
-KINDS = {
-    'empty': 'data sets without samples',
-    'missing': 'files that do not exist',
-    'unreadable': 'files that are empty, truncated or no images',
-    'format': 'images of another bit depth or size than expected',
-    'sizes': 'pairs whose images differ in size',
-    'duplicate': 'files that belong to several samples',
-    'label': 'labels outside their image or of unknown classes',
-    'label file': 'label files that are missing, unreadable or of another size',
-}
-"""What can be wrong, in the order of the report."""
+_SKIPPED = (MISSING, UNREADABLE, FORMAT, SIZES)
+"""Problems that a loader with `on_error='skip'` skips."""
 
-
-_SKIPPED = ('missing', 'unreadable', 'format', 'sizes')
-"""What a loader with `on_error='skip'` passes over."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        kind: A key of :data:`KINDS`.
-        text: What it is, with the name of the file.
-    """
-
-    kind: str
-    text: str
-
-
-@dataclass
-class CheckReport:
-    """What a check found.
-
-    Attributes:
-        samples: Number of samples looked at.
-        problems: All problems.
-        skippable: Problems the loader was told to skip (`on_error='skip'`).
-    """
-
-    samples: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    skippable: list[Problem] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """Counts by kind with the first names of each."""
-        lines = [f'{self.samples} samples checked']
-        for title, found in (('', self.problems), ('skipped: ', self.skippable)):
-            for kind, meaning in KINDS.items():
-                texts = [problem.text for problem in found if problem.kind == kind]
-                if texts:
-                    lines.append(f'  {title}{len(texts)} {meaning}:')
-                    lines += [f'    {text}' for text in texts[:5]]
-                    lines += [f'    and {len(texts) - 5} more'] * (len(texts) > 5)
-        if len(lines) == 1:
-            lines.append('  no problems')
-        return '\n'.join(lines)
-
-
-class DatasetError(AnnotationError):
-    """A data set is not fit for training; the message is the whole report."""
+_OVER = 'box over the edge of its image'
 
 
 def find_loader(dataset: Any) -> LoadPairedImages | LoadThermalImage | None:
-    """The transform of a data set that reads images, None if it is not ours."""
+    """Transform of a dataset that loads images; None if it is not one of mmir."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     kinds = (LoadPairedImages, LoadThermalImage)
     return next((step for step in steps if isinstance(step, kinds)), None)
@@ -101,29 +56,32 @@ def check_dataset(
     workers: int = 4,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
-) -> CheckReport:
-    """Check all samples of a data set, through its wrappers.
+    source: str = 'data',
+) -> Report:
+    """Check all samples of a dataset, including those inside dataset wrappers.
 
-    Data sets whose pipeline reads images with a transform of a host only have their
-    labels checked.
+    If the pipeline loads images with a transform of a host, only the labels are
+    checked.
 
     Args:
-        dataset (Any): Data set of mmengine, or a wrapper around some.
-        workers (int): Threads that read.
-        cache (str | PathLike, optional): JSON file that remembers what was found right,
-            by path, size and time of change. Made if it is not there.
-        progress (bool): Show a progress bar.
+        dataset (Any): mmengine dataset or dataset wrapper.
+        workers (int): Number of reader threads.
+        cache (str | PathLike, optional): JSON file that lists the good files by path,
+            size and modification time. Created if it does not exist.
+        progress (bool): Whether to show a progress bar.
+        source (str): Name of the data in the report.
 
     Returns:
-        CheckReport: What was found.
+        Report: The problems. Those the loader is configured to skip
+        (`on_error='skip'`) are in `skipped`.
     """
-    report, known = CheckReport(), KnownFiles(cache)
+    report, known = Report(source), KnownFiles(cache)
     for leaf in leaf_datasets(dataset):
         leaf.full_init()
         if not len(leaf):
             name = getattr(leaf, 'ann_file', '') or getattr(leaf, 'data_root', '')
             report.problems.append(
-                Problem('empty', f'{type(leaf).__name__} of {name or "nowhere"}')
+                Problem(EMPTY, f'{type(leaf).__name__} of {name or "nowhere"}')
             )
             continue
         _check_leaf(leaf, report, known, workers, progress)
@@ -132,9 +90,9 @@ def check_dataset(
 
 
 def _check_leaf(
-    dataset: Any, report: CheckReport, known: KnownFiles, workers: int, progress: bool
+    dataset: Any, report: Report, known: KnownFiles, workers: int, progress: bool
 ) -> None:
-    """Check one data set; adds to the report."""
+    """Check one dataset and add to the report."""
     checker = _Checker(find_loader(dataset), dataset.metainfo, known)
     infos = [dataset.get_data_info(k) for k in range(len(dataset))]
     with ThreadPoolExecutor(workers) as pool:
@@ -147,29 +105,31 @@ def _check_leaf(
         found = [problem for problems in bar for problem in problems]
     found += checker.duplicates(infos)
     report.samples += len(infos)
+    report.notes += edge_note([p.name for p in found if p.kind == _OVER])
     skips = getattr(checker.loader, 'on_error', 'raise') == 'skip'
     for problem in found:
-        # labels are not the loader's business, so it will not skip them
+        # the loader does not read labels, so it will not skip these
         skipped = skips and problem.kind in _SKIPPED
-        (report.skippable if skipped else report.problems).append(problem)
+        if problem.kind != _OVER:
+            (report.skipped if skipped else report.problems).append(problem)
 
 
 @dataclass
 class _Checker:
-    """Checks single samples of a data set."""
+    """Checks single samples of a dataset."""
 
     loader: LoadPairedImages | LoadThermalImage | None
     metainfo: Mapping
     known: KnownFiles
 
     def __post_init__(self) -> None:
-        """Make a loader of one image raise, whatever it does in training."""
+        """Copy the loader; the copy raises on errors even if training skips them."""
         self.single = copy.copy(self.loader)
         if self.single is not None:
             self.single.on_error = 'raise'
 
     def __call__(self, info: Mapping) -> list[Problem]:
-        """All problems of a sample."""
+        """List all problems of a sample."""
         problems: list[Problem] = []
         sizes = {}
         for name, path in self.paths(info).items():
@@ -179,8 +139,9 @@ class _Checker:
         equal = getattr(self.loader, 'sizes', 'any') == 'equal'
         if equal and len(set(shapes.values())) > 1:
             text = ', '.join(f'{n} {w}x{h}' for n, (h, w) in shapes.items())
-            problems.append(Problem('sizes', f'{info.get("img_path")}: {text}'))
-        lead = shapes.get(getattr(self.loader, 'reference', 'image'))
+            problems.append(Problem(SIZES, str(info.get('img_path')), text))
+        paired = isinstance(self.loader, LoadPairedImages)
+        lead = shapes.get(self.loader.reference_of(info) if paired else 'image')
         size = lead or (info.get('height'), info.get('width'))
         if None not in size:
             problems += self._check_boxes(info, size)
@@ -198,15 +159,15 @@ class _Checker:
     def _check_image(
         self, name: str, path: str, info: Mapping, problems: list[Problem]
     ) -> tuple[int, int] | None:
-        """Check one image; its height and width if it can be read."""
+        """Check one image; return its height and width if it can be read."""
         paired = isinstance(self.loader, LoadPairedImages)
         load = self.loader.loaders[name] if paired else self.single
         if '://' not in path and not os.path.exists(path):
             if not paired or self.loader.missing == 'raise':
-                problems.append(Problem('missing', f'{path} ({name})'))
+                problems.append(Problem(MISSING, path, name))
             return None
         sample = {'img_path': path}
-        if not paired or name == self.loader.reference:
+        if not paired or name == self.loader.reference_of(info):
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
         wanted = f'{load!r} {sorted(sample.items())}'
         size = self.known.get(path, wanted)
@@ -214,33 +175,35 @@ class _Checker:
             try:
                 shown = load.transform(dict(sample))
             except ImageReadError as error:
-                problems.append(Problem(_kind_of(path), str(error)))
+                problems.append(Problem(_kind_of(path), path, str(error)))
                 return None
             size = shown['img'].shape[:2]
             self.known.put(path, wanted, size)
         return size
 
     def _check_boxes(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
-        """Boxes (x1, y1, x2, y2) that reach out of the image or have no area."""
+        """Find boxes (x1, y1, x2, y2) that are degenerate or leave the image."""
         rows = [row['bbox'] for row in info.get('instances', ()) if 'bbox' in row]
-        if not rows:
-            return []
-        boxes = np.asarray(rows, float)
+        corners = np.asarray(rows, float).reshape(-1, 4)
         height, width = size
-        limit = np.array([width, height, width, height])
-        bad = ~np.isfinite(boxes).all(1)
-        bad |= (boxes < -1).any(1) | (boxes > limit + 1).any(1)
-        bad |= (boxes[:, 2:] <= boxes[:, :2]).any(1)
+        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+        found = examine_boxes(boxes, np.full((len(rows), 2), (width, height)))
         return [
             Problem(
-                'label',
-                f'{info.get("img_path")}: box {rows[k]} of an image {width}x{height}',
+                kind,
+                str(info.get('img_path')),
+                f'box {rows[k]} of an image {width}x{height}',
             )
-            for k in np.flatnonzero(bad)
+            for kind, mask in (
+                (DEGENERATE, found.degenerate),
+                (OUTSIDE, found.outside),
+                (_OVER, found.partly),
+            )
+            for k in np.flatnonzero(mask)
         ]
 
     def _check_map(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
-        """A label map that is missing, unreadable, of another size or class."""
+        """Find a label map that is missing, unreadable, or of wrong size or classes."""
         path = info.get('seg_map_path')
         if path is None:
             return []
@@ -250,24 +213,19 @@ class _Checker:
         try:
             labels = read_image(path)
         except ImageReadError as error:
-            return [Problem('label file', str(error))]
+            return [Problem(BAD_MAP, path, str(error))]
         if labels.shape[:2] != size:
             height, width = labels.shape[:2]
-            return [
-                Problem(
-                    'label file',
-                    f'{path} is {width}x{height} (width x height), its image '
-                    f'{size[1]}x{size[0]}',
-                )
-            ]
+            detail = f'{width}x{height}, its image {size[1]}x{size[0]}'
+            return [Problem(MAP_SIZE, path, detail)]
         strange = _strange_labels(labels, info, self.metainfo)
         if strange:
-            return [Problem('label', f'{path} holds {strange}, which are no classes')]
+            return [Problem(CLASSES, path, f'holds {strange}')]
         self.known.put(path, wanted, size)
         return []
 
     def duplicates(self, infos: Sequence[Mapping]) -> list[Problem]:
-        """Files that are the image of the same modality in several samples."""
+        """Find files used for the same modality in several samples."""
         counts = Counter(
             (name, path)
             for info in infos
@@ -275,23 +233,23 @@ class _Checker:
             if path is not None
         )
         return [
-            Problem('duplicate', f'{path} ({name} of {count} samples)')
+            Problem(SHARED, path, f'{name} of {count} samples')
             for (name, path), count in counts.items()
             if count > 1
         ]
 
 
 def _kind_of(path: str) -> str:
-    """Whether a file cannot be read at all or is only not what was expected."""
+    """Tell an unreadable file from one with an unexpected format."""
     try:
         read_image(path)
     except ImageReadError:
-        return 'unreadable'
-    return 'format'
+        return UNREADABLE
+    return FORMAT
 
 
 def _strange_labels(labels: np.ndarray, info: Mapping, meta: Mapping) -> list[int]:
-    """Values of a label map that are no class, as mmseg would read it."""
+    """Values of a label map, as mmseg would read it, that are not classes."""
     classes = meta.get('classes')
     if classes is None or labels.ndim != 2 or labels.dtype != np.uint8:
         return []

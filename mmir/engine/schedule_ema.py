@@ -1,4 +1,4 @@
-"""Moving average of the weights that fits the length of the training."""
+"""Moving average of the weights with a horizon relative to the training length."""
 
 from typing import Any
 
@@ -9,17 +9,18 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class ScheduleEMAHook(EMAHook):
-    """`EMAHook` whose average looks back over a part of the training.
+    """`EMAHook` whose average looks back over a fraction of the training.
 
     The decay of the published detectors, 0.9999, is made for hundreds of thousands of
     iterations; over the few hundred of a few-shot stage such an average would stay near
-    the weights of the start. Here the momentum follows from the number of iterations.
+    the initial weights. Here the momentum follows from the number of iterations.
 
     Args:
-        horizon: Part of all iterations the average looks back over; the average is
+        horizon: Fraction of all iterations the average looks back over. The average is
             warmed up over the same number of iterations, at most 2000.
-        ema_type: An average with `momentum` and `gamma`, such as that of mmdet.
-        **kwargs: Of `EMAHook` and of the averaged model, but `momentum` and `gamma`.
+        ema_type: Averaged model with `momentum` and `gamma`, such as that of mmdet.
+        **kwargs: Other arguments of `EMAHook` and of the averaged model, except
+            `momentum` and `gamma`.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class ScheduleEMAHook(EMAHook):
         self.horizon = horizon
 
     def before_run(self, runner: Runner) -> None:
-        """Make the average: momentum 1 / iterations, from 1e-4 to 0.5."""
+        """Create the average, with momentum 1 / iterations clamped to [1e-4, 0.5]."""
         iterations = max(1, round(self.horizon * runner.max_iters))
         self.ema_cfg['momentum'] = min(0.5, max(1e-4, 1 / iterations))
         self.ema_cfg['gamma'] = min(2000, iterations)

@@ -1,4 +1,4 @@
-"""Writing down which images a few-shot subset consists of."""
+"""Hook that records which images are in a few-shot subset."""
 
 from pathlib import Path
 
@@ -7,26 +7,26 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmir.utils.coco import write_json
-from mmir.utils.datasets import leaf_datasets
+from mmir.data.wrappers import leaf_datasets
+from mmir.utils.files import write_json
 
 
 @HOOKS.register_module()
 class SubsetRecordHook(Hook):
     """Write `<work_dir>/subset_<split>.json` before training starts.
 
-    For every dataset of the training and validation loaders that has `chosen` file
-    names (`CocoSubsetDataset`, `FLIRDataset` with `subset`). A second dataset of a
-    split gets `subset_<split>_1.json`. Such a file can be given back to a dataset:
-    `subset=dict(files='work_dirs/.../subset_train.json')`. Written by rank 0 only, in
-    one step.
+    One file is written for every dataset of the training and validation loaders that
+    has `chosen` file names (`CocoSubsetDataset`, `FLIRDataset` with `subset`). The
+    second dataset of a split gets `subset_<split>_1.json`. To reuse the same images,
+    set `subset=dict(files='work_dirs/.../subset_train.json')` in a dataset. Only rank 0
+    writes, atomically.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Write the files.
 
         Args:
-            runner (Runner): The runner, its loaders built.
+            runner (Runner): The runner, with its loaders built.
         """
         if not is_main_process():
             return
@@ -47,7 +47,7 @@ class SubsetRecordHook(Hook):
 
 
 def _record(dataset: object) -> dict:
-    """Describe a subset in plain types."""
+    """Describe a subset in JSON types."""
     return {
         'ann_file': str(dataset.ann_file),
         'subset': {key: _plain(value) for key, value in dataset.subset.items()},
@@ -57,7 +57,7 @@ def _record(dataset: object) -> dict:
 
 
 def _plain(value: object) -> object:
-    """Turn paths and tuples into what JSON has."""
+    """Convert paths and tuples to JSON types."""
     if isinstance(value, list | tuple):
         return [str(item) for item in value]
     return value if isinstance(value, int | float | None) else str(value)

@@ -1,4 +1,4 @@
-"""Refuse to train on a broken data set."""
+"""Hook that refuses to train on a broken dataset."""
 
 import os
 from collections.abc import Sequence
@@ -10,29 +10,29 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmir.engine.dataset_check import DatasetError, check_dataset
+from mmir.engine.dataset_check import check_dataset
+from mmir.utils.errors import AnnotationError
 
 
 @HOOKS.register_module()
 class ValidateDataHook(Hook):
-    """Check all files of the training and validation data before the first step.
+    """Check all files of the training and validation data before training.
 
-    Missing partners, unreadable or truncated images, wrong bit depths, pairs of two
-    sizes, files used twice and labels outside their image are counted by kind and named
-    in one message. Rank 0 reads, all ranks stop together. Files found right are
+    One message counts by kind and lists missing partners, unreadable or truncated
+    images, wrong bit depths, pairs of different sizes, files used twice and labels
+    outside their image. Rank 0 reads the files; all ranks stop together. Good files are
     remembered in `<work_dir>/checked_files.json` and not read again.
 
-    What the loader of the data set skips by its own settings (`on_error='skip'`) is
-    only logged.
+    Files that the loader is configured to skip (`on_error='skip'`) are only logged.
 
     Args:
         on_problem (str): 'raise' or 'warn'.
-        splits (Sequence[str]): Loaders to check, of 'train' and 'val'.
-        workers (int): Threads that read.
+        splits (Sequence[str]): Loaders to check, 'train' and/or 'val'.
+        workers (int): Number of reader threads.
 
     Raises:
         ValueError: An option has an unknown value.
-        DatasetError: The data is broken, with `on_problem='raise'`.
+        AnnotationError: The data is broken and `on_problem` is 'raise'.
     """
 
     priority = 'VERY_HIGH'
@@ -48,22 +48,22 @@ class ValidateDataHook(Hook):
                 f"on_problem must be 'raise' or 'warn', got {on_problem!r}"
             )
         if unknown := set(splits) - {'train', 'val'}:
-            raise ValueError(f"splits are 'train' and 'val', got {sorted(unknown)}")
+            raise ValueError(f"splits must be 'train', 'val', got {sorted(unknown)}")
         self.on_problem, self.splits, self.workers = on_problem, splits, workers
 
     def before_train(self, runner: Runner) -> None:
         """Check the data.
 
         Args:
-            runner (Runner): The runner, its loaders built.
+            runner (Runner): The runner, with its loaders built.
         """
         failures = [self._check(runner) if is_main_process() else []]
         broadcast_object_list(failures)
         if failures[0]:
-            raise DatasetError('\n'.join(failures[0]))
+            raise AnnotationError('\n'.join(failures[0]))
 
     def _check(self, runner: Runner) -> list[str]:
-        """Check and log on one rank; reports that must stop the training."""
+        """Check and log on one rank; return the reports that must stop training."""
         cache = Path(runner.work_dir) / 'checked_files.json'
         loops = {'train': runner.train_loop, 'val': runner.val_loop}
         failures = []
@@ -71,9 +71,11 @@ class ValidateDataHook(Hook):
             if loops[split] is None:
                 continue
             dataset = loops[split].dataloader.dataset
-            report = check_dataset(dataset, self.workers, os.fspath(cache))
-            text = f'{split} data: {report}'
-            bad = bool(report.problems or report.skippable)
+            report = check_dataset(
+                dataset, self.workers, os.fspath(cache), source=f'{split} data'
+            )
+            text = report.text(limit=5)
+            bad = bool(report.problems or report.skipped)
             (runner.logger.warning if bad else runner.logger.info)(text)
             if report.problems and self.on_problem == 'raise':
                 failures.append(text)

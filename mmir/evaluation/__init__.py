@@ -1,4 +1,4 @@
-"""Test loops that take modalities away or corrupt them."""
+"""Test loops with missing or corrupted modalities."""
 
 from .corruption_loop import CorruptionTestLoop, default_corruptions
 from .corruptions import CORRUPTIONS, Corruption, corrupt

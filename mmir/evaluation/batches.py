@@ -1,4 +1,4 @@
-"""Change images of packed batches between the data loader and the model."""
+"""Modify images of packed batches between the data loader and the model."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,30 +11,31 @@ from torch import Tensor
 from mmir.structures import ABSENT, PATHS, split_modalities
 
 ImageChange = Callable[[Tensor, Mapping], Tensor]
-"""Makes a new image (C, H, W), same dtype, of one and its metadata."""
+"""Takes an image (C, H, W) and its metainfo, returns a new one of the same dtype."""
 
 _FLIPPED = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
 
 
 def change_modality(batch: dict, name: str, change: ImageChange) -> dict:
-    """Change the images of one modality in a packed batch; labels and metadata stay.
+    """Change the images of one modality in a packed batch, keeping labels and metainfo.
 
     Args:
         batch (dict): `inputs`, a list of (C, H, W) tensors or a (B, C, H, W) tensor, or
-            lists of them with test-time augmentation, and `data_samples` to match. Not
-            changed.
-        name (str): The modality. Where it is absent, the image is left alone.
-        change (ImageChange): Called with the modality's channels, turned back where
-            the image was flipped, and the metadata.
+            lists of them with test-time augmentation, and matching `data_samples`. Not
+            modified.
+        name (str): The modality. Samples in which it is absent are left alone.
+        change (ImageChange): Called with the channels of the modality (with any flip
+            undone) and the metainfo.
 
     Returns:
         dict: The batch with new `inputs`.
 
     Raises:
-        PairError: A sample is not a paired one.
+        PairError: A sample is not paired.
     """
 
     def one(inputs: Tensor, meta: Mapping) -> Tensor:
+        """Change the modality in the inputs of one sample."""
         if name in meta.get(ABSENT, ()):
             return inputs
         inputs = inputs.clone()
@@ -47,7 +48,7 @@ def change_modality(batch: dict, name: str, change: ImageChange) -> dict:
 
 
 def _mapped(inputs: object, samples: object, change: ImageChange) -> object:
-    """Apply to one image, or to each of a list, of lists, or of a stacked tensor."""
+    """Apply to one image, or to each one in (nested) lists or a stacked tensor."""
     if not isinstance(samples, list | tuple):
         return change(inputs, samples.metainfo)
     pairs = zip(inputs, samples, strict=True)
@@ -56,16 +57,16 @@ def _mapped(inputs: object, samples: object, change: ImageChange) -> object:
 
 
 def generator_of(meta: Mapping, seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers that belong to an image.
+    """Make a random generator that is specific to an image.
 
-    They follow from the names of its files (three folders deep, so that data may move)
-    and not from its place in a batch: the same in any order, batch size, number of
-    workers and ranks, for each augmented view, and in every run.
+    Its seed derives from the file names (last three path components, so that data may
+    move), not from the place in a batch. It is the same for any order, batch size,
+    number of workers or ranks, for every augmented view, and in every run.
 
     Args:
-        meta (Mapping): Metadata with `img_paths`.
-        seed (int): Another seed gives other numbers.
-        purpose (str): So does another purpose.
+        meta (Mapping): Metainfo with `img_paths`.
+        seed (int): Base seed.
+        purpose (str): Keeps the numbers of different uses independent.
 
     Returns:
         np.random.Generator: A new generator.

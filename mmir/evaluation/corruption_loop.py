@@ -1,4 +1,4 @@
-"""Test with corrupted images."""
+"""Test loop over corrupted images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,36 +23,37 @@ _STRENGTHS = (1, 2, 3, 4, 5)
 class CorruptionTestLoop(VariantTestLoop):
     """Test with corrupted images, one modality at a time, in one run.
 
-    Passes: each corruption of each modality in each strength, then the clean images.
-    Metrics are prefixed `rgb_low_light/3/...` and `clean/...`. At the end one table a
-    metric in the log and in `corruptions.md` and `.json` of the log folder (columns:
-    strength, 0 is clean; the mean is over the corrupted ones), and the curves in
-    `corruptions.png`.
+    Runs one pass per corruption, modality and strength, then the clean images. Metrics
+    are prefixed `rgb_low_light/3/...` and `clean/...`. Results:
 
-    What the pipeline packed is corrupted, in raw grey values before the data
-    preprocessor, its padding too; labels and the other modalities are not touched. The
-    random numbers of an image depend on its file names and `seed` alone. Modalities
-    that are absent in a sample are left alone. A test set of one modality will do: so
-    a model for RGB only is compared.
+    - one table per metric, in the log and in `corruptions.md` and `.json` in the log
+      folder; columns are strengths, 0 is clean, and the mean is over 1 and above
+    - the curves, in `corruptions.png`
 
-    It stands in the place of the test loop: ``test_cfg =
+    The packed images, padding included, are corrupted in raw pixel values before the
+    data preprocessor; labels and the other modalities are untouched. The random numbers
+    of an image depend only on its file names and `seed`. Absent modalities are left
+    alone. A test set with a single modality works too, so RGB-only models can be
+    compared.
+
+    Use it as the test loop: ``test_cfg =
     dict(type='mmir.CorruptionTestLoop', metrics=['coco/bbox_mAP'])``.
 
     Args:
         *args (Any): See :class:`VariantTestLoop`.
-        corruptions (Mapping[str, Sequence[str]], optional): Modality -> kinds of
+        corruptions (Mapping[str, Sequence[str]], optional): Modality -> kinds from
             :data:`mmir.evaluation.CORRUPTIONS`. Default: :func:`default_corruptions`.
-        strengths (Sequence[int]): Some of 1 to 5.
-        seed (int): Seed of everything random.
-        value_ranges (Mapping[str, tuple[float, float]], optional): Modality -> grey
-            values of black and white, where images are not of 8 bits, such as
+        strengths (Sequence[int]): Strengths to test, from 1 to 5.
+        seed (int): Seed of all random numbers.
+        value_ranges (Mapping[str, tuple[float, float]], optional): Modality -> pixel
+            values of black and white, for images that do not have 8 bits, such as
             ``dict(ir=(28315, 32315))``. Default: see
             :func:`mmir.evaluation.corrupt`.
         **kwargs (Any): See :class:`VariantTestLoop`.
 
     Raises:
-        ValueError: An unknown corruption or strength.
-        PairError: No paired samples, or an unknown modality.
+        ValueError: A corruption or strength is unknown.
+        PairError: Samples are not paired, or a modality is unknown.
     """
 
     stem = 'corruptions'
@@ -71,7 +72,7 @@ class CorruptionTestLoop(VariantTestLoop):
         if unknown := kinds - CORRUPTIONS.keys():
             raise ValueError(
                 f'CorruptionTestLoop: unknown corruptions {sorted(unknown)}, known: '
-                f'{[*CORRUPTIONS]}; give lists of them by modality'
+                f'{[*CORRUPTIONS]}; set a list of them per modality'
             )
         if not strengths or set(strengths) - set(_STRENGTHS):
             raise ValueError(
@@ -84,7 +85,7 @@ class CorruptionTestLoop(VariantTestLoop):
         self.value_ranges = dict(value_ranges or {})
 
     def variants(self, meta: Mapping) -> dict[str, Variant]:
-        """One variant a corruption and strength, the clean one last."""
+        """One variant per corruption and strength, the clean one last."""
         names = tuple(meta[MODALITIES])
         chosen = self.corruptions or default_corruptions(meta)
         if unknown := (chosen.keys() | self.value_ranges) - {*names}:
@@ -103,17 +104,18 @@ class CorruptionTestLoop(VariantTestLoop):
         return variants | {CLEAN: lambda batch: batch}
 
     def _corrupted(self, batch: dict, name: str, kind: str, strength: int) -> dict:
-        """Corrupt a modality of a batch."""
+        """Corrupt one modality of a batch."""
         span = self.value_ranges.get(name)
 
         def change(img: Tensor, meta: Mapping) -> Tensor:
+            """Corrupt one image."""
             rng = generator_of(meta, self.seed, f'{name} {kind}')
             return corrupt(img, kind, strength, rng, span)
 
         return change_modality(batch, name, change)
 
     def tables(self, results: Mapping[str, Mapping], metrics: Sequence[str]) -> str:
-        """One table a metric: one row a corruption, one column a strength."""
+        """One table per metric: a row per corruption, a column per strength."""
         head = ['corruption', '0', *map(str, self.strengths), 'mean']
         parts = []
         for metric in metrics:
@@ -127,7 +129,7 @@ class CorruptionTestLoop(VariantTestLoop):
     def _lines(
         self, results: Mapping[str, Mapping], metric: str
     ) -> dict[str, list[float | None]]:
-        """Corruption -> a metric, clean and of each strength; None where unknown."""
+        """Corruption -> metric on clean images and per strength; None if unknown."""
         rows = dict.fromkeys(name.rpartition('/')[0] for name in results)
         keys = {
             row: [CLEAN, *(f'{row}/{strength}' for strength in self.strengths)]
@@ -140,8 +142,8 @@ class CorruptionTestLoop(VariantTestLoop):
         }
 
     def draw(self, results: Mapping[str, Mapping], metrics: Sequence[str]) -> None:
-        """One plot a metric, one curve over the strengths a corruption."""
-        # here, not above: `import mmir` need not wait for matplotlib
+        """One plot per metric, with a curve over strengths for each corruption."""
+        # imported here so that `import mmir` need not load matplotlib
         from mmir.visualization import save_curves
 
         x = (0, *self.strengths)
@@ -165,14 +167,14 @@ class CorruptionTestLoop(VariantTestLoop):
 
 
 def default_corruptions(meta: Mapping) -> dict[str, tuple[str, ...]]:
-    """Noise and blur of every modality, and what is typical of one.
+    """Get the default corruptions: noise, blur and those typical of a modality.
 
-    Low light of `rgb`, a washed-out `ir`, and a shift of every modality but the
-    reference, which the labels belong to.
+    These are low light for `rgb`, `washed_out` for `ir`, and a shift of every modality
+    but the reference, which the labels belong to.
 
     Args:
-        meta (Mapping): Metadata of a sample; the reference is the modality that
-            `img_path` is the file of, else the first.
+        meta (Mapping): Metainfo of a sample. The reference is the modality whose file
+            is `img_path`, else the first.
 
     Returns:
         dict[str, tuple[str, ...]]: Modality -> kinds.

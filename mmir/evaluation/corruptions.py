@@ -1,4 +1,4 @@
-"""What goes wrong with cameras, in five strengths."""
+"""Image corruptions of cameras, in five strengths."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 Span = tuple[float, float]
-"""Grey values of black and white."""
+"""Pixel values of black and white."""
 
 _WIDTH = 640
-"""Lengths in pixels are those in images of this width, and scale with it."""
+"""Image width that lengths in pixels refer to; they scale with the width."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """A corruption and how strong it gets.
+    """A corruption and its five levels.
 
     Attributes:
-        change: Called with the image, float32 (C, H, W) in grey values, a random
-            generator, its span, and the settings of a level; returns the same shape.
-        levels: Settings of each strength, 1 first.
+        change: Called with the image, float32 (C, H, W) in pixel values, a random
+            generator, the span, and the settings of a level; returns the same shape.
+        levels: Settings of each strength, starting with 1.
     """
 
     change: Callable[..., np.ndarray]
@@ -40,22 +40,23 @@ def corrupt(
     """Corrupt an image.
 
     Args:
-        img (Tensor): Shape (C, H, W), uint8 or floating point, on the CPU. Not changed.
+        img (Tensor): Shape (C, H, W), uint8 or floating point, on the CPU. Not
+            modified.
         kind (str): A key of :data:`CORRUPTIONS`.
         strength (int): 1 to 5.
-        rng (np.random.Generator): Where random numbers come from. From the same state,
-            all strengths differ in their settings alone.
-        span (tuple[float, float], optional): Grey values of black and white, which
-            amplitudes refer to. Default: 0 and 255 for uint8, else the percentiles 1
-            and 99 of the image, between which `ThermalToUint8` displays it.
+        rng (np.random.Generator): Random generator. From the same state, the strengths
+            differ only in their settings.
+        span (tuple[float, float], optional): Pixel values of black and white, which
+            amplitudes are relative to. Default: 0 and 255 for uint8, else the 1st and
+            99th percentiles of the image, the default range of `ThermalToUint8`.
 
     Returns:
         Tensor: Same shape and dtype; uint8 is rounded and clipped, others are not.
 
     Raises:
-        ValueError: Unknown kind or strength, a shape of other than 3 dimensions, or
-            black above white.
-        TypeError: Another dtype.
+        ValueError: The kind or strength is unknown, the image does not have 3
+            dimensions, or black is above white.
+        TypeError: The image has another dtype.
     """
     if kind not in CORRUPTIONS:
         raise ValueError(f'unknown corruption {kind!r}, known: {[*CORRUPTIONS]}')
@@ -81,7 +82,7 @@ def corrupt(
 def _misalignment(
     img: np.ndarray, rng: np.random.Generator, span: Span, pixels: float
 ) -> np.ndarray:
-    """Shift by whole pixels, at least one: nothing is blurred; edges are repeated."""
+    """Shift by whole pixels (at least one), so without blur; edges are repeated."""
     height, width = img.shape[1:]
     angle = rng.uniform(0, 2 * np.pi)
     distance = max(1.0, pixels * width / _WIDTH)
@@ -100,7 +101,7 @@ def _noise(
 def _blur(
     img: np.ndarray, rng: np.random.Generator, span: Span, sigma: float
 ) -> np.ndarray:
-    """Defocus: a Gaussian, `sigma` in pixels."""
+    """Defocus: Gaussian blur, `sigma` in pixels."""
     sigma *= img.shape[2] / _WIDTH
     return np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in img])
 
@@ -113,10 +114,10 @@ def _low_light(
     gamma: float,
     photons: float,
 ) -> np.ndarray:
-    """Less light, crushed shadows, shot noise.
+    """Low light: lower gain, crushed shadows, shot noise.
 
-    `y = gain * x ** gamma` of the image in 0..1, then noise of variance `y / photons`:
-    a Poisson distribution of `photons` at white, in its normal approximation.
+    `y = gain * x ** gamma` for the image in 0..1, then noise of variance `y / photons`:
+    the normal approximation of Poisson noise with `photons` photons at white.
     """
     low, high = span
     light = ((img - low) / max(high - low, 1e-6)).clip(0, 1)
@@ -128,9 +129,9 @@ def _low_light(
 def _washed_out(
     img: np.ndarray, rng: np.random.Generator, span: Span, loss: float, drift: float
 ) -> np.ndarray:
-    """Contrast lost towards the mean, which drifts towards the middle grey.
+    """Contrast loss towards the mean, which drifts towards middle gray.
 
-    The other way, a dark image would lose all it shows to the clipping.
+    If it drifted the other way, clipping would erase the content of a dark image.
     """
     mean, middle = float(img.mean()), (span[0] + span[1]) / 2
     offset = np.copysign(drift * (span[1] - span[0]), middle - mean)
@@ -138,26 +139,26 @@ def _washed_out(
 
 
 def _grain(img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal values; one plane for a grey image in several channels."""
-    grey = len(img) > 1 and (img == img[:1]).all()
-    shape = (1, *img.shape[1:]) if grey else img.shape
+    """Standard normal noise; one plane if a grayscale image has equal channels."""
+    gray = len(img) > 1 and (img == img[:1]).all()
+    shape = (1, *img.shape[1:]) if gray else img.shape
     return rng.standard_normal(shape, np.float32)
 
 
 def _levels(**columns: Sequence[float]) -> tuple[dict[str, Any], ...]:
-    """One dictionary a strength from one column a setting."""
+    """Convert one column per setting to one dictionary per strength."""
     rows = zip(*columns.values(), strict=True)
     return tuple(dict(zip(columns, row, strict=True)) for row in rows)
 
 
 CORRUPTIONS = {
-    # shift in pixels of an image 640 wide, direction by chance
+    # shift in pixels of a 640 px wide image, random direction
     'misalignment': Corruption(_misalignment, _levels(pixels=(2, 4, 8, 16, 32))),
-    # standard deviation as a share of black to white
+    # standard deviation as a share of the range from black to white
     'noise': Corruption(_noise, _levels(sigma=(0.02, 0.04, 0.08, 0.14, 0.22))),
-    # standard deviation in pixels of an image 640 wide
+    # standard deviation in pixels of a 640 px wide image
     'blur': Corruption(_blur, _levels(sigma=(0.75, 1.5, 2.5, 4.0, 6.0))),
-    # factor, exponent, photons a pixel at white
+    # factor, exponent, photons per pixel at white
     'low_light': Corruption(
         _low_light,
         _levels(
@@ -166,7 +167,7 @@ CORRUPTIONS = {
             photons=(2000, 1000, 500, 250, 125),
         ),
     ),
-    # share of contrast lost, offset as a share of black to white
+    # share of contrast lost, offset as a share of the range from black to white
     'washed_out': Corruption(
         _washed_out,
         _levels(
@@ -174,5 +175,5 @@ CORRUPTIONS = {
         ),
     ),
 }
-"""Corruptions by name; settings not measured anywhere but chosen by eye. More may be
+"""Corruptions by name. The settings were chosen by eye, not measured; more may be
 added."""

@@ -1,4 +1,4 @@
-"""Test with every subset of the modalities."""
+"""Test loop over subsets of the modalities."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,29 +20,30 @@ from .variant_loop import Variant, VariantTestLoop
 class MissingModalityTestLoop(VariantTestLoop):
     """Test with every non-empty subset of the modalities, in one run.
 
-    The others are taken away from each batch: zeros, and the metadata say `absent`, as
-    :class:`mmir.structures.drop_modalities` does. Metrics are prefixed with what is
-    there: `ir/...`, `rgb+ir/...`; with a modality replaced without telling the model
-    they read `rgb+ir(zero)/...`. At the end one table in the log and in
-    `modality_subsets.md` and `.json` of the log folder.
+    The other modalities are dropped from each batch as in
+    :func:`mmir.structures.drop_modalities`: zero-filled and listed in
+    `metainfo['absent']`. Metrics are prefixed with the subset: `ir/...`, `rgb+ir/...`.
+    If a modality is replaced without telling the model, the prefix is
+    `rgb+ir(zero)/...`. One table goes to the log and to `modality_subsets.md` and
+    `.json` in the log folder.
 
-    It stands in the place of the test loop: ``test_cfg =
-    dict(type='mmir.MissingModalityTestLoop')``. As `val_cfg` it would run, but hooks
-    that choose checkpoints would not see its metrics.
+    Use it as the test loop: ``test_cfg =
+    dict(type='mmir.MissingModalityTestLoop')``. It would run as `val_cfg` too, but
+    hooks that select checkpoints would not see its metrics.
 
     Args:
         *args (Any): See :class:`VariantTestLoop`.
         subsets (Sequence[Sequence[str]], optional): Subsets to test. Default: all.
-        fills (Sequence[str]): How modalities are taken away: 'absent' (the model
-            knows), and as tests of robustness 'zero' and 'noise' (raw zeros, uniform
-            noise; the model does not know). See :class:`mmir.transforms.DropModality`.
-        seed (int): Seed of the noise, which else depends on the image alone.
+        fills (Sequence[str]): How to drop modalities: 'absent' (the model is told) or,
+            as robustness tests, 'zero' and 'noise' (zeros or uniform noise, without
+            telling the model). See :class:`mmir.transforms.DropModality`.
+        seed (int): Seed of the noise, which otherwise depends only on the image.
         **kwargs (Any): See :class:`VariantTestLoop`.
 
     Raises:
-        ValueError: An unknown way to fill, or an empty subset.
-        PairError: No paired samples, only one modality, an unknown modality, or a
-            sample of which a subset leaves nothing.
+        ValueError: A fill is unknown, or a subset is empty.
+        PairError: Samples are not paired, there is only one modality, a modality is
+            unknown, or a subset leaves a sample without any modality.
     """
 
     stem = 'modality_subsets'
@@ -69,13 +70,13 @@ class MissingModalityTestLoop(VariantTestLoop):
         self.subsets, self.fills, self.seed = subsets, tuple(fills), seed
 
     def variants(self, meta: Mapping) -> dict[str, Variant]:
-        """One variant a subset and a way to fill, the complete set last."""
+        """One variant per subset and fill, the complete set last."""
         names = tuple(meta[MODALITIES])
         if len(names) < 2:
             raise PairError(
-                f'MissingModalityTestLoop: the test set has one modality, {names}: '
-                'there is none to take away. Load more with mmir.LoadPairedImages, or '
-                'use the plain TestLoop'
+                f'MissingModalityTestLoop: the test set has one modality, {names}, '
+                'which cannot be dropped. Load more with mmir.LoadPairedImages, or use '
+                'the plain TestLoop'
             )
         subsets = self.subsets or all_subsets(names)
         if unknown := {name for subset in subsets for name in subset} - {*names}:
@@ -94,7 +95,7 @@ class MissingModalityTestLoop(VariantTestLoop):
         return variants
 
     def tables(self, results: Mapping[str, Mapping], metrics: Sequence[str]) -> str:
-        """One row a variant, one column a metric."""
+        """One table: a row per variant, a column per metric."""
         rows = [
             [name, *(values.get(metric) for metric in metrics)]
             for name, values in results.items()
@@ -107,26 +108,26 @@ class MissingModalityTestLoop(VariantTestLoop):
 
 
 def all_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Non-empty subsets in the order of their size, then of the names."""
+    """Non-empty subsets, ordered by size and then by the order of the names."""
     sizes = range(1, len(names) + 1)
     return [subset for size in sizes for subset in combinations(names, size)]
 
 
 def subset_label(names: Sequence[str], subset: Sequence[str], fill: Fill) -> str:
-    """Name a variant: `ir` alone, or `rgb(zero)+ir` with a stand-in for RGB."""
+    """Name a variant: `ir` alone, or `rgb(zero)+ir` with RGB replaced by zeros."""
     if fill == 'absent':
         return '+'.join(name for name in names if name in subset)
     return '+'.join(name if name in subset else f'{name}({fill})' for name in names)
 
 
 def take_away(batch: dict, gone: Sequence[str], fill: Fill, seed: int = 0) -> dict:
-    """Take modalities away from a packed batch.
+    """Drop modalities from a packed batch.
 
     Args:
         batch (dict): `inputs` and `data_samples` as the data loader yields them. Not
-            changed.
-        gone (Sequence[str]): Names of the modalities.
-        fill (str): 'absent', 'zero' or 'noise'; only for the first the metadata change.
+            modified.
+        gone (Sequence[str]): Names of the modalities to drop.
+        fill (str): 'absent', 'zero' or 'noise'; only 'absent' changes the metainfo.
         seed (int): Seed of the noise.
 
     Returns:
@@ -141,12 +142,13 @@ def take_away(batch: dict, gone: Sequence[str], fill: Fill, seed: int = 0) -> di
         except PairError as error:
             raise PairError(
                 f'without {", ".join(gone)}: {error}, in one of '
-                f'{_files(batch["data_samples"])}. Give MissingModalityTestLoop the '
-                'subsets that every sample can do, or take samples without all files '
-                'out of the test set'
+                f'{_files(batch["data_samples"])}. Limit the subsets of '
+                'MissingModalityTestLoop to those that every sample has, or remove '
+                'incomplete samples from the test set'
             ) from error
 
     def change(img: Tensor, meta: Mapping) -> Tensor:
+        """Make the replacement of one image."""
         rng = generator_of(meta, seed, f'{fill} {name}')
         return from_numpy(stand_in(img.numpy(), fill, rng))
 
@@ -156,7 +158,7 @@ def take_away(batch: dict, gone: Sequence[str], fill: Fill, seed: int = 0) -> di
 
 
 def _files(samples: Sequence) -> list:
-    """Paths of a batch for a message."""
+    """Paths of a batch, for error messages."""
     if isinstance(samples[0], list | tuple):
         samples = samples[0]
     return [dict(sample.metainfo.get(PATHS, {})) for sample in samples]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmir.utils.files import write_text
+
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Keep the metrics that are numbers.
+    """Keep the metrics that are numeric.
 
     Args:
         metrics (Mapping[str, Any]): Name -> value of any type.
@@ -29,21 +31,22 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Mean of numbers, None if there are none or one is None."""
+    """Mean of numbers; None if there are none or one is None."""
     if not values or None in values:
         return None
     return sum(values) / len(values)
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> str:
-    """A Markdown table.
+    """Format a Markdown table.
 
     Args:
-        head (Sequence[str]): Titles of the columns.
-        rows (Sequence[Sequence]): Text, numbers (shown with four digits) or None.
+        head (Sequence[str]): Column titles.
+        rows (Sequence[Sequence]): Cells: text, numbers (shown with four digits) or
+            None.
 
     Returns:
-        str: Lines without one at the end.
+        str: The table, without a newline at the end.
     """
     align = ['---', *['---:'] * (len(head) - 1)]
     lines = [head, align, *([_cell(value) for value in row] for row in rows)]
@@ -57,16 +60,13 @@ def _cell(value: str | float | None) -> str:
 
 
 def save(stem: str | Path, text: str, record: Mapping[str, Any]) -> None:
-    """Write `<stem>.md` and `<stem>.json`, each in one step.
+    """Write `<stem>.md` and `<stem>.json`, each atomically.
 
     Args:
-        stem (str | Path): Path without suffix; its folder exists.
-        text (str): The Markdown.
-        record (Mapping[str, Any]): Plain types.
+        stem (str | Path): Path without suffix; its folder must exist.
+        text (str): Content of the Markdown file.
+        record (Mapping[str, Any]): Content of the JSON file, in plain types.
     """
     content = json.dumps(record, indent=1, allow_nan=False)
     for suffix, lines in (('.md', text), ('.json', content)):
-        path = Path(f'{stem}{suffix}')
-        part = path.with_name(f'.{path.name}.part')
-        part.write_text(lines + '\n', encoding='utf-8')
-        part.replace(path)
+        write_text(lines + '\n', f'{stem}{suffix}')

@@ -1,4 +1,4 @@
-"""Run a test set several times, each time with other images."""
+"""Base test loop that runs a test set once per variant of its images."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -13,27 +13,26 @@ from mmir.structures import MODALITIES, PairError
 from .tables import numbers, save
 
 Variant = Callable[[dict], dict]
-"""Makes the batch the model sees of a batch of the data loader."""
+"""Takes a batch of the data loader, returns the batch the model sees."""
 
 
 class VariantTestLoop(TestLoop):
-    """Base of test loops that run the test set once for each variant of its images.
+    """Base class of test loops that run the test set once per variant of its images.
 
     Batches are changed between the data loader and the model, so the pipeline is that
-    of a plain test. Each pass is evaluated for itself by the evaluator of the config;
-    its metrics get the variant's name as a prefix (`ir/coco/bbox_mAP`). Hooks of
-    iterations see every pass, those of the epoch see one epoch with all metrics.
-    The last pass is the plain test: files that metrics or hooks write under a fixed
-    name (predictions, pictures) are left as a plain test leaves them.
+    of a plain test. Each pass is evaluated separately by the evaluator of the config;
+    its metrics are prefixed with the name of the variant (`ir/coco/bbox_mAP`).
+    Iteration hooks see every pass; epoch hooks see one epoch with all metrics. The last
+    pass is the plain test, so files that metrics or hooks write under a fixed name
+    (predictions, pictures) end up as after a plain test.
 
-    After each pass the main process writes `<stem>.md` and `<stem>.json` into the log
-    folder of the run, so that what is done survives an interruption.
+    After each pass, the main process writes `<stem>.md` and `<stem>.json` to the log
+    folder of the run, so finished passes survive an interruption.
 
     Args:
         *args (Any): runner, dataloader and evaluator of mmengine's `TestLoop`.
-        metrics (Sequence[str], optional): Which metrics the tables show, by the names
-            a plain test gives them. Default: all that are numbers. The JSON file has
-            all in any case.
+        metrics (Sequence[str], optional): Metrics to show in the tables, named as in a
+            plain test. Default: all numeric ones. The JSON file always has all.
         **kwargs (Any): Other arguments of mmengine's `TestLoop`.
 
     Raises:
@@ -41,7 +40,7 @@ class VariantTestLoop(TestLoop):
     """
 
     stem = 'variants'
-    """Name of the files, without suffix."""
+    """Name of the result files, without suffix."""
 
     def __init__(
         self, *args: Any, metrics: Sequence[str] | None = None, **kwargs: Any
@@ -51,32 +50,32 @@ class VariantTestLoop(TestLoop):
 
     @abstractmethod
     def variants(self, meta: Mapping) -> dict[str, Variant]:
-        """Say what to run.
+        """Define the variants to run.
 
         Args:
-            meta (Mapping): Metadata of the first sample.
+            meta (Mapping): Metainfo of the first sample.
 
         Returns:
-            dict[str, Variant]: In the order to run them; the plain test last.
+            dict[str, Variant]: Name -> variant in running order; the plain test last.
         """
 
     @abstractmethod
     def tables(self, results: Mapping[str, Mapping], metrics: Sequence[str]) -> str:
-        """Show the results so far.
+        """Format the results so far.
 
         Args:
             results (Mapping[str, Mapping]): Variant -> metric -> number or None.
             metrics (Sequence[str]): Metrics to show.
 
         Returns:
-            str: Markdown.
+            str: Tables in Markdown.
         """
 
     def draw(self, results: Mapping[str, Mapping], metrics: Sequence[str]) -> None:
-        """Draw the results, once, in the main process; takes what `tables` does."""
+        """Draw the results once, in the main process; arguments as in `tables`."""
 
     def settings(self) -> dict[str, Any]:
-        """dict[str, Any]: What else the JSON file holds, in plain types."""
+        """dict[str, Any]: Further content of the JSON file, in plain types."""
         return {}
 
     def run(self) -> dict:
@@ -108,11 +107,11 @@ class VariantTestLoop(TestLoop):
 
     @property
     def path_stem(self) -> Path:
-        """Path: The files, without suffix."""
+        """Path: The result files, without suffix."""
         return Path(self.runner.log_dir) / self.stem
 
     def _first_meta(self) -> Mapping:
-        """Metadata of the first sample, which names the modalities."""
+        """Get the metainfo of the first sample, which names the modalities."""
         sample = self.dataloader.dataset[0]['data_samples']
         while isinstance(sample, list | tuple):  # views of test-time augmentation
             sample = sample[0]
@@ -121,7 +120,7 @@ class VariantTestLoop(TestLoop):
             raise PairError(
                 f'{type(self).__name__}: the test set yields no paired samples; its '
                 'pipeline must start with mmir.LoadPairedImages and end with '
-                f'mmir.PackPairedInputs. The metadata have {sorted(meta)}'
+                f'mmir.PackPairedInputs. The metainfo has {sorted(meta)}'
             )
         return meta
 
@@ -132,7 +131,7 @@ class VariantTestLoop(TestLoop):
             self.run_iter(idx, variant(batch))
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         losses = {name: values.mean() for name, values in self.test_loss.items()}
-        if losses:  # of models that return some, reported as by mmengine's loop
+        if losses:  # some models return them; reported as in mmengine's loop
             total = sum(value for name, value in losses.items() if 'loss' in name)
             metrics |= losses | {'test_loss': total}
         return metrics
@@ -151,13 +150,13 @@ class VariantTestLoop(TestLoop):
         return text
 
     def _warn_of_unknown(self, metrics: Mapping) -> None:
-        """Tell early of metrics to show that nobody computes.
+        """Warn early about requested metrics that are not computed.
 
-        No error: metrics of hosts leave names out when a model predicts nothing.
+        Not an error: the hosts' metrics omit names if a model predicts nothing.
         """
         unknown = [name for name in self.metrics or () if name not in metrics]
         if unknown:
             self.runner.logger.warning(
                 f'{type(self).__name__}: the first pass has no metrics {unknown} for '
-                f'the tables, it has {sorted(metrics)}'
+                f'the tables; it has {sorted(metrics)}'
             )

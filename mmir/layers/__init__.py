@@ -1,80 +1,57 @@
-"""Layers, and the surgery that puts them into models of any host."""
+"""Public layers, blocks and functions of all methods, in one place."""
 
-from .at_rest import (
-    AtRestReport,
-    dense_state_dict,
-    factor_checkpoint,
-    factor_state_dict,
+from mmir.adapters import (
+    Adapted,
+    adapt_,
+    load_adapter,
+    merge_,
+    merge_checkpoint,
+    save_adapter,
+    switch_adapter_,
+    trainable_report,
 )
-from .builder import factorized
-from .complementarity import Complementarity, complementarity_loss
-from .complementarity_hook import attach_complementarity_, detach_complementarity_
-from .compression import CompressionPlan, compression_plan
-from .conv_cost import Stopwatch
-from .delta import (
-    LoadedDelta,
-    delta_state_dict,
-    load_delta,
-    load_delta_state_dict,
-    save_delta,
-    switch_delta_,
-    unload_delta,
+from mmir.fusion import (
+    AddFusion,
+    ConcatFusion,
+    CrossAttentionFusion,
+    EarlyFusion,
+    SingleModality,
+    TwoStreamBackbone,
+    widen_stem_,
 )
-from .early_fusion import early_fused
-from .exportable import to_factored_modules_
-from .factorize import FactorizeReport, augment_, factorize_, merge_
-from .fold import FoldReport, fold_bn_, fold_repconv_factors
-from .freeze import FrozenBatchNorm, Stage, freeze_base_
-from .fuse import AddFusion, ConcatFusion, CrossAttentionFusion
-from .low_rank import Delta
-from .merge_checkpoint import merge_checkpoint, merge_state_dict
-from .single_modality import one_modality
-from .split import SPLITS
-from .stem import widen_stem_
-from .tensorfact import TensorFactConv
-from .two_stream import TwoStreamBackbone
+from mmir.peft import BitFit, ConvLoRA, Frozen, Full, LoRAConv2d
+from mmir.tensorfact import (
+    TensorFact,
+    TensorFactConv,
+    complementarity_loss,
+    compression_plan,
+    factorize_,
+)
 
 __all__ = [
-    'SPLITS',
+    'Adapted',
     'AddFusion',
-    'AtRestReport',
-    'Complementarity',
-    'CompressionPlan',
+    'BitFit',
     'ConcatFusion',
+    'ConvLoRA',
     'CrossAttentionFusion',
-    'Delta',
-    'FactorizeReport',
-    'FoldReport',
-    'FrozenBatchNorm',
-    'LoadedDelta',
-    'Stage',
-    'Stopwatch',
+    'EarlyFusion',
+    'Frozen',
+    'Full',
+    'LoRAConv2d',
+    'SingleModality',
+    'TensorFact',
     'TensorFactConv',
     'TwoStreamBackbone',
-    'attach_complementarity_',
-    'augment_',
+    'adapt_',
     'complementarity_loss',
     'compression_plan',
-    'delta_state_dict',
-    'dense_state_dict',
-    'detach_complementarity_',
-    'early_fused',
-    'factor_checkpoint',
-    'factor_state_dict',
     'factorize_',
-    'factorized',
-    'fold_bn_',
-    'fold_repconv_factors',
-    'freeze_base_',
-    'load_delta',
-    'load_delta_state_dict',
+    'load_adapter',
     'merge_',
     'merge_checkpoint',
-    'merge_state_dict',
-    'one_modality',
-    'save_delta',
-    'switch_delta_',
-    'to_factored_modules_',
-    'unload_delta',
+    'save_adapter',
+    'switch_adapter_',
+    'trainable_report',
     'widen_stem_',
 ]

@@ -1,7 +1,7 @@
 """Classification on mmpretrain.
 
-Importing it never fails: without a working mmpretrain every name is a placeholder that
-says what is missing when it is used (see `mmir.registry`).
+Importing it never fails: without a working mmpretrain, every name is a placeholder that
+says what is missing when used (see `mmir.registry`).
 """
 
 from mmir.registry import fail_part

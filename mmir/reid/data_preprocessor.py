@@ -1,4 +1,4 @@
-"""Prepare batches of paired samples for mmpretrain."""
+"""Data preprocessor of paired samples for mmpretrain."""
 
 from mmpretrain.models import ClsDataPreprocessor
 
@@ -10,6 +10,6 @@ from mmir.structures import ModalityNormalizer
 class PairedClsDataPreprocessor(ModalityNormalizer, ClsDataPreprocessor):
     """mmpretrain's `ClsDataPreprocessor` for paired samples.
 
-    Takes `modalities` in the place of `mean`, `std` and the colour order, see
-    :class:`mmir.structures.ModalityNormalizer`; all else as in the host.
+    Takes `modalities` in place of `mean`, `std` and the color order, see
+    :class:`mmir.structures.ModalityNormalizer`; everything else is as in the host.
     """

@@ -1,7 +1,7 @@
 """Segmentation on mmseg.
 
-Importing it never fails: without a working mmseg every name is a placeholder that
-says what is missing when it is used (see `mmir.registry`).
+Importing it never fails: without a working mmseg, every name is a placeholder that
+says what is missing when used (see `mmir.registry`).
 """
 
 from mmir.registry import fail_part

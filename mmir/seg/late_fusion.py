@@ -1,4 +1,4 @@
-"""Late fusion of segmentations: one segmentor a modality, their classes averaged."""
+"""Late fusion for segmentation: one segmentor per modality, outputs averaged."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.utils import OptMultiConfig, OptSampleList, SampleList
 from torch import Tensor, nn
 
-from mmir.layers.late_fusion import LateFusion, chosen, present
+from mmir.fusion.late import LateFusion, chosen, present
 from mmir.registry import MODELS
 
 Mean = Literal['arithmetic', 'geometric']
@@ -18,7 +18,7 @@ Mean = Literal['arithmetic', 'geometric']
 
 @MODELS.register_module()
 class LateFusionSegmentor(LateFusion, BaseSegmentor):
-    """A segmentor of mmseg for each modality; those present vote on each pixel.
+    """Late fusion of one mmseg segmentor per modality, averaged at each pixel.
 
     ::
 
@@ -28,25 +28,26 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
             segmentors=dict(rgb=dict(type='EncoderDecoder', ...), ir=dict(...)),
             checkpoints=dict(rgb='rgb.pth', ir='ir.pth'))
 
-    For training see :class:`mmir.layers.late_fusion.LateFusion`.
+    For training see :class:`mmir.fusion.late.LateFusion`.
 
     Args:
-        segmentors (Mapping[str, dict]): Modality -> config of its segmentor; they have
-            the same classes. `data_preprocessor` in it is left out. Whether windows
-            slide over the image is up to the `test_cfg` of each.
-        data_preprocessor (dict): A paired one, for all.
-        fuse (str): Mean of the probabilities: 'arithmetic', or 'geometric', which is
-            the mean of the logits.
-        checkpoints (Mapping[str, str], optional): Modality -> checkpoint file of its
-            segmentor alone, read without running code in it.
-        train_cfg (dict, optional): Not used: each segmentor has its own. The hosts'
-            tools set it.
-        test_cfg (dict, optional): The same.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        segmentors (Mapping[str, dict]): Modality -> config of its segmentor, without
+            `data_preprocessor`. All have the same classes. Sliding-window inference is
+            up to the `test_cfg` of each.
+        data_preprocessor (dict): Paired data preprocessor, shared by all.
+        fuse (str): Mean of the class probabilities: 'arithmetic', or 'geometric', which
+            is the mean of the logits.
+        checkpoints (Mapping[str, str], optional): Modality -> checkpoint of its
+            segmentor trained alone, loaded without running code in it.
+        train_cfg (dict, optional): Unused: each segmentor has its own. The hosts' tools
+            set it.
+        test_cfg (dict, optional): Unused, likewise.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: A name is no modality of the data preprocessor; `fuse` is wrong.
-        RuntimeError: A checkpoint cannot be read safely or does not fit.
+        ValueError: A name is not a modality of the data preprocessor, or `fuse` is
+            unknown.
+        RuntimeError: A checkpoint cannot be loaded safely or does not match.
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
 
     @property
     def align_corners(self) -> bool:
-        """How the segmentors scale their logits."""
+        """bool: Whether the segmentors align corners when resizing logits."""
         return self._first().align_corners
 
     @property
     def decode_head(self) -> nn.Module:
-        """Head of the first segmentor: its threshold holds with a single class."""
+        """nn.Module: First head; its threshold applies to a single class."""
         return self._first().decode_head
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList = None) -> SampleList:
@@ -84,7 +85,7 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
 
         Returns:
             list[SegDataSample]: The samples with `pred_sem_seg` and `seg_logits`, whose
-            softmax (sigmoid with a single class) is the mean. Where no segmentor's
+            softmax (sigmoid with a single class) is the mean. If no segmentor's
             modality is present, all classes are equally likely.
         """
         size = tuple(inputs.shape[2:])
@@ -97,7 +98,7 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
         return self.postprocess_result(logits, data_samples)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """Fused logits (N, classes, H, W) of inputs (N, C, H, W)."""
+        """Compute fused logits (N, classes, H, W) of inputs (N, C, H, W)."""
         samples = [BaseDataElement(metainfo=dict(meta)) for meta in batch_img_metas]
         return self._fused('encode_decode', inputs, samples)
 
@@ -107,7 +108,7 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
     def _fused(
         self, method: str, inputs: Tensor, samples: list[BaseDataElement]
     ) -> Tensor:
-        """Mean over the members that have their modality, as logits."""
+        """Mean over the members whose modality is present, as logits."""
         total, count = None, inputs.new_zeros(len(inputs), 1, 1, 1)
         for name, part in self._parts(inputs).items():
             rows = present(samples, name)
@@ -128,13 +129,13 @@ class LateFusionSegmentor(LateFusion, BaseSegmentor):
         return self._as_logits(total / count.clamp(min=1), count == 0)
 
     def _vote(self, logits: Tensor) -> Tensor:
-        """What the mean is taken of."""
+        """Convert logits to the quantity that is averaged."""
         if self.fuse == 'geometric':
             return logits
         return logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
 
     def _as_logits(self, mean: Tensor, nobody: Tensor) -> Tensor:
-        """The mean vote as logits; zeros where nobody voted."""
+        """Convert the mean vote to logits; zeros where nobody voted."""
         limits = torch.finfo(mean.dtype)
         if self.fuse == 'arithmetic' and mean.shape[1] > 1:
             mean = mean.clamp(min=limits.tiny).log()

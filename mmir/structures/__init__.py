@@ -1,4 +1,4 @@
-"""What a paired sample is, before and after packing, and how models read it."""
+"""The paired sample, before and after packing, and how models read it."""
 
 from .paired import (
     ABSENT,
@@ -6,11 +6,13 @@ from .paired import (
     IMAGES,
     MODALITIES,
     PATHS,
+    REFERENCE,
     PairError,
     drop_modalities,
     is_paired,
     modality_order,
     require_one_size,
+    require_pair,
     split_modalities,
 )
 from .preprocessing import ModalityNormalizer
@@ -21,11 +23,13 @@ __all__ = [
     'IMAGES',
     'MODALITIES',
     'PATHS',
+    'REFERENCE',
     'ModalityNormalizer',
     'PairError',
     'drop_modalities',
     'is_paired',
     'modality_order',
     'require_one_size',
+    'require_pair',
     'split_modalities',
 ]

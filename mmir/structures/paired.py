@@ -1,17 +1,19 @@
-"""The paired sample: one image a modality, one set of labels, what is absent.
+"""The paired sample: one image per modality, one set of labels, what is absent.
 
-In a pipeline a paired sample is the results dictionary of the hosts with
+In a pipeline, a paired sample is the hosts' results dictionary with
 
-- `modalities`: names in channel order, `rgb` first, the others by name;
-- `imgs`: name -> image (H, W, C), the same H and W for all, once they are registered;
-- `img_paths`: name -> file the image came from;
-- `absent`: names of the modalities that are missing; their images are zeros;
+- `modalities`: names in channel order, `rgb` first, the others by name
+- `imgs`: name -> image (H, W, C), all of the same H and W once they are registered
+- `img_paths`: name -> file of the image
+- `absent`: names of the missing modalities; their images are zeros
+- `reference`: name of the modality that the labels and `img_path` belong to, if the
+  dataset sets it
 
-and no key `img`, so that a transform for single images that was not made a paired one
-fails instead of changing one modality alone.
+There is no key `img`, so a single-image transform that was not wrapped fails instead of
+changing only one modality.
 
-Packed, `inputs` is one tensor with the modalities stacked along the channels, and the
-metadata hold `modalities`, `channels` (how many each has) and `absent`.
+After packing, `inputs` is one tensor with the modalities stacked along the channels,
+and the metainfo holds `modalities`, `channels` (how many each has) and `absent`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,6 +26,7 @@ IMAGES = 'imgs'
 PATHS = 'img_paths'
 CHANNELS = 'channels'
 ABSENT = 'absent'
+REFERENCE = 'reference'
 
 
 class PairError(ValueError):
@@ -33,6 +36,28 @@ class PairError(ValueError):
 def is_paired(results: Mapping) -> bool:
     """Tell whether a results dictionary is a paired sample."""
     return MODALITIES in results and IMAGES in results
+
+
+def require_pair(results: Mapping, who: str = '') -> None:
+    """Check that a results dictionary is a paired sample.
+
+    Args:
+        results (Mapping): What a transform was given.
+        who (str): Name of the transform, for the message.
+
+    Raises:
+        PairError: It is not; the message lists its keys.
+    """
+    if not is_paired(results):
+        raise _not_paired(results, who)
+
+
+def _not_paired(results: Mapping, who: str = '') -> PairError:
+    prefix = f'{who}: ' if who else ''
+    return PairError(
+        f'{prefix}not a paired sample: mmir.LoadPairedImages must come first; the '
+        f'sample has the keys {sorted(results)}'
+    )
 
 
 def require_one_size(results: Mapping) -> tuple[int, int]:
@@ -45,13 +70,11 @@ def require_one_size(results: Mapping) -> tuple[int, int]:
         tuple[int, int]: Height and width.
 
     Raises:
-        PairError: The sizes differ, or there are no images; names the files.
+        PairError: The sizes differ (the files are named), or there are no images.
     """
     imgs = results.get(IMAGES)
     if not imgs:
-        raise PairError(
-            'this is no paired sample: mmir.LoadPairedImages must come first'
-        )
+        raise _not_paired(results)
     sizes = {name: img.shape[:2] for name, img in imgs.items()}
     if len(set(sizes.values())) > 1:
         paths = results.get(PATHS, {})
@@ -60,25 +83,25 @@ def require_one_size(results: Mapping) -> tuple[int, int]:
             for name, (h, w) in sizes.items()
         )
         raise PairError(
-            f'the images of a pair differ in size (width x height): {listed}. Give '
-            "mmir.LoadPairedImages sizes='resize' if they show the same view, else "
+            f'the images of a pair differ in size (width x height): {listed}. Set '
+            "sizes='resize' in mmir.LoadPairedImages if they show the same view, else "
             'register them with mmir.RegisterModality'
         )
     return next(iter(sizes.values()))
 
 
 def modality_order(names: Iterable[str]) -> tuple[str, ...]:
-    """The order of modalities in the channels: `rgb` first, the others by name.
+    """Get the channel order of modalities: `rgb` first, the others by name.
 
-    It must not be that of a dict in a config: mmengine sorts the keys when it writes
-    the config of a run, and who tests with that file would give a model that was
-    trained on the original one its channels in another order.
+    It must not be the order of a dict in a config: mmengine sorts the keys when it
+    writes the config of a run, and testing with that file would feed a trained model
+    its channels in another order.
 
     Args:
         names (Iterable[str]): Names of modalities, in any order.
 
     Returns:
-        tuple[str, ...]: The names.
+        tuple[str, ...]: The names in channel order.
     """
     return tuple(sorted(names, key=lambda name: (name != 'rgb', name)))
 
@@ -90,19 +113,20 @@ def split_modalities(
 
     Args:
         inputs (Tensor): Shape (C, H, W) or (B, C, H, W), C the sum of all channels.
-        metainfo (Mapping | Sequence[Mapping]): Metadata of the sample, or of the
+        metainfo (Mapping | Sequence[Mapping]): Metainfo of the sample, or of all
             samples of the batch, which must agree on modalities and channels.
 
     Returns:
         dict[str, Tensor]: Name -> (..., channels of the modality, H, W), views.
 
     Raises:
-        PairError: No paired sample, samples disagree, or the channels do not add up.
+        PairError: A sample is not paired, samples disagree, or the channels do not add
+            up.
     """
     metas = [metainfo] if isinstance(metainfo, Mapping) else list(metainfo)
     layouts = {_layout(meta) for meta in metas}
     if len(layouts) != 1:
-        raise PairError(f'samples of one batch have other modalities: {layouts}')
+        raise PairError(f'samples of one batch differ in modalities: {layouts}')
     names, channels = layouts.pop()
     if sum(channels) != inputs.shape[-3]:
         raise PairError(
@@ -118,22 +142,22 @@ def _layout(meta: Mapping) -> tuple[tuple[str, ...], tuple[int, ...]]:
         return tuple(meta[MODALITIES]), tuple(meta[CHANNELS])
     except KeyError as error:
         raise PairError(
-            f'the metadata have no {error}: this is no paired sample. '
+            f'the metainfo has no {error}: not a paired sample. '
             'mmir.PackPairedInputs must end the pipeline'
         ) from None
 
 
 def drop_modalities(batch: dict, absent: Collection[str]) -> dict:
-    """Take modalities away from a packed batch, as the data loader yields it.
+    """Drop modalities from a packed batch, as the data loader yields it.
 
     Args:
         batch (dict): `inputs`, a list of (C, H, W) tensors, or lists of them with
-            test-time augmentation, and `data_samples` to match. Not changed.
-        absent (Collection[str]): Names of the modalities to take away, or one name.
+            test-time augmentation, and matching `data_samples`. Not modified.
+        absent (Collection[str]): Names of the modalities to drop, or one name.
 
     Returns:
-        dict: The batch with zeros in their channels and the names added to `absent` in
-        the metadata.
+        dict: The batch with their channels zeroed and their names added to `absent` in
+        the metainfo.
 
     Raises:
         PairError: A name is unknown, or no modality would be left.

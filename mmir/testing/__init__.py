@@ -1,4 +1,4 @@
-"""What users' tests and first steps need: synthetic scenes and small configs."""
+"""Synthetic scenes, small configs and contract tests, for demos and users' tests."""
 
 from mmir.testing.shrink import shrink
 

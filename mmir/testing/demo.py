@@ -1,68 +1,114 @@
-"""Run a shipped config small, on synthetic images: what `--demo` does."""
+"""Scale a shipped config down to synthetic images: the `--demo` option."""
 
+import logging
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_drones, write_flir
 from mmir.testing.shrink import shrink
-from mmir.utils.rescale import set_schedule
+from mmir.utils.shipped import shipped_checkpoint
 
 DATA = Path('work_dirs/demo_data')
-"""Folder the synthetic images are written to, once."""
+"""Folder of the synthetic images, rendered on first use."""
 
-TRAIN_IMAGES, VAL_IMAGES = 200, 60
-EPOCHS = {'rgb': 12, 'ir': 16}
+DETECTOR = 'yolo-tiny_scenes_rgb.pth'
+"""Shipped RGB detector, trained with `configs/tensorfact/yolo-tiny_scenes_rgb.py`."""
+
+SEED, FAR = 1, 30.0  # scenes the detector has not seen, objects within 30 m
+IMAGES = {'rgb': 100, 'ir': 25}
+VAL_IMAGES = 50
+EPOCHS = {'rgb': 6, 'ir': 18}
 BATCH_SIZE = 4
-LEARNING_RATE = 1e-3  # the RGB stage starts from scratch
+FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
+MIXES = ('Mosaic', 'RandomAffine', 'CachedMixUp')
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:
-    """Turn a detection config into its demo.
+    """Turn a detection config into a demo on synthetic data.
 
-    The config's key `demo`, such as `dict(data='street', modality='ir')`, says which
-    scenes stand for its data.
+    The config's key `demo`, such as `dict(data='street', modality='ir')`, selects the
+    scenes that replace its dataset.
 
     Args:
-        cfg (Config): A shipped config; not changed.
-        work_dir (str): Where the run will write; the demo of the RGB stage is looked
-            for beside it.
+        cfg (Config): A shipped config. It is not modified.
+        work_dir (str): Output folder of the run. The demo of the RGB stage is searched
+            for next to it.
 
     Returns:
-        Config: Small network, 320 px, short schedule from scratch, synthetic data.
+        Config: Small network, 320 px images, short schedule, synthetic data. YOLOv7 on
+        street scenes starts from the shipped RGB detector, other networks from the demo
+        of their RGB stage or from scratch.
 
     Raises:
         ValueError: The config has no key `demo`.
     """
     if 'demo' not in cfg:
         raise ValueError(
-            'this config has no demo: it needs demo=dict(data="street" or "drone", '
-            'modality="rgb" or "ir")'
+            'this config has no demo: it needs the key demo=dict(data="street" or '
+            '"drone", modality="rgb" or "ir")'
         )
-    modality = cfg.demo.modality
+    modality, street = cfg.demo.modality, cfg.demo.data == 'street'
     small = shrink(cfg)
-    train, test = (_street if cfg.demo.data == 'street' else _drone)(modality)
+    train, test = (_street if street else _drone)(modality)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _dataset(small[key]).update(train if key == 'train_dataloader' else test)
+    _dataset(small.train_dataloader).pop('subset', None)  # use all of the few images
+    _crop_instead_of_mixing(small)
     set_schedule(small, EPOCHS[modality], BATCH_SIZE)
-    small.optim_wrapper.optimizer.lr = LEARNING_RATE
-    small.load_from = _rgb_stage(small.get('load_from'), Path(work_dir).parent)
+    small.train_cfg.val_interval = EPOCHS[modality] // 3
+    small.load_from = _start(small, street, Path(work_dir).parent)
+    if small.load_from is None:
+        small.optim_wrapper.optimizer.lr = FROM_SCRATCH
     return small
 
 
-def _dataset(loader: dict) -> dict:
-    """The data set of a loader, inside its wrappers."""
+def _dataset(loader: ConfigDict) -> ConfigDict:
+    """Return the dataset of a dataloader, without its wrappers."""
     dataset = loader['dataset']
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
 
 
+def _crop_instead_of_mixing(cfg: Config) -> None:
+    """Zoom and crop single images: mosaics of few small scenes are mostly border."""
+    dataset = cfg.train_dataloader.dataset
+    if 'dataset' not in dataset:  # a network of a host keeps its own augmentation
+        return
+    kept = [t for t in dataset.pipeline if _bare(t) not in MIXES]
+    if len(kept) == len(dataset.pipeline):
+        return
+    width = next(t.scale for t in kept if _bare(t) == 'Resize')[0]
+    size = width, width * 4 // 5  # the scenes are 5:4
+    zoom = dict(
+        type='RandomResize',
+        scale=size,
+        ratio_range=(0.9, 1.5),
+        keep_ratio=True,
+        resize_type='mmdet.Resize',
+    )
+    crop = dict(type='mmdet.RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
+    rest = [t for t in kept if _bare(t) != 'Resize']
+    for transform in rest:
+        if _bare(transform) == 'Pad':
+            transform.size = size
+    dataset.pipeline = [ConfigDict(zoom), ConfigDict(crop), *rest]
+
+
+def _bare(transform: ConfigDict) -> str:
+    """Return the type of a transform without its scope."""
+    return transform.type.rpartition('.')[2]
+
+
 def _street(modality: str) -> tuple[dict, dict]:
-    """Street scenes in FLIR layout: arguments of the training and test data set."""
-    root = DATA / 'street'
-    write_flir(root, train=TRAIN_IMAGES, val=VAL_IMAGES, seed=0)
+    """Render street scenes; return the arguments of the training and test datasets."""
+    root = DATA / f'street_{modality}'
+    write_flir(
+        root, IMAGES[modality], VAL_IMAGES, seed=SEED, far=FAR, sixteen_bit=False
+    )
     name = {'rgb': 'rgb', 'ir': 'thermal'}[modality]
     return tuple(
         dict(
@@ -75,9 +121,11 @@ def _street(modality: str) -> tuple[dict, dict]:
 
 
 def _drone(modality: str) -> tuple[dict, dict]:
-    """Flying objects in COCO layout: arguments of the training and test data set."""
+    """Render flying objects; return the arguments of the training and test datasets."""
     root = DATA / f'drone_{modality}'
-    write_drones(root, modality=modality, train=TRAIN_IMAGES, test=VAL_IMAGES, seed=0)
+    write_drones(
+        root, modality=modality, train=IMAGES[modality], test=VAL_IMAGES, seed=0
+    )
     return tuple(
         dict(
             data_root=str(root),
@@ -88,23 +136,30 @@ def _drone(modality: str) -> tuple[dict, dict]:
     )
 
 
-def _rgb_stage(load_from: str | None, beside: Path) -> str | None:
-    """The checkpoint to start from: as given, else that of the RGB stage's demo."""
-    if load_from is None or Path(load_from).is_file():
-        return load_from
-    stage = Path(load_from).parent.name
-    for folder in (beside / f'{stage}_demo', beside / stage):
-        merged = folder / Path(load_from).name
-        latest = folder / 'last_checkpoint'
-        if 'merged' in merged.name and merged.is_file():
-            return str(merged)
-        if 'merged' not in merged.name and latest.is_file():
-            return latest.read_text().strip()
-    print_log(
-        f'no checkpoint of the RGB stage ({load_from}, or its demo in {beside}): this '
-        f'demo starts from scratch. To see both stages, run that of '
-        f'configs/tensorfact/{stage}.py first.',
-        logger='current',
-        level=30,  # logging.WARNING
-    )
+def _start(cfg: Config, street: bool, beside: Path) -> str | None:
+    """Return the checkpoint to start from, or None to train from scratch.
+
+    The first that exists: `load_from` of the config; the demo of the RGB stage; for
+    YOLOv7 on street scenes, the shipped RGB detector.
+    """
+    wanted, infrared = cfg.get('load_from'), cfg.demo.modality == 'ir'
+    if infrared and wanted is None:  # the config trains from scratch
+        return None
+    if wanted is not None:
+        if Path(wanted).is_file():
+            return wanted
+        stage = Path(wanted).parent.name
+        for folder in (beside / f'{stage}_demo', beside / stage):
+            latest = folder / 'last_checkpoint'
+            if latest.is_file():
+                return latest.read_text().strip()
+    if street and 'YOLOv7' in cfg.model.backbone.type:
+        return str(shipped_checkpoint(DETECTOR))
+    if infrared:
+        print_log(
+            f'neither {wanted} nor a demo of its RGB stage found in {beside}: this '
+            'demo starts from scratch',
+            logger='current',
+            level=logging.WARNING,
+        )
     return None

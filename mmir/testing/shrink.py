@@ -1,10 +1,10 @@
-"""Make a config small enough for a laptop, keeping its structure."""
+"""Shrink a config to laptop scale, keeping its structure."""
 
 import copy
 
 from mmengine.config import Config
 
-from mmir.utils.rescale import set_image_scale
+from mmir.testing.rescale import set_image_scale
 
 TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
 """Loss weights of YOLOv7-tiny at 640 px."""
@@ -13,19 +13,19 @@ TINY_AUGMENTATION = dict(
     RandomAffine=dict(max_translate_ratio=0.1, scaling_ratio_range=(0.5, 1.6)),
     CachedMixUp=dict(prob=0.05),
 )
-"""What YOLOv7-tiny learns from instead of the wilder augmentation of L."""
+"""Augmentation of YOLOv7-tiny, milder than that of L."""
 
 
 def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
     """Return a small version of a detection config: tiny YOLOv7, small images.
 
     Args:
-        cfg (Config): Config of a detector; not changed.
+        cfg (Config): Config of a detector. It is not modified.
         image_scale (tuple[int, int]): Width and height of the images in pixels.
 
     Returns:
-        Config: The same config with the tiny network, at most two data workers and
-        without compiled-in schedule changes (see `mmir.utils.rescale.set_schedule`).
+        Config: The same config with the tiny network and at most two data workers. The
+        schedule is unchanged (see `mmir.testing.rescale.set_schedule`).
     """
     small = copy.deepcopy(cfg)
     model = small.model

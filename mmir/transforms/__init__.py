@@ -1,7 +1,7 @@
 """Transforms for infrared and paired images, in mmengine's root registry."""
 
 from .alignment import RandomMisalignment
-from .loading import ImageReadError, LoadThermalImage, read_image
+from .loading import LoadThermalImage
 from .missing import DropModality
 from .on_modality import OnModality
 from .padding import PadToStride
@@ -24,7 +24,6 @@ __all__ = [
     'DeadPixels',
     'DropModality',
     'FixedPatternNoise',
-    'ImageReadError',
     'LoadPairedImages',
     'LoadThermalImage',
     'OnModality',
@@ -40,5 +39,4 @@ __all__ = [
     'RegisterModality',
     'ThermalAugment',
     'ThermalToUint8',
-    'read_image',
 ]

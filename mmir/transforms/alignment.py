@@ -1,4 +1,4 @@
-"""Move one image of a pair on purpose."""
+"""Random misalignment between the images of a pair."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,8 +8,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PairError, is_paired
-from mmir.utils.homography import BORDERS, plain, warp
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PairError, require_pair
+from mmir.transforms.homography import BORDERS, plain, warp
 
 _CHOICES = {
     'kind': ('shift', 'homography', 'parallax'),
@@ -17,61 +17,67 @@ _CHOICES = {
     'distribution': ('uniform', 'gaussian'),
     'border': ('reflect', 'constant'),
 }
-_OUTSIDE = -1e4  # a column no image has: remap fills the pixel
+_OUTSIDE = -1e4  # outside any image, so remap fills the pixel
 
 
 @TRANSFORMS.register_module()
 class RandomMisalignment(BaseTransform):
-    """Move the image of one modality; its partners and the labels stay.
+    """Randomly misalign one modality; the other images and the labels stay in place.
 
-    For training that has to bear cameras knocked out of place, and for measuring what
-    that costs. Three ways, `a` being drawn from `amount`:
+    Use it to train for cameras that get knocked out of alignment, and to measure what
+    misalignment costs. There are three kinds; each offset `a` is drawn from `amount`:
 
-    - ``'shift'``: the whole image, by another `a` along each axis.
-    - ``'homography'``: each corner by another `a` along each axis, the rest with them:
-      a camera turned or mounted anew.
-    - ``'parallax'``: cameras side by side that were aligned for far things. What is at
-      distance Z moves sideways by `focal length * baseline / Z = a * near / Z`. With a
-      depth map, Z is read from it. Without, the ground is taken as flat and level: on
-      it `near / Z` grows linearly from 0 at the horizon to 1 at the lower edge of the
-      image, and whatever has a mask or a box (gt_masks, gt_bboxes) stands upright where
-      its lowest row is. What is nearer covers what is farther, and what it uncovers is
-      border. A box moves as a card, with the background in it. A view from above has no
-      such ground: use 'shift'.
+    - ``'shift'``: the whole image, by an independent `a` along each axis.
+    - ``'homography'``: each corner by an independent `a` along each axis, as if the
+      camera had been turned or remounted.
+    - ``'parallax'``: cameras side by side, aligned for distant objects. A point at
+      distance Z moves sideways by `focal length * baseline / Z = a * near / Z`. Z comes
+      from the depth map if there is one. Otherwise the ground is assumed flat and
+      level: `near / Z` grows linearly from 0 at the horizon to 1 at the bottom of the
+      image, and every object with a mask or a box (gt_masks, gt_bboxes) stands upright
+      on its lowest row. Near objects occlude far ones; uncovered pixels are filled like
+      the border. A box moves as a whole, background included. Views from above have no
+      such ground plane: use 'shift'.
 
-    Put it before what crops, turns or mixes, so that horizon and lower edge are those
-    of the camera. In pixels, `misalignment` then counts those of the image as it was
-    here. Moves by parts of a pixel interpolate, which blurs the image a little.
+    Place it before any crop, rotation or mixing, so that the horizon and the bottom row
+    are those of the camera. `misalignment` is then in pixels of the image at this point
+    of the pipeline. Subpixel moves interpolate, which blurs the image slightly.
 
-    Required keys: those of :class:`LoadPairedImages`; for 'parallax' the depth map,
-    gt_masks or gt_bboxes if there.
+    Required keys: those of :class:`LoadPairedImages`; for 'parallax' also the depth
+    map, gt_masks or gt_bboxes, if present.
     Changed keys: imgs, of the same shape and dtype.
-    Added keys: misalignment, a tuple with one dict a move: `modality`; `kind`, 'none'
-    if nothing moved; `shift`, mean (dx, dy) in pixels (of the corners for a
-    homography); `homography`, 3 rows of 3 numbers that map a pixel to its new place,
-    None for parallax; `near_shift`, in pixels, `a` of the parallax, else 0. To have it
-    in the metadata: `PackPairedInputs(meta_keys=('misalignment',))`.
+    Added keys: misalignment, a tuple with one dict per move. To keep it in the
+    metainfo, use `PackPairedInputs(meta_keys=('misalignment',))`. Its keys:
+
+    - `modality`: the modality that moved
+    - `kind`: 'none' if nothing moved
+    - `shift`: mean (dx, dy) in pixels; for a homography, that of the corners
+    - `homography`: 3 rows of 3 numbers that map a pixel to its new place; None for
+      parallax
+    - `near_shift`: `a` of the parallax in pixels, else 0
 
     Args:
         kind (str): 'shift', 'homography' or 'parallax'.
-        amount (float): Largest move if uniform, standard deviation if Gaussian (cut at
-            3 standard deviations), along an axis.
-        unit (str): Unit of `amount`: 'px', or 'width', that of the image.
+        amount (float): Size of the move along each axis: the maximum if uniform, the
+            standard deviation if Gaussian (clipped at 3 standard deviations).
+        unit (str): Unit of `amount`: 'px', or 'width', the width of the image.
         distribution (str): 'uniform', from -amount to amount, or 'gaussian'.
-        modality (str): Which image moves: one the labels need not fit.
-        prob (float): Probability to move it at all.
-        border (str): What pixels without a source show: 'reflect' mirrors the image (or
-            the background, behind an uncovering object), 'constant' is `fill`.
-        fill (float): Value of the constant border, in the values of the image.
-        depth (str): Key of the depth map, (H, W), in the unit of `near`; not finite or
-            not positive is far away. The default is mmseg's.
-        near (float): Distance whose shift is `a`, with a depth map.
-        horizon (float): Row of the horizon as a fraction of the height, without one.
+        modality (str): Modality to move; not the one the labels were drawn on.
+        prob (float): Probability of a move.
+        border (str): How to fill pixels without a source: 'reflect' mirrors the image
+            (or, next to a near object, the background); 'constant' writes `fill`.
+        fill (float): Value of the constant border, in image values.
+        depth (str): Key of the depth map, (H, W), in the unit of `near`. Values that
+            are not finite or not positive count as far away. The default is mmseg's.
+        near (float): Distance at which the shift is `a`; used with a depth map.
+        horizon (float): Row of the horizon as a fraction of the height; used without a
+            depth map.
 
     Raises:
-        ValueError: An option has an unknown or senseless value.
-        PairError: The sample is not paired or has no such modality; depth map or boxes
-            do not fit; a homography could fold an image as small as this.
+        ValueError: An option is unknown or out of range.
+        PairError: The sample is not paired or lacks the modality; the depth map or the
+            boxes do not fit the image; the image is so small that the homography could
+            fold it.
     """
 
     def __init__(
@@ -98,9 +104,8 @@ class RandomMisalignment(BaseTransform):
                 )
         if not (amount >= 0 and 0 <= prob <= 1 and near > 0 and 0 <= horizon < 1):
             raise ValueError(
-                f'RandomMisalignment: amount={amount} must not be negative, prob={prob}'
-                f' be in 0..1, near={near} positive, horizon={horizon} in 0..1 without '
-                '1'
+                f'RandomMisalignment: amount={amount} must be at least 0, prob={prob} '
+                f'in [0, 1], near={near} positive and horizon={horizon} in [0, 1)'
             )
         self.kind, self.amount, self.unit = kind, amount, unit
         self.distribution, self.modality, self.prob = distribution, modality, prob
@@ -114,7 +119,7 @@ class RandomMisalignment(BaseTransform):
             results (dict): A paired sample.
 
         Returns:
-            dict: The sample; the images given are not changed.
+            dict: The sample; the input images are not modified.
         """
         img = image_of(results, self.modality, 'RandomMisalignment')
         record = dict(
@@ -134,7 +139,7 @@ class RandomMisalignment(BaseTransform):
         return results | {IMAGES: imgs, 'misalignment': (*former, record)}
 
     def _draw(self, shape: tuple[int, ...], width: int) -> np.ndarray:
-        """Draw moves in pixels, from the generator that PairedTransform replays."""
+        """Draw moves in pixels from the generator that PairedTransform replays."""
         scale = self.amount * (width if self.unit == 'width' else 1)
         if self.distribution == 'uniform':
             return np.random.uniform(-scale, scale, shape)  # noqa: NPY002
@@ -160,17 +165,17 @@ class RandomMisalignment(BaseTransform):
         return out, record
 
     def _refuse_folds(self, height: int, width: int) -> None:
-        """Corners that move by less than a quarter of the side keep their order."""
+        """Refuse moves of a quarter of the side or more, which can swap corners."""
         most = self.amount * (width if self.unit == 'width' else 1)
         most *= 1 if self.distribution == 'uniform' else 3
         if most >= min(height, width) / 4:
             raise PairError(
-                f'RandomMisalignment: corners that move by up to {most:g} pixels could '
-                f'fold an image of {width}x{height}; amount={self.amount} is too large'
+                f'RandomMisalignment: moving corners by up to {most:g} pixels could '
+                f'fold a {width}x{height} image; amount={self.amount} is too large'
             )
 
     def _parallax(self, img: np.ndarray, results: Mapping) -> tuple[np.ndarray, dict]:
-        """Shift sideways by nearness."""
+        """Shift sideways in proportion to nearness."""
         near_shift = float(self._draw((), img.shape[1]))
         nearness = self._nearness(results, *img.shape[:2])
         columns = source_columns(nearness, near_shift, self.border == 'reflect')
@@ -194,10 +199,11 @@ class RandomMisalignment(BaseTransform):
             if depth.shape != (height, width):
                 raise PairError(
                     f'RandomMisalignment: the depth map {self.depth!r} has shape '
-                    f'{depth.shape}, the image of {self.modality!r} {(height, width)}'
+                    f'{depth.shape}, but the {self.modality!r} image has '
+                    f'{(height, width)}'
                 )
             known = np.isfinite(depth) & (depth > 0)
-            # next to no distance must not become an infinite shift
+            # a distance close to zero must not become an infinite shift
             distance = np.maximum(np.where(known, depth, np.inf), self.near * 1e-3)
             return (self.near / distance).astype(np.float32)
         start = self.horizon * (height - 1)
@@ -208,7 +214,7 @@ class RandomMisalignment(BaseTransform):
             masks = results['gt_masks'].to_ndarray().astype(bool)
             return _with_masks(slope, masks, width)
         boxes = results.get('gt_bboxes', ())
-        # mmdet keeps the tensor of its boxes under this name
+        # mmdet stores the tensor of its boxes under this name
         return _with_boxes(slope, np.asarray(getattr(boxes, 'tensor', boxes)), width)
 
     def __repr__(self) -> str:
@@ -223,7 +229,7 @@ def image_of(results: Mapping, modality: str, who: str) -> np.ndarray:
     Args:
         results (Mapping): A paired sample.
         modality (str): Name of the modality.
-        who (str): Name of the transform, for messages.
+        who (str): Name of the transform, for error messages.
 
     Returns:
         np.ndarray: (H, W, channels).
@@ -231,33 +237,30 @@ def image_of(results: Mapping, modality: str, who: str) -> np.ndarray:
     Raises:
         PairError: The sample is not paired, or has no such modality.
     """
-    if not is_paired(results):
-        raise PairError(
-            f'{who}: this is no paired sample: mmir.LoadPairedImages must come first; '
-            f'it has the keys {sorted(results)}'
-        )
+    require_pair(results, who)
     if modality not in results[IMAGES]:
         raise PairError(
-            f'{who}: there is no modality {modality!r}, the sample has '
+            f'{who}: unknown modality {modality!r}; the sample has '
             f'{results[MODALITIES]}'
         )
     return results[IMAGES][modality]
 
 
 def source_columns(nearness: np.ndarray, shift: float, mirror: bool) -> np.ndarray:
-    """Say where each pixel comes from when all move sideways by shift * nearness.
+    """Find the source column of each pixel when pixels shift by `shift * nearness`.
 
-    What lands on the same place hides what is farther. Places where nothing lands lie
-    beside near things, on the side of the background; they mirror it or have no source.
+    Where several pixels land on one place, the nearest wins. Places where none lands
+    are beside near objects, on the background side; they mirror the background or have
+    no source.
 
     Args:
-        nearness (np.ndarray): (H, W) float32, not negative, of the pixels before.
-        shift (float): In pixels, positive to the right.
-        mirror (bool): Whether places uncovered mirror the background.
+        nearness (np.ndarray): (H, W) float32, not negative, before the shift.
+        shift (float): Pixels, positive to the right.
+        mirror (bool): Whether uncovered places mirror the background.
 
     Returns:
-        np.ndarray: (H, W) float32, columns for `cv2.remap`; outside the image without
-        source.
+        np.ndarray: (H, W) float32, columns for `cv2.remap`. Places without a source get
+        a column outside the image.
     """
     width = nearness.shape[1]
     if shift < 0:
@@ -271,20 +274,20 @@ def source_columns(nearness: np.ndarray, shift: float, mirror: bool) -> np.ndarr
 
 
 def _uneven_columns(nearness: np.ndarray, shift: float, mirror: bool) -> np.ndarray:
-    """Source columns of rows in which some things are nearer; shift is not negative."""
+    """Source columns of rows with several depths, for a shift that is not negative."""
     height, width = nearness.shape
     columns = np.arange(width, dtype=np.int32)
     moved = np.float32(shift) * nearness
     landed = np.rint(columns + moved).astype(np.int32)
     inside = landed < width
     places = (landed + width * np.arange(height, dtype=np.int32)[:, None])[inside]
-    # Of two that move right onto one place, the nearer one started further left.
+    # Of two pixels that move right onto one place, the nearer started farther left.
     seen = np.full(height * width, width, np.int32)
     np.minimum.at(seen, places, np.broadcast_to(columns, landed.shape)[inside])
     seen = seen.reshape(height, width)
     found = seen < width
     first = found.argmax(1)[:, None]
-    # The background is on the left of what moved right; left of all, the image ends.
+    # The background is to the left of what moved right, up to the image border.
     left = np.maximum(np.maximum.accumulate(np.where(found, columns, -1), 1), first)
     origin = np.minimum(np.take_along_axis(seen, left, 1), width - 1)
     moved = np.take_along_axis(moved, origin, 1)
@@ -298,8 +301,8 @@ def _with_masks(slope: np.ndarray, masks: np.ndarray, width: int) -> np.ndarray:
     height = len(slope)
     if masks.shape[1:] != (height, width):
         raise PairError(
-            f'RandomMisalignment: gt_masks are of {masks.shape[2]}x{masks.shape[1]}, '
-            f'the image of {width}x{height}'
+            f'RandomMisalignment: gt_masks are {masks.shape[2]}x{masks.shape[1]}, but '
+            f'the image is {width}x{height}'
         )
     ground = np.repeat(slope[:, None], width, axis=1)
     if not len(masks):
@@ -317,11 +320,11 @@ def _with_boxes(slope: np.ndarray, boxes: np.ndarray, width: int) -> np.ndarray:
         return ground
     if boxes.shape[-1] != 4:
         raise PairError(
-            f'RandomMisalignment: gt_bboxes has shape {boxes.shape}; only boxes x1, y1,'
-            " x2, y2 stand on the ground. Take kind='shift'"
+            f'RandomMisalignment: gt_bboxes has shape {boxes.shape}, but parallax '
+            "needs boxes (x1, y1, x2, y2). Use kind='shift'"
         )
     ends = np.clip(np.rint(boxes), 0, (width, len(slope)) * 2).astype(int)
-    # Far to near, one slice a box: all boxes over all pixels would be far more work.
+    # Far to near, one slice per box: much cheaper than all boxes over all pixels.
     for left, top, right, bottom in ends[np.argsort(ends[:, 3])]:
         ground[top:bottom, left:right] = slope[max(bottom - 1, 0)]
     return ground

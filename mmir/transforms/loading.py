@@ -1,59 +1,25 @@
-"""Reading thermal images of 8 and 16 bits without changing their values."""
+"""Load 8-bit and 16-bit thermal images without changing their values."""
 
 from typing import Literal
 
 import cv2
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine import fileio
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
+
+from mmir.data.images import ImageReadError, read_image
 
 _DEPTHS = {8: np.uint8, 16: np.uint16}
 
 
-class ImageReadError(OSError):
-    """An image file is missing, empty, truncated or not what it is said to be."""
-
-
-def read_image(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """Read an image with its own depth and channels.
-
-    Args:
-        path (str): File to read.
-        backend_args (dict, optional): Arguments of mmengine's file backend.
-
-    Returns:
-        np.ndarray: Pixels as stored, (H, W) or (H, W, C) with C in BGR order.
-
-    Raises:
-        ImageReadError: The file is missing, empty, truncated or no image.
-    """
-    try:
-        data = fileio.get(path, backend_args=backend_args)
-    except FileNotFoundError as error:
-        raise ImageReadError(f'image file is missing: {path}') from error
-    except OSError as error:
-        raise ImageReadError(f'image file cannot be opened: {path} ({error})') from None
-    if not data:
-        raise ImageReadError(f'image file is empty: {path}')
-    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
-    try:
-        img = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        img = None
-    if img is None:
-        raise ImageReadError(f'image file is truncated or not an image: {path}')
-    return img
-
-
 def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
-    """Give an image of any channel count 1 or 3 channels: (H, W, channels)."""
+    """Convert an image of any channel count to (H, W, channels), 1 or 3 channels."""
     if img.ndim == 3:
         img = img[..., 0] if img.shape[2] < 3 else img[..., :3]  # drops alpha
     if channels == 1:
-        grey = img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
-        return grey[..., None]
+        gray = img if img.ndim == 2 else cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
+        return gray[..., None]
     return cv2.merge([img] * 3) if img.ndim == 2 else img
 
 
@@ -62,28 +28,28 @@ class LoadThermalImage(LoadImageFromFile):
     """Load an infrared (or any) image of 8 or 16 bits, never squashing its values.
 
     A detector trained on 0..255 takes raw 16-bit counts without complaint and learns
-    nothing, so the depth of the file must be the one the pipeline was written for:
+    nothing, so the bit depth of the file must be the one the pipeline was written for:
     16-bit files pass only with `bit_depth=16` (counts, uint16) or `to_float32=True`
-    (counts, float32), and :class:`ThermalToUint8` is to follow.
+    (counts, float32). :class:`ThermalToUint8` should follow.
 
-    Required keys: img_path; height, width where the annotation knows them.
+    Required keys: img_path; height and width if the annotation has them.
     Added keys: img (H, W, channels), img_shape, ori_shape.
 
     Args:
-        channels (int): 3 replicates grey images, 1 makes grey ones of colour.
-        planes (tuple[int, int], optional): First plane of the file to take and the
-            first not to, for files that hold several cameras: of a PNG with colour and
-            thermal as the alpha plane (0, 3) and (3, 4). Default: all but alpha.
-        bit_depth (int): 8 or 16, what the files must hold unless `to_float32`.
-        to_float32 (bool): Return float32 of any depth, in the values of the file.
+        channels (int): 3 replicates grayscale images; 1 converts color to grayscale.
+        planes (tuple[int, int], optional): Planes of the file to read, as a half-open
+            range, for files that hold several cameras. For a PNG with color and thermal
+            in the alpha plane: (0, 3) and (3, 4). Default: all but alpha.
+        bit_depth (int): Bit depth the files must have, 8 or 16, unless `to_float32`.
+        to_float32 (bool): Return the values of the file as float32, whatever its depth.
         on_error (str): 'raise', or 'skip' to warn, count in `skipped` and return None,
-            for which a training dataset of mmengine fetches another image.
+            for which mmengine's training datasets fetch another image.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
         ValueError: An option has an unknown value.
-        ImageReadError: The file is missing, truncated, of another depth, or of another
-            size than the annotation says (its boxes would be wrong).
+        ImageReadError: The file is missing or truncated, or differs in bit depth, or in
+            size from the annotation (its boxes would be wrong).
     """
 
     def __init__(
@@ -110,8 +76,8 @@ class LoadThermalImage(LoadImageFromFile):
             len(planes) != 2 or planes[0] < 0 or planes[1] - planes[0] not in (1, 3)
         ):
             raise ValueError(
-                'planes must be the first and one past the last of 1 or 3 planes of a '
-                f'file, such as (3, 4), got {planes!r}'
+                'planes must be a half-open range of 1 or 3 planes of a file, such as '
+                f'(3, 4), got {planes!r}'
             )
         self.channels = channels
         self.planes = None if planes is None else tuple(planes)
@@ -123,10 +89,10 @@ class LoadThermalImage(LoadImageFromFile):
         """Load the image named by `img_path`.
 
         Args:
-            results (dict): Data information of one image.
+            results (dict): Data info of one image.
 
         Returns:
-            dict | None: The same dictionary with the image, None where it was skipped.
+            dict | None: The same dictionary with the image, None if it was skipped.
         """
         try:
             img = read_image(results['img_path'], self.backend_args)
@@ -136,7 +102,7 @@ class LoadThermalImage(LoadImageFromFile):
                 raise
             self.skipped += 1
             print_log(
-                f'skipped, number {self.skipped} of this worker: {error}',
+                f'skipped image {self.skipped} of this worker: {error}',
                 logger='current',
                 level=30,  # logging.WARNING
             )
@@ -149,12 +115,12 @@ class LoadThermalImage(LoadImageFromFile):
         return results
 
     def _check(self, img: np.ndarray, results: dict) -> None:
-        """Compare depth and size with what the pipeline and the annotation expect."""
+        """Check bit depth and size against the pipeline and the annotation."""
         path = results['img_path']
         if not self.to_float32 and img.dtype != _DEPTHS[self.bit_depth]:
             other = (
-                'set bit_depth=16 (or to_float32=True) in LoadThermalImage and put '
-                'ThermalToUint8 behind it'
+                'set bit_depth=16 (or to_float32=True) in LoadThermalImage and add '
+                'ThermalToUint8 after it'
                 if self.bit_depth == 8
                 else 'set bit_depth=8 and leave out ThermalToUint8'
             )
@@ -165,7 +131,7 @@ class LoadThermalImage(LoadImageFromFile):
             held = img.shape[2] if img.ndim == 3 else 1
             if self.planes[1] > held:
                 raise ImageReadError(
-                    f'{path} holds {held} planes, asked for are planes={self.planes}'
+                    f'{path} holds {held} planes, but planes={self.planes} was set'
                 )
         said = (results.get('height', img.shape[0]), results.get('width', img.shape[1]))
         if said != img.shape[:2]:

@@ -1,4 +1,4 @@
-"""Take modalities away from a paired sample."""
+"""Drop modalities from a paired sample."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -7,22 +7,22 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, is_paired
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, require_pair
 
 FILLS = ('absent', 'zero', 'noise')
-"""What becomes of a modality that is taken away; models are told of the first only."""
+"""How a dropped modality is filled. Models are told only about 'absent'."""
 
 Fill = Literal['absent', 'zero', 'noise']
 
 
 def stand_in(img: np.ndarray, fill: Fill, rng: np.random.Generator) -> np.ndarray:
-    """What is left of an image that is taken away.
+    """Make the replacement for a dropped image.
 
     Args:
         img (np.ndarray): The image, any shape, integers or floats.
-        fill (str): 'absent' and 'zero' give zeros; 'noise' gives uniform noise, in
-            0..255 for uint8 and between the extremes of the image for other types.
-        rng (np.random.Generator): Where the noise comes from.
+        fill (str): 'absent' and 'zero' give zeros. 'noise' gives uniform noise: in
+            0..255 for uint8, between the extremes of the image for other dtypes.
+        rng (np.random.Generator): Generator of the noise.
 
     Returns:
         np.ndarray: Same shape and dtype.
@@ -38,33 +38,33 @@ def stand_in(img: np.ndarray, fill: Fill, rng: np.random.Generator) -> np.ndarra
 
 @TRANSFORMS.register_module()
 class DropModality(BaseTransform):
-    """Take modalities of a paired sample away, by chance or always the same.
+    """Drop modalities of a paired sample, at random or always the same ones.
 
-    With `probs` each modality goes with its own probability, independent of the
-    others. One always stays: if all that are present would go, one of them, each as
-    likely, is kept. So of two with probabilities p and q the first goes in
-    `p * (1 - q / 2)` of the samples. With `subset` exactly these are kept.
+    With `probs`, each modality is dropped independently with its own probability. At
+    least one is kept: if all present ones would be dropped, one of them is kept,
+    chosen uniformly. So with two modalities and probabilities p and q, the first is
+    dropped in `p * (1 - q / 2)` of the samples. With `subset`, exactly these are kept.
 
-    Put it right before :class:`PackPairedInputs`: padding or photometric transforms
+    Place it right before :class:`PackPairedInputs`: padding or photometric transforms
     after it would write into a zero-filled or noisy image.
 
     Required keys: those of :class:`LoadPairedImages`.
-    Changed keys: imgs (a modality that goes keeps shape and dtype) and, with
-    `fill='absent'`, absent. What is absent already stays so.
+    Changed keys: imgs (a dropped modality keeps its shape and dtype) and, with
+    `fill='absent'`, absent. Modalities that are already absent stay absent.
 
     Args:
-        probs (Mapping[str, float], optional): Name -> probability to go, 0 for names
-            not given. Drawn from numpy's global generator.
-        subset (Sequence[str], optional): Names to keep. Either this or `probs`.
-        fill (str): 'absent' writes zeros and adds the name to `absent`, by which
-            models and preprocessors know. 'zero' and 'noise' are tests of robustness:
-            a dead camera (zeros) or a broken one (uniform noise) of which the model
-            is not told.
+        probs (Mapping[str, float], optional): Modality -> drop probability, 0 for
+            modalities not listed. Drawn from numpy's global generator.
+        subset (Sequence[str], optional): Modalities to keep. Give either this or
+            `probs`.
+        fill (str): 'absent' writes zeros and lists the modality in `absent`, so models
+            and preprocessors can tell. 'zero' and 'noise' are robustness tests: a dead
+            camera (zeros) or a broken one (uniform noise), without telling the model.
 
     Raises:
-        ValueError: Options that contradict each other or have an unknown value.
-        PairError: The sample is not paired, has no modality of a name given, or none
-            of `subset`.
+        ValueError: Options contradict each other or have an unknown value.
+        PairError: The sample is not paired, lacks a named modality, or would be left
+            without any.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class DropModality(BaseTransform):
             raise ValueError(f'DropModality: fill must be one of {FILLS}, got {fill!r}')
         if subset is not None and (isinstance(subset, str) or not subset):
             raise ValueError(
-                f"DropModality: subset must be names to keep, such as ('ir',), got "
-                f'{subset!r}'
+                f'DropModality: subset must list the modalities to keep, such as '
+                f"('ir',), got {subset!r}"
             )
         if any(not 0 <= p <= 1 for p in (probs or {}).values()):
-            raise ValueError(f'DropModality: probabilities must be in 0..1: {probs}')
+            raise ValueError(f'DropModality: probs must be in [0, 1], got {probs}')
         self.probs = None if probs is None else dict(probs)
         self.subset = None if subset is None else tuple(subset)
         self.fill = fill
 
     def transform(self, results: dict) -> dict:
-        """Take modalities away.
+        """Drop the modalities.
 
         Args:
             results (dict): A paired sample.
@@ -97,16 +97,12 @@ class DropModality(BaseTransform):
         Returns:
             dict: The sample.
         """
-        if not is_paired(results):
-            raise PairError(
-                'DropModality: this is no paired sample: mmir.LoadPairedImages must '
-                'come first'
-            )
+        require_pair(results, 'DropModality')
         names = results[MODALITIES]
         given = self.probs if self.subset is None else self.subset
         if unknown := [name for name in given if name not in names]:
             raise PairError(
-                f'DropModality: there is no modality {unknown}, the sample has '
+                f'DropModality: unknown modalities {unknown}; the sample has '
                 f'{tuple(names)}'
             )
         before = results.get(ABSENT, ())
@@ -117,9 +113,9 @@ class DropModality(BaseTransform):
         if not set(present) - set(gone):
             raise PairError(
                 f'DropModality: no modality would be left: {results.get(PATHS)} has '
-                f'only {present}, to keep are {self.subset}'
+                f'only {present}, subset is {self.subset}'
             )
-        # a seed from the global generator: what it holds later depends on no image size
+        # one draw only, so the global state afterward does not depend on image size
         seed = np.random.randint(2**31)  # noqa: NPY002
         rng = np.random.default_rng(seed)
         imgs = dict(results[IMAGES])
@@ -132,7 +128,7 @@ class DropModality(BaseTransform):
         }
 
     def _drawn(self, present: Sequence[str]) -> list[str]:
-        """Draw which of the modalities present go; not all."""
+        """Draw which of the present modalities to drop, but never all."""
         draws = np.random.random(len(present))  # noqa: NPY002
         gone = [
             name

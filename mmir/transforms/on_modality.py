@@ -1,15 +1,15 @@
-"""Change the values of one modality of a paired sample."""
+"""Apply transforms to one modality of a paired sample."""
 
 from collections.abc import Callable, Sequence
 
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError
+from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, require_pair
 
-from .paired_views import as_colour, build_all, held_by, require_pair, with_channels
+from .paired_views import as_color, build_all, held_by, with_channels
 
-# Transforms of the hosts that move pixels, those that leave no other trace included.
+# Host transforms that move pixels, including those that leave no other trace.
 _MOVERS = {
     'CenterCrop', 'CopyPaste', 'CutHeight', 'EfficientNetCenterCrop', 'Expand',
     'GeomTransform', 'InstaBoost', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
@@ -24,27 +24,27 @@ _MOVERS = {
 
 @TRANSFORMS.register_module()
 class OnModality(BaseTransform):
-    """Apply transforms to one modality of a paired sample; the labels stay out of it.
+    """Apply transforms to one modality of a paired sample, without the labels.
 
-    For what changes values: colours, noise, radiometry. What moves pixels would tear
-    the modality from its partners and the labels: the transforms of the hosts that do
-    are refused by name, others where they change the size or leave a trace of it.
+    For transforms that change values: color, noise, radiometry. Transforms that move
+    pixels would misalign the modality with the others and the labels. Those of the
+    hosts are refused by name, others if they change the size or record a move.
 
-    A modality of one channel is shown as (H, W) to the transforms of mmir, to others as
-    three equal channels, of which the first is kept.
+    mmir's transforms see a single-channel modality as (H, W), others as three equal
+    channels, of which the first is kept.
 
     Required keys: those of :class:`LoadPairedImages`.
     Changed keys: imgs. An absent modality is left alone.
 
     Args:
         modality (str): Name of the modality.
-        transforms (dict | Callable | Sequence): A transform, or several.
-        keys (Sequence[str]): Keys of the sample the transforms may read as well, such
-            as the gain of this very image.
+        transforms (dict | Callable | Sequence): One or more transforms.
+        keys (Sequence[str]): Further keys of the sample that the transforms may read,
+            such as a gain per image.
 
     Raises:
         ValueError: A transform moves pixels.
-        PairError: The sample has no such modality, or its size or place changed.
+        PairError: The sample lacks the modality, or a transform moved its pixels.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class OnModality(BaseTransform):
         for _, held in held_by(self.transforms):
             if _MOVERS.intersection(c.__name__ for c in type(held).__mro__):
                 raise ValueError(
-                    f'OnModality: {type(held).__name__} moves pixels, of {modality!r} '
-                    'alone; use PairedTransform'
+                    f'OnModality: {type(held).__name__} would move pixels of '
+                    f'{modality!r} alone; use PairedTransform'
                 )
 
     def transform(self, results: dict) -> dict | None:
-        """Transform the image of the modality.
+        """Transform the modality.
 
         Args:
             results (dict): A paired sample.
 
         Returns:
-            dict | None: The sample, None where a transform returned None.
+            dict | None: The sample, None if a transform returned None.
         """
         require_pair(results)
         if self.modality not in results[IMAGES]:
             raise PairError(
-                f'OnModality: there is no modality {self.modality!r}, the sample has '
+                f'OnModality: unknown modality {self.modality!r}; the sample has '
                 f'{results[MODALITIES]}'
             )
         if self.modality in results.get(ABSENT, ()):
@@ -89,8 +89,8 @@ class OnModality(BaseTransform):
         view |= {key: results[key] for key in self.keys if key in results}
         for transform in self.transforms:
             own = type(transform).__module__.startswith('mmir.')
-            grey = own and img.shape[2] == 1
-            before = view | {'img': img[..., 0] if grey else as_colour(img)}
+            gray = own and img.shape[2] == 1
+            before = view | {'img': img[..., 0] if gray else as_color(img)}
             view = transform(dict(before))
             if view is None:
                 return None
@@ -99,7 +99,7 @@ class OnModality(BaseTransform):
             )
             if moved or view['img'].shape[:2] != shape:
                 raise PairError(
-                    f'OnModality: {type(transform).__name__} moves pixels of '
+                    f'OnModality: {type(transform).__name__} moved pixels of '
                     f'{self.modality!r} alone; use PairedTransform'
                 )
             img = with_channels(view['img'], img.shape[2])

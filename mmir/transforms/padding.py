@@ -1,4 +1,4 @@
-"""Pad test images to the shape a detector with strides likes."""
+"""Pad test images to a multiple of the stride of a detector."""
 
 import math
 
@@ -8,13 +8,13 @@ from mmengine.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PadToStride(Pad):
-    """Pad below and on the right to a multiple of the stride plus half a stride.
+    """Pad the bottom and right to a multiple of the stride, plus half a stride.
 
     A side of `n` pixels becomes `ceil(n / divisor + extra) * divisor` pixels, the test
-    shape YOLOv7 was published with: 640x512 pixels become 672x544. The border gives
-    objects at the edge the context they had in training, in which images are padded.
+    shape of the published YOLOv7: 640x512 becomes 672x544. The border gives objects at
+    the edge the context they had in training, where images are padded.
 
-    Required and changed keys: as those of mmcv's `Pad` (img, gt_seg_map if there).
+    Required and changed keys: those of mmcv's `Pad` (img, and gt_seg_map if present).
 
     Args:
         divisor (int): Coarsest stride of the network. Default: 32.
@@ -37,16 +37,16 @@ class PadToStride(Pad):
         self.extra = extra
 
     def transform(self, results: dict) -> dict:
-        """Pad `img`, and `gt_seg_map` if there is one.
+        """Pad `img`, and `gt_seg_map` if present.
 
         Args:
-            results (dict): Data information with the image.
+            results (dict): Data info with the image.
 
         Returns:
             dict: The same dictionary, padded.
         """
         height, width = results['img'].shape[:2]
-        # mmcv's Pad takes a fixed size or a divisor; the size is another for each image
+        # mmcv's Pad takes a fixed size or a divisor, but this size differs per image
         step = self.size_divisor
         size = [math.ceil(n / step + self.extra) * step for n in (width, height)]
         return Pad(size=tuple(size), pad_val=self.pad_val).transform(results)

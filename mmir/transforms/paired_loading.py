@@ -1,4 +1,4 @@
-"""Load the images of several cameras as one sample."""
+"""Load images of several cameras as one paired sample."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,18 +9,20 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.images import ImageReadError
+from mmir.data.pairing import PairRule
 from mmir.structures import (
     ABSENT,
     IMAGES,
     MODALITIES,
     PATHS,
+    REFERENCE,
     PairError,
     modality_order,
     require_one_size,
 )
-from mmir.utils.pairing import PairRule
 
-from .loading import ImageReadError, LoadThermalImage
+from .loading import LoadThermalImage
 
 _RULE = ('folder', 'stem', 'suffix')
 _CHOICES = {
@@ -32,40 +34,46 @@ _CHOICES = {
 
 @TRANSFORMS.register_module()
 class LoadPairedImages(BaseTransform):
-    """Load one image a modality.
+    """Load one image per modality.
 
-    The files are those of `img_paths` where the dataset gives that key; else `img_path`
-    is the file of the reference, and the others follow by their rules.
+    The files are those in `img_paths` if the dataset sets that key. Otherwise
+    `img_path` is the file of the reference, and the others are derived by their rules.
 
-    Required keys: img_path or img_paths; height, width where the annotation knows them.
-    Added keys: modalities, imgs (name -> (H, W, channels)), img_paths, absent,
-    img_shape, ori_shape (those of the reference).
+    Required keys: img_path or img_paths; height and width if the annotation has them;
+    reference if the dataset sets it.
+    Added keys: modalities, imgs (name -> (H, W, channels)), img_paths, absent, and
+    img_shape and ori_shape of the reference.
     Removed keys: img.
 
     Args:
         modalities (Mapping[str, Mapping]): Name -> how to load it: `channels`,
             `bit_depth`, `to_float32`, `planes` as in :class:`LoadThermalImage`, and
-            the rule `folder`, `stem`, `suffix` of :class:`mmir.utils.pairing.PairRule`.
-            The order in the channels is that of :func:`mmir.structures.modality_order`.
-            Default: `rgb` and `ir` in 3 channels of 8 bits.
-        reference (str): Modality the labels and `img_path` belong to. Default: the
-            first, `rgb` if there is one.
-        sizes (str): What to do with images of other sizes than the reference's:
-            'equal' refuses them; 'resize' scales them (cameras that show the same view
-            in other resolutions); 'any' leaves them to a transform that registers them.
-        missing (str): A partner whose file does not exist: 'raise', or 'absent' to
-            go on without this modality. One whose path is None is always absent.
-        on_error (str): Images that cannot be read or do not fit together: 'raise', or
-            'skip' to warn, count in `skipped` and return None, for which a training
-            dataset of mmengine fetches another sample.
+            the rule `folder`, `stem`, `suffix` of :class:`mmir.data.pairing.PairRule`.
+            Channels are ordered by :func:`mmir.structures.modality_order`. The
+            preprocessor takes the number of channels from here. Default: `rgb` and
+            `ir`, 3 channels of 8 bits each.
+        reference (str, optional): Modality that the labels and `img_path` belong to.
+            Default: the one the dataset names (mmir's do), else the first modality,
+            which is `rgb` if present.
+        sizes (str): What to do with images whose size differs from the reference:
+            'equal' refuses them; 'resize' scales them (for cameras that show the same
+            view at different resolutions); 'any' leaves them for a transform that
+            registers them.
+        missing (str): What to do if the file of another modality does not exist:
+            'raise', or 'absent' to continue without it. A path of None always means
+            absent.
+        on_error (str): What to do with images that cannot be read or do not match:
+            'raise', or 'skip' to warn, count in `skipped` and return None, for which
+            mmengine's training datasets fetch another sample.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
-        ValueError: An option has an unknown value.
-        KeyError: The sample names no file of a modality, nor does a rule.
-        ImageReadError: A file is missing, truncated or of another depth, the reference
-            has another size than the annotation says, or all modalities are missing.
-        PairError: The sizes differ.
+        ValueError: An option has an unknown value, or `reference` contradicts the
+            dataset.
+        KeyError: Neither the sample nor a rule names the file of a modality.
+        ImageReadError: A file is missing, truncated or of another bit depth, the size
+            of the reference differs from the annotation, or all modalities are missing.
+        PairError: The images differ in size.
     """
 
     def __init__(
@@ -88,10 +96,10 @@ class LoadPairedImages(BaseTransform):
         if not rows:
             raise ValueError('LoadPairedImages: modalities needs at least one modality')
         self.modalities = modality_order(rows)
-        self.reference = self.modalities[0] if reference is None else reference
-        if self.reference not in rows:
+        self.reference = reference
+        if reference is not None and reference not in rows:
             raise ValueError(
-                f'LoadPairedImages: reference {self.reference!r} is none of the '
+                f'LoadPairedImages: reference {self.reference!r} is not one of the '
                 f'modalities {self.modalities}'
             )
         self.rules, self.loaders = {}, {}
@@ -107,10 +115,10 @@ class LoadPairedImages(BaseTransform):
         """Load the images.
 
         Args:
-            results (dict): Data information of one sample.
+            results (dict): Data info of one sample.
 
         Returns:
-            dict | None: The sample, None where it was skipped.
+            dict | None: The sample, None if it was skipped.
         """
         paths = self.paths(results)
         try:
@@ -123,44 +131,68 @@ class LoadPairedImages(BaseTransform):
                 raise
             self.skipped += 1
             print_log(
-                f'skipped, number {self.skipped} of this worker: {error}',
+                f'skipped sample {self.skipped} of this worker: {error}',
                 logger='current',
                 level=30,  # logging.WARNING
             )
             return None
 
-    def paths(self, results: Mapping) -> dict[str, str | None]:
-        """Name the files of a sample.
+    def reference_of(self, results: Mapping) -> str:
+        """Get the modality that the labels and `img_path` of a sample belong to.
 
         Args:
-            results (Mapping): Data information with `img_paths` or `img_path`.
+            results (Mapping): Data info, with `reference` if the dataset sets it.
+
+        Returns:
+            str: Name of the modality.
+
+        Raises:
+            ValueError: The dataset names another one than the option of this transform.
+        """
+        known = results.get(REFERENCE)
+        if known not in self.modalities:  # not set, or that camera is not loaded
+            return self.reference or self.modalities[0]
+        if self.reference not in (None, known):
+            raise ValueError(
+                f'LoadPairedImages: reference={self.reference!r}, but the dataset says '
+                f'that the labels of {results.get("img_path", "the sample")} belong to '
+                f'{known!r}: leave reference out'
+            )
+        return known
+
+    def paths(self, results: Mapping) -> dict[str, str | None]:
+        """Get the files of a sample.
+
+        Args:
+            results (Mapping): Data info with `img_paths` or `img_path`.
 
         Returns:
             dict[str, str | None]: Modality -> path, None where there is none.
         """
         given = dict(results.get(PATHS) or {})
-        if self.reference not in given and results.get('img_path'):
-            given[self.reference] = results['img_path']
+        reference = self.reference_of(results)
+        if reference not in given and results.get('img_path'):
+            given[reference] = results['img_path']
         for name in self.modalities:
-            # without a rule or a plane it would be the reference's own image
+            # without a rule or planes it would be the reference image itself
             derived = self.rules[name] != PairRule() or self.loaders[name].planes
-            if name not in given and given.get(self.reference) and derived:
-                given[name] = self.rules[name](given[self.reference])
+            if name not in given and given.get(reference) and derived:
+                given[name] = self.rules[name](given[reference])
         lacking = [name for name in self.modalities if name not in given]
         if lacking:
             raise KeyError(
-                f'LoadPairedImages: the sample has no img_paths of {lacking}, and '
-                f'no img_path with a rule (folder, stem, suffix or planes of '
-                f'modalities) to derive them; it has {sorted(results)}'
+                f'LoadPairedImages: the sample has no img_paths for {lacking}, and no '
+                f'img_path with a rule (folder, stem, suffix or planes of modalities) '
+                f'to derive them; it has the keys {sorted(results)}'
             )
         return {name: given[name] for name in self.modalities}
 
     def _load(self, name: str, path: str | None, info: Mapping) -> np.ndarray | None:
-        """Load one image; None where the modality is absent."""
+        """Load one image; None if the modality is absent."""
         if path is None:
             return None
         sample = {'img_path': path}
-        if name == self.reference:  # the annotation's size is that of its image
+        if name == self.reference_of(info):  # the annotation has the size of its image
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
         try:
             return self.loaders[name].transform(sample)['img']
@@ -174,10 +206,11 @@ class LoadPairedImages(BaseTransform):
         """Bring the images to one size and describe the sample."""
         there = {name: img for name, img in imgs.items() if img is not None}
         if not there:
-            raise ImageReadError(f'all images of a sample are missing: {paths}')
-        lead = there.get(self.reference, next(iter(there.values())))
+            raise ImageReadError(f'all images of the sample are missing: {paths}')
+        reference = self.reference_of(results)
+        lead = there.get(reference, next(iter(there.values())))
         shape = lead.shape[:2]
-        if self.reference not in there:  # the labels have the size of its image
+        if reference not in there:  # the labels fit the size of its image
             shape = (results.get('height', shape[0]), results.get('width', shape[1]))
         for name, img in imgs.items():
             loader = self.loaders[name]
@@ -197,9 +230,7 @@ class LoadPairedImages(BaseTransform):
             require_one_size(found)
         results.pop('img', None)
         results |= found
-        results.setdefault(
-            'img_path', paths[self.reference] or paths[next(iter(there))]
-        )
+        results.setdefault('img_path', paths[reference] or paths[next(iter(there))])
         results['img_shape'] = results['ori_shape'] = shape
         return results
 
@@ -213,5 +244,5 @@ class LoadPairedImages(BaseTransform):
 
 
 def _filter(img: np.ndarray, shape: tuple[int, int]) -> int:
-    """Interpolation: areas when the image shrinks, else bilinear."""
+    """Interpolation mode: area if the image shrinks, else bilinear."""
     return cv2.INTER_AREA if img.shape[0] > shape[0] else cv2.INTER_LINEAR

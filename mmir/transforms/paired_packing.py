@@ -1,4 +1,4 @@
-"""Pack a paired sample for the model."""
+"""Pack paired samples for the model."""
 
 from collections.abc import Sequence
 
@@ -25,20 +25,23 @@ _PACKERS = {
 
 @TRANSFORMS.register_module()
 class PackPairedInputs(BaseTransform):
-    """Stack the modalities along the channels and let the host pack image and labels.
+    """Stack the modalities along the channels; the host packs image and labels.
 
-    Required keys: those of :class:`LoadPairedImages`, and the host's.
-    Added keys: `inputs`, tensor (C, H, W) with C the sum of all channels, uint8 if all
-    images are, else float32; `data_samples` with `modalities`, `channels`, `absent` and
-    `img_paths` in its metadata.
+    Required keys: those of :class:`LoadPairedImages` and of the host.
+    Added keys:
+
+    - `inputs`: tensor (C, H, W), C the sum of all channels; uint8 if all images are,
+      else float32
+    - `data_samples`: with `modalities`, `channels`, `absent` and `img_paths` in its
+      metainfo
 
     Args:
-        pack (dict, optional): Config of the host's packing transform. Default: that of
-            the default scope, with its own defaults.
-        meta_keys (Sequence[str]): More keys to keep in the metadata.
+        pack (dict, optional): Config of the host's packing transform. Default: the one
+            of the default scope, with its default options.
+        meta_keys (Sequence[str]): Further keys to keep in the metainfo.
 
     Raises:
-        ValueError: `pack` is not given and the scope is of no host known.
+        ValueError: `pack` is not given and the default scope is not a known host.
         PairError: The images differ in size.
     """
 
@@ -48,8 +51,8 @@ class PackPairedInputs(BaseTransform):
             scope = current.scope_name if current else None
             if scope not in _PACKERS:
                 raise ValueError(
-                    f'PackPairedInputs: say how to pack, such as '
-                    f"pack=dict(type='mmdet.PackDetInputs'); the scope is {scope!r}"
+                    f'PackPairedInputs: set pack, such as '
+                    f"dict(type='mmdet.PackDetInputs'); the scope is {scope!r}"
                 )
             pack = dict(type=f'{scope}.{_PACKERS[scope]}')
         self.pack = TRANSFORMS.build(pack)
@@ -69,10 +72,10 @@ class PackPairedInputs(BaseTransform):
         """
         require_one_size(results)
         imgs = [results[IMAGES][name] for name in results[MODALITIES]]
-        # torch has hardly any operation on 16-bit counts
+        # torch supports hardly any operation on uint16
         kind = np.uint8 if all(i.dtype == np.uint8 for i in imgs) else np.float32
         results[CHANNELS] = tuple(img.shape[2] for img in imgs)
-        # channels first in memory: what the packer makes of it is then no copy
+        # channels first in memory, so that the packer need not copy
         stacked = np.empty((sum(results[CHANNELS]), *imgs[0].shape[:2]), kind)
         planes = iter(stacked)
         for img in imgs:
@@ -82,5 +85,5 @@ class PackPairedInputs(BaseTransform):
         return self.pack.transform(results | {'img': stacked.transpose(1, 2, 0)})
 
     def __repr__(self) -> str:
-        """Show the packer."""
+        """Show the packing transform."""
         return f'{type(self).__name__}({self.pack})'

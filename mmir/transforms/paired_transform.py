@@ -1,4 +1,4 @@
-"""Make transforms for single images work on paired samples."""
+"""Apply single-image transforms to paired samples."""
 
 import copy
 import random
@@ -17,10 +17,11 @@ from mmir.structures import (
     PATHS,
     PairError,
     require_one_size,
+    require_pair,
 )
 
 from .on_modality import OnModality
-from .paired_views import as_colour, build_all, held_by, require_pair, with_channels
+from .paired_views import as_color, build_all, held_by, with_channels
 
 _MIXED = 'mix_results'
 _OWN = (MODALITIES, IMAGES, PATHS, ABSENT)
@@ -30,48 +31,48 @@ _GENERATORS = (
     random.Random,
     torch.Generator,
 )
-# Under these names mmdet and mmseg ask a transform which samples to mix in.
+# The names by which mmdet and mmseg ask a transform which samples to mix in.
 _MIXERS = ('get_indexes', 'get_indices')
 
 
 class CannotReplayError(TypeError):
-    """A transform draws random numbers that cannot be drawn again for a partner."""
+    """A transform whose random draws cannot be replayed for another modality."""
 
 
 @TRANSFORMS.register_module()
 class PairedTransform(BaseTransform):
-    """Apply transforms for single images to every modality, in the very same way.
+    """Apply single-image transforms identically to every modality.
 
-    Each modality starts from the same state of the random generators of Python, numpy
-    and torch and sees the same labels, so it is cropped, flipped and mixed alike; one
-    copy of the labels is kept. The result of a modality equals that of the stock
-    transforms alone on this image and the labels.
+    Each modality starts from the same state of the Python, numpy and torch random
+    generators and sees the same labels, so it is cropped, flipped and mixed alike. One
+    copy of the labels is kept. For each modality, the result equals that of the stock
+    transforms applied to this image and the labels alone.
 
     Works for transforms that draw from the global generators: those of mmcv, mmdet
-    (mixing ones such as `Mosaic` within `MultiImageMixDataset` too), mmseg and
-    mmpretrain. One with a private generator or a cache of samples of its own, such as
-    `CachedMosaic`, is refused. What changes colours means RGB most often:
+    (including mixing ones such as `Mosaic` in `MultiImageMixDataset`), mmseg and
+    mmpretrain. A transform with its own generator or sample cache, such as
+    `CachedMosaic`, is refused. Color transforms usually belong on RGB only: use
     `OnModality('rgb', ...)`.
 
-    A modality of one channel is shown to the transforms as three equal channels, as the
-    hosts load grey files, and the first is kept. In a mixture a modality is absent
-    where any sample lacks it, unless no modality were left: then those are absent which
-    the first sample lacks, and the rest has black parts.
+    A single-channel modality is passed to the transforms as three equal channels, as
+    the hosts load grayscale files, and the first is kept. In a mixture, a modality is
+    absent if any of the samples lacks it. If that left no modality, only those that the
+    first sample lacks are absent, and the rest has black parts.
 
-    Required keys: those of :class:`LoadPairedImages`, and the transform's own.
-    Changed keys: imgs, and what the transform changes.
+    Required keys: those of :class:`LoadPairedImages` and of the transforms.
+    Changed keys: imgs, and whatever the transforms change.
 
     Args:
-        transforms (dict | Callable | Sequence): A transform, or several; the config key
-            is the same. Several in one are faster than one each.
+        transforms (dict | Callable | Sequence): One or more transforms. One
+            `PairedTransform` with several is faster than one for each.
 
     Raises:
-        ValueError: A mixing transform is not alone, or a transform is a paired one.
-        CannotReplayError: A transform cannot be replayed, or drew another number of
+        ValueError: A mixing transform is not alone, or a transform is itself paired.
+        CannotReplayError: A transform cannot be replayed, or drew a different number of
             random values for another modality.
-        PairError: The sample is not paired, its images differ in size, its modalities
-            are not those of a sample to mix in, or a transform left no image or
-            squeezed one of more than 8 bits into 8.
+        PairError: The sample is not paired, its images differ in size, a sample to mix
+            in has other modalities, or a transform left no image or squeezed one of
+            more than 8 bits into 8.
     """
 
     def __init__(self, transforms: dict | Callable | Sequence[dict | Callable]) -> None:
@@ -82,7 +83,7 @@ class PairedTransform(BaseTransform):
                 if isinstance(held, PairedTransform | OnModality):
                     raise ValueError(
                         f'PairedTransform: {type(held).__name__} takes paired samples; '
-                        'put it beside PairedTransform, not inside'
+                        'place it next to PairedTransform, not inside'
                     )
         mixers = [t for t in self.transforms if any(hasattr(t, m) for m in _MIXERS)]
         if mixers and len(self.transforms) > 1:
@@ -92,8 +93,8 @@ class PairedTransform(BaseTransform):
             )
 
     def __getattr__(self, name: str) -> Any:
-        """Choose samples to mix in as the transform inside does, if it does."""
-        # looked up each time: stored, it could not be pickled for worker processes
+        """Forward the choice of samples to mix in to the wrapped transform."""
+        # looked up each time: a stored method could not be pickled for workers
         for transform in self.__dict__.get('transforms', ()):
             if name in _MIXERS and hasattr(transform, name):
                 return getattr(transform, name)
@@ -103,10 +104,10 @@ class PairedTransform(BaseTransform):
         """Transform all modalities and the labels.
 
         Args:
-            results (dict): A paired sample; with `mix_results`, a list of such.
+            results (dict): A paired sample; `mix_results` is a list of such samples.
 
         Returns:
-            dict | None: The sample, None where a transform returned None.
+            dict | None: The sample, None if a transform returned None.
         """
         mixed = results.get(_MIXED, ())
         for sample in (results, *mixed):
@@ -123,7 +124,7 @@ class PairedTransform(BaseTransform):
         for k, name in enumerate(names):
             if k:
                 _restore(before)
-            # transforms change labels in place: the last gets the sample's own
+            # transforms change labels in place: only the last gets the originals
             view = _view(results, name, own=k == len(names) - 1)
             shown[name] = view['img']
             for transform in self.transforms:
@@ -135,14 +136,14 @@ class PairedTransform(BaseTransform):
             if k and not _same_state(after, state):
                 raise CannotReplayError(
                     f'PairedTransform: {self._inside()} drew other random numbers for '
-                    f'{name!r} than for {names[0]!r}: it depends on the values of the '
-                    'image. Use OnModality for it'
+                    f'{name!r} than for {names[0]!r}: it depends on the image values. '
+                    'Use OnModality for it'
                 )
             after = state
         return self._joined(results, views, shown)
 
     def _joined(self, results: dict, views: dict, shown: dict) -> dict:
-        """One sample from the views: their images, the labels of the last."""
+        """Join the views to one sample: all images, the labels of the last view."""
         names = results[MODALITIES]
         joined = dict(views[names[-1]])
         imgs = {
@@ -150,7 +151,7 @@ class PairedTransform(BaseTransform):
             for name in names
         }
         gone = set(results.get(ABSENT, ()))
-        if any(views[name]['img'] is not shown[name] for name in names):  # mixed indeed
+        if any(views[name]['img'] is not shown[name] for name in names):  # was mixed
             parts = (sample.get(ABSENT, ()) for sample in results.get(_MIXED, ()))
             union = gone.union(*parts)
             gone = gone if union >= set(names) else union
@@ -167,22 +168,22 @@ class PairedTransform(BaseTransform):
         return joined
 
     def _image(self, view: Mapping, name: str, before: np.ndarray) -> np.ndarray:
-        """The image of a transformed view, with the channels it had before."""
+        """Get the image of a transformed view, with its original channels."""
         img = view.get('img')
         if not isinstance(img, np.ndarray) or img.ndim not in (2, 3):
             raise PairError(
-                f'PairedTransform: {self._inside()} left no image of {name!r}. What '
-                'packs a sample or makes several of it goes outside, around or behind '
-                'PairedTransform'
+                f'PairedTransform: {self._inside()} left no image of {name!r}. '
+                'Transforms that pack a sample or make several of it go after or '
+                'around PairedTransform'
             )
         if img.dtype == np.uint8 and before.dtype != np.uint8:
             raise PairError(
                 f'PairedTransform: {self._inside()} turned the {before.dtype} image of '
-                f'{name!r} into uint8, which loses its values. Convert it before, such '
-                f"as by OnModality({name!r}, dict(type='ThermalToUint8')), or leave "
-                'the transform out'
+                f'{name!r} into uint8, which loses its values. Convert it before, for '
+                f"example by OnModality({name!r}, dict(type='ThermalToUint8')), or "
+                'leave the transform out'
             )
-        if img.dtype == np.int64:  # of CopyPaste; the values are those of the images
+        if img.dtype == np.int64:  # from CopyPaste; the values fit the original dtype
             img = img.astype(before.dtype)
         return with_channels(img, before.shape[2])
 
@@ -199,37 +200,37 @@ def refuse_private_state(transform: Any) -> None:
     """Raise if a transform cannot be replayed from the global random generators.
 
     Args:
-        transform (Any): A transform; those inside it are looked at too.
+        transform (Any): A transform, checked with all transforms inside it.
 
     Raises:
-        CannotReplayError: It has a random generator or a cache of its own, or comes
-            from a library that has.
+        CannotReplayError: It has its own random generator or cache, or comes from a
+            library that does.
     """
     for owner, held in held_by(transform):
         remedy = ''
         if hasattr(held, 'results_cache'):
-            owner, reason = type(held).__name__, 'keeps a cache of samples of its own'
-            remedy = f' Take {owner.removeprefix("Cached")} instead.'
+            owner, reason = type(held).__name__, 'keeps its own cache of samples'
+            remedy = f' Use {owner.removeprefix("Cached")} instead.'
         elif isinstance(held, _GENERATORS):
-            reason = 'has a random generator of its own'
+            reason = 'has its own random generator'
         elif type(held).__module__.startswith(('albu', 'imgaug')):
             library = type(held).__module__.partition('.')[0]
             reason = f'draws from the generator of {library}'
         else:
             continue
         raise CannotReplayError(
-            f'PairedTransform: {owner} {reason}, so it cannot do the same to every '
+            f'PairedTransform: {owner} {reason}, so it cannot be replayed for every '
             f'modality.{remedy}'
         )
 
 
 def _view(results: dict, name: str, own: bool) -> dict:
-    """The sample as a transform for single images sees it."""
+    """Get the sample as a single-image transform sees it."""
     view = {key: value for key, value in results.items() if key not in _OWN}
     mixed = view.pop(_MIXED, None)
     if not own:
         view = copy.deepcopy(view)
-    view['img'] = as_colour(results[IMAGES][name])
+    view['img'] = as_color(results[IMAGES][name])
     view['img_path'] = results[PATHS].get(name)
     if mixed is not None:
         view[_MIXED] = [_view(sample, name, own) for sample in mixed]
@@ -238,7 +239,7 @@ def _view(results: dict, name: str, own: bool) -> dict:
 
 def _random_state() -> tuple:
     """State of the global random generators."""
-    # the hosts draw from numpy's global generator, so this is the one to replay
+    # the hosts draw from numpy's global generator, so it must be replayed
     numpy_state = np.random.get_state()  # noqa: NPY002
     return random.getstate(), numpy_state, torch.get_rng_state()
 

@@ -1,4 +1,4 @@
-"""What transforms of paired samples share: how a modality is shown to a stock one."""
+"""Shared by the paired transforms: how a modality is passed to a stock transform."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType, ModuleType
@@ -7,8 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
-
-from mmir.structures import PairError, is_paired
 
 _OPAQUE = (str, bytes, int, float, type, FunctionType, ModuleType, np.ndarray)
 
@@ -22,7 +20,7 @@ def build_all(
 
 
 def held_by(transform: Any) -> Iterator[tuple[str, Any]]:
-    """Yield all that a transform is made of, each with the class that holds it."""
+    """Yield every object inside a transform, with the name of the class holding it."""
     stack, seen = [(type(transform).__name__, transform)], set()
     while stack:
         owner, item = stack.pop()
@@ -39,22 +37,13 @@ def held_by(transform: Any) -> Iterator[tuple[str, Any]]:
         stack.extend((owner, value) for value in inside)
 
 
-def as_colour(img: np.ndarray) -> np.ndarray:
-    """An image of one channel three times over."""
+def as_color(img: np.ndarray) -> np.ndarray:
+    """Repeat a single channel three times; leave other images as they are."""
     return cv2.merge([img] * 3) if img.shape[2] == 1 else img
 
 
 def with_channels(img: np.ndarray, channels: int) -> np.ndarray:
-    """Back to (H, W, channels)."""
+    """Convert an image back to (H, W, channels)."""
     if img.ndim == 3 and channels == 1 < img.shape[2]:
         img = cv2.extractChannel(img, 0)
     return img[..., None] if img.ndim == 2 else img
-
-
-def require_pair(results: Mapping) -> None:
-    """Raise unless a results dictionary is a paired sample."""
-    if not is_paired(results):
-        raise PairError(
-            'this is no paired sample: mmir.LoadPairedImages must come first; it has '
-            f'the keys {sorted(results)}'
-        )

@@ -1,4 +1,4 @@
-"""From the counts of a radiometric file to temperatures."""
+"""Convert the counts of radiometric files to temperatures."""
 
 from typing import Literal
 
@@ -14,29 +14,28 @@ _ABOVE_KELVIN = {'kelvin': 0.0, 'celsius': _ZERO_CELSIUS}
 
 @TRANSFORMS.register_module()
 class RadiometricScale(BaseTransform):
-    """Turn counts that are linear in temperature into degrees: gain * counts + offset.
+    """Convert temperature-linear counts to degrees: gain * counts + offset.
 
-    For files written in such a scale: FLIR's TLinear output has a gain of 0.04 or 0.01
-    kelvin a count, files in centikelvin one of 0.01. Raw sensor counts are linear in
-    radiance, not in temperature; an image whose mean is no plausible temperature, as
-    that of most raw files, is refused.
+    For files written on such a scale: FLIR's TLinear output has a gain of 0.04 or 0.01
+    kelvin per count, centikelvin files have 0.01. Raw sensor counts are linear in
+    radiance, not in temperature. Images whose mean is not a plausible temperature, as
+    with most raw files, are refused.
 
     Required keys: img, (H, W) or (H, W, C) of any integer or float; the keys named by
     `gain` and `offset`.
     Changed keys: img, the same shape, float32.
 
     Args:
-        gain (float | str): Degrees a count, or the name of the key of the sample that
-            holds its own.
-        offset (float | str): Degrees at count 0, or the name of a key. Default: 0.
-        file_unit (str): What gain and offset give, 'kelvin' or 'celsius'.
-        unit (str): What `img` is to be in, 'kelvin' or 'celsius'.
+        gain (float | str): Degrees per count, or the key of the sample that holds it.
+        offset (float | str): Degrees at count 0, or a key of the sample. Default: 0.
+        file_unit (str): Unit of `gain` and `offset`, 'kelvin' or 'celsius'.
+        unit (str): Unit of the result, 'kelvin' or 'celsius'.
         plausible (tuple[float, float]): Lowest and highest mean of an image, in kelvin.
             Default: (150, 2500); a clear sky measures about 200.
 
     Raises:
-        KeyError: A sample has no key of that name.
-        ValueError: An option has an unknown value; a gain of 0; an image with NaN,
+        KeyError: The sample lacks a key named by `gain` or `offset`.
+        ValueError: An option has an unknown value, the gain is 0, or an image has NaN,
             infinite or implausible values.
     """
 
@@ -67,10 +66,10 @@ class RadiometricScale(BaseTransform):
         """Convert `img`.
 
         Args:
-            results (dict): Data information with the image.
+            results (dict): Data info with the image.
 
         Returns:
-            dict: The same dictionary, `img` as temperatures in float32.
+            dict: The same dictionary, with `img` as temperatures in float32.
         """
         img, name = results['img'], results.get('img_path', 'image')
         require_finite(img, 'RadiometricScale', name)
@@ -81,16 +80,16 @@ class RadiometricScale(BaseTransform):
             raise ValueError(
                 f'RadiometricScale: with gain={gain:g} and offset={offset:g} K the '
                 f'mean of {name} is {mean:.1f} K, not in plausible={self.plausible}: '
-                'the scale is that of another file, or the file holds raw counts'
+                'the file has another scale or holds raw counts'
             )
-        # counts times gain need float64 until the large offset is off again
+        # counts times gain need float64 until the large offset is subtracted
         degrees = img * np.float64(gain)
         degrees += offset - _ABOVE_KELVIN[self.unit]
         results['img'] = degrees.astype(np.float32)
         return results
 
     def _number(self, option: str, results: dict) -> float:
-        """Gain or offset of this image."""
+        """Get the gain or offset of this image."""
         value = getattr(self, option)
         if isinstance(value, str):
             if value not in results:

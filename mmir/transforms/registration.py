@@ -1,4 +1,4 @@
-"""Bring the images of a pair onto one another."""
+"""Register the images of a pair."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from mmir.structures import ABSENT, IMAGES, PATHS, PairError
-from mmir.utils.homography import (
+from mmir.transforms.homography import (
     as_homography,
     covered_share,
     plain,
@@ -24,19 +24,22 @@ from .alignment import image_of
 class RegisterModality(BaseTransform):
     """Warp the image of one modality onto that of another by a homography.
 
-    For cameras that differ in place, field of view or resolution: to load them,
+    For cameras that differ in position, field of view or resolution. Load them with
     `LoadPairedImages(sizes='any', reference=onto)`, since the labels must belong to the
-    image that stays. A homography is exact for cameras in one place, or for a flat
-    scene; with cameras apart it fits things at one distance, others show parallax.
+    image that stays. A homography is exact for cameras in one place or for a flat
+    scene. With a baseline between the cameras it fits objects at one distance; others
+    show parallax.
 
-    The 3x3 matrix maps a pixel (x, y) of the source to the reference, centres of pixels
-    at whole numbers, up to scale. It is that of the sample's key `homographies`
-    (modality -> matrix) if there is one, else that of the image in the file, else the
-    one for all.
+    The 3x3 matrix maps a pixel (x, y) of the source to the reference, up to scale, with
+    pixel centers at integer coordinates. The first of these that exists is used:
 
-    Required keys: those of :class:`LoadPairedImages`; homographies if per image.
-    Changed keys: imgs; the image gets the size of the reference and keeps dtype and
-    channels. An absent modality becomes zeros of that size.
+    - the sample's key `homographies` (modality -> matrix)
+    - the entry of the image in the JSON file
+    - the default matrix
+
+    Required keys: those of :class:`LoadPairedImages`; homographies if set per sample.
+    Changed keys: imgs; the warped image takes the size of the reference and keeps its
+    dtype and channels. An absent modality becomes zeros of that size.
     Added keys: valid_share, modality -> share of the reference's area that the source
     covers, 0..1.
 
@@ -44,19 +47,19 @@ class RegisterModality(BaseTransform):
         homography (Sequence | str, optional): Matrix for all images as 3 rows of 3
             numbers, or a JSON file with `default` (such a matrix), `images` (stem of
             the modality's file -> matrix), or both.
-        modality (str): Which image is warped.
-        onto (str): The reference.
+        modality (str): Modality to warp.
+        onto (str): The reference modality.
         size (tuple[int, int], optional): Width and height of the reference; needed only
             for samples whose reference is absent.
-        fill (float): Value of pixels without source.
+        fill (float): Value of pixels without a source.
 
     Raises:
-        ValueError: A matrix has another shape than 3x3, is singular or not finite.
+        ValueError: A matrix is not 3x3, or is singular or not finite.
         FileNotFoundError: There is no such file.
-        AnnotationError: The file is no JSON of that form.
-        PairError: The sample is not paired or lacks a modality; no homography for it;
-            it throws the image out of view or tears it; the labels belong to the image
-            that would be warped.
+        AnnotationError: The file is not JSON of that structure.
+        PairError: The sample is not paired or lacks a modality; there is no homography
+            for it; the homography maps the image out of view or tears it; the labels
+            belong to the image that would be warped.
     """
 
     def __init__(
@@ -81,16 +84,16 @@ class RegisterModality(BaseTransform):
             results (dict): A paired sample.
 
         Returns:
-            dict: The sample; the images given are not changed.
+            dict: The sample; the input images are not modified.
         """
         img = image_of(results, self.modality, 'RegisterModality')
         fixed = image_of(results, self.onto, 'RegisterModality')
-        self._refuse_labelled(results)
+        self._refuse_labeled(results)
         absent = results.get(ABSENT, ())
         if self.onto in absent and self.size is None:
             raise PairError(
                 f'RegisterModality: {self.onto!r} is absent, so its size is unknown; '
-                f'give size=(width, height) ({self._files(results)})'
+                f'set size=(width, height) ({self._files(results)})'
             )
         size = fixed.shape[1::-1] if self.size is None else tuple(self.size)
         imgs, share = dict(results[IMAGES]), 0.0
@@ -114,7 +117,7 @@ class RegisterModality(BaseTransform):
         return results | {IMAGES: imgs, 'valid_share': shares}
 
     def _matrix(self, results: Mapping) -> tuple[np.ndarray, str]:
-        """The homography of a sample, and what to call it."""
+        """Get the homography of a sample, and its name for messages."""
         given = results.get('homographies', {})
         files = self._files(results)
         if self.modality in given:
@@ -125,14 +128,14 @@ class RegisterModality(BaseTransform):
         matrix = self.by_stem.get(stem, self.default)
         if matrix is None:
             raise PairError(
-                f'RegisterModality: no homography for {self.modality!r} ({files}): not '
-                "in the sample's key 'homographies', nor under the image's stem or as "
-                "default in 'homography'"
+                f'RegisterModality: no homography for {self.modality!r} ({files}): '
+                "neither in the sample's key 'homographies', nor under the image's "
+                "stem or as default in 'homography'"
             )
         return matrix, f'the homography of {self.modality!r} ({files})'
 
-    def _refuse_labelled(self, results: Mapping) -> None:
-        """Labels do not move along, so they must not belong to the warped image."""
+    def _refuse_labeled(self, results: Mapping) -> None:
+        """Refuse to warp the image the labels belong to: they would not follow."""
         paths = results.get(PATHS, {})
         mine, other = paths.get(self.modality), paths.get(self.onto)
         if mine is not None and mine == results.get('img_path') != other:

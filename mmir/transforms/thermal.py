@@ -1,4 +1,4 @@
-"""From radiometric counts to the 8 bits detectors are trained on."""
+"""Convert radiometric images to the 8 bits detectors are trained on."""
 
 from typing import Any, Literal
 
@@ -17,55 +17,55 @@ _OPTIONS = {
     'plateau': {'plateau': None, 'linear': 0.0, 'bins': 4096},
     'clahe': {'clip_limit': 2.0, 'tiles': (8, 8), 'bins': 1024},
 }
-_MIN_TILE = 16  # pixels a side; the histogram of fewer is noise
+_MIN_TILE = 16  # pixels per side; the histogram of a smaller tile is noise
 
 
 @TRANSFORMS.register_module()
 class ThermalToUint8(BaseTransform):
-    """Map thermal values to 0..255, by a fixed range or as a camera's automatic gain.
+    """Map thermal values to 0..255, by a fixed range or by automatic gain control.
 
     - ``'range'``: linear from `low` to `high`, in the units of the image (counts,
-      kelvin). The same temperature has the same grey in every image.
+      kelvin). A temperature has the same gray level in every image.
     - ``'percentile'``: linear between two percentiles of each image.
-    - ``'plateau'``: plateau histogram equalisation, what most thermal cameras do for
-      their 8-bit output (Vickers, Optical Engineering 35(7), 1996). The grey is the
-      share of pixels that are cooler, each histogram bin counted up to a plateau, so
-      that a large even background does not take all the greys.
-    - ``'clahe'``: contrast-limited adaptive histogram equalisation, `cv2.createCLAHE`
-      on 16 bits. Brings out detail everywhere; a grey means another temperature in
-      another place.
+    - ``'plateau'``: plateau histogram equalization, as in the 8-bit output of most
+      thermal cameras (Vickers, Optical Engineering 35(7), 1996). The gray level is the
+      share of cooler pixels, with each histogram bin clipped at a plateau, so that a
+      large uniform background does not take up all gray levels.
+    - ``'clahe'``: contrast-limited adaptive histogram equalization, `cv2.createCLAHE`
+      on 16 bits. Brings out local detail, but a gray level means different temperatures
+      in different places.
 
-    Linear is `round(255 * clip((img - low) / (high - low), 0, 1))`. In all modes but
-    'range' the extremes of a scene become 0 and 255, and a constant image becomes 0.
-    All channels get one mapping.
+    The linear mapping is `round(255 * clip((img - low) / (high - low), 0, 1))`. In all
+    modes but 'range', the extremes of a scene become 0 and 255 and a constant image
+    becomes 0. All channels share one mapping.
 
     Required keys: img, (H, W) or (H, W, C) of uint16 or float.
     Changed keys: img, the same shape, uint8.
 
     Args:
         mode (str): 'range', 'percentile', 'plateau' or 'clahe'.
-        low (float, optional): Lower end: a value for 'range', where it is needed, else
-            a percentile of the image: 1 for 'percentile', 0 for 'plateau', 0.1 for
-            'clahe' by default. Values below are taken for the end.
-        high (float, optional): Upper end alike: percentile 99, 100 and 99.9.
-        plateau (float, optional): Of 'plateau': share of the pixels at which a bin is
-            clipped, in (0, 1]. 1 is plain histogram equalisation, almost 0 is linear
+        low (float, optional): Lower end; values below are clipped. For 'range' a value
+            (required), else a percentile of the image. Default: 1 for 'percentile',
+            0 for 'plateau', 0.1 for 'clahe'.
+        high (float, optional): Upper end, likewise. Default: 99, 100 and 99.9.
+        plateau (float, optional): For 'plateau': share of the pixels at which a bin is
+            clipped, in (0, 1]. 1 is plain histogram equalization; close to 0 is linear
             over the values that occur. Default: the median of the occupied bins.
-        linear (float, optional): Of 'plateau': share of the linear mapping in the
-            result, 0..1. Keeps some of the ratios of differences. Default: 0.
-        bins (int, optional): Of 'plateau' and 'clahe': levels told apart between both
-            ends. 4096 for 'plateau', 1024 for 'clahe' by default, there fewer where a
-            tile has too few pixels to limit the contrast of so many.
-        clip_limit (float, optional): Of 'clahe': highest contrast, in units of that of
-            the linear mapping, at least 1. Default: 2.
-        tiles (tuple[int, int], optional): Of 'clahe': tiles down and across; fewer
-            where they would be under 16 pixels. Default: (8, 8).
+        linear (float, optional): For 'plateau': weight of the linear mapping in the
+            result, 0..1. Preserves some of the relative differences. Default: 0.
+        bins (int, optional): For 'plateau' and 'clahe': number of levels between the
+            two ends. Default: 4096 for 'plateau', 1024 for 'clahe', fewer if a tile has
+            too few pixels for the contrast limit.
+        clip_limit (float, optional): For 'clahe': maximum contrast relative to the
+            linear mapping, at least 1. Default: 2.
+        tiles (tuple[int, int], optional): For 'clahe': number of rows and columns of
+            tiles; fewer if tiles would be smaller than 16 pixels. Default: (8, 8).
 
     Raises:
-        ValueError: Unknown mode, an option of another mode or out of its bounds,
-            missing or reversed ends, an image with NaN or infinite values, or, for
-            'clahe', one of different channels.
-        TypeError: The image has 8 bits already.
+        ValueError: The mode is unknown; an option belongs to another mode or is out of
+            range; `low` and `high` are missing or reversed; the image has NaN or
+            infinite values; for 'clahe', its channels differ.
+        TypeError: The image already has 8 bits.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ThermalToUint8(BaseTransform):
         high = _ENDS[mode][1] if high is None else high
         if low is None or high is None:
             raise ValueError(
-                "ThermalToUint8: mode='range' needs low and high, the counts that "
+                "ThermalToUint8: mode='range' needs low and high, the values that "
                 'become black and white'
             )
         if not low < high:
@@ -110,22 +110,22 @@ class ThermalToUint8(BaseTransform):
         """Convert `img`.
 
         Args:
-            results (dict): Data information with the image.
+            results (dict): Data info with the image.
 
         Returns:
-            dict: The same dictionary, `img` as uint8.
+            dict: The same dictionary, with `img` as uint8.
         """
         img = results['img']
         name = results.get('img_path', 'image')
         if img.dtype == np.uint8:
             raise TypeError(
-                f'ThermalToUint8: {name} has 8 bits already; leave the transform out'
+                f'ThermalToUint8: {name} already has 8 bits; leave the transform out'
             )
         require_finite(img, 'ThermalToUint8', name)
         plane = single_plane(img)
         if self.mode == 'clahe' and plane.ndim == 3:
             raise ValueError(
-                f'ThermalToUint8: the channels of {name} differ; clahe takes one '
+                f'ThermalToUint8: the channels of {name} differ; clahe needs one '
                 'channel, or equal ones'
             )
         low, high = self.low, self.high
@@ -155,18 +155,18 @@ def require_finite(img: np.ndarray, user: str, name: str) -> None:
 
     Args:
         img (np.ndarray): Image of any dtype.
-        user (str): Transform that asks, for the message.
-        name (str): File of the image, for the message.
+        user (str): Name of the transform, for the error message.
+        name (str): File of the image, for the error message.
 
     Raises:
-        ValueError: There are such values.
+        ValueError: The image has such values.
     """
     if img.dtype.kind == 'f' and not np.isfinite(img).all():
         raise ValueError(f'{user}: {name} holds NaN or infinite values')
 
 
 def single_plane(img: np.ndarray) -> np.ndarray:
-    """Reduce a grey image that is repeated over channels to one of them.
+    """Reduce a grayscale image with repeated channels to one plane.
 
     Args:
         img (np.ndarray): Image (H, W) or (H, W, C).
@@ -182,7 +182,7 @@ def single_plane(img: np.ndarray) -> np.ndarray:
 
 
 def _checked(mode: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Options of a mode with its defaults."""
+    """Check the options of a mode and fill in its defaults."""
     known = _OPTIONS.get(mode, {})
     if foreign := sorted(given.keys() - known.keys()):
         takes = ', '.join(['low', 'high', *known])
@@ -209,14 +209,14 @@ def _checked(mode: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def percentiles(img: np.ndarray, shares: tuple[float, float]) -> tuple[float, float]:
-    """Percentiles of an image, those of `np.percentile`, of 16 bits in less time.
+    """Compute two percentiles as `np.percentile` does, but faster for 16 bits.
 
     Args:
         img (np.ndarray): Image of any shape.
-        shares (tuple[float, float]): Which, in 0..100.
+        shares (tuple[float, float]): The percentiles wanted, in 0..100.
 
     Returns:
-        tuple[float, float]: The percentiles, between values where they fall between.
+        tuple[float, float]: The percentiles, interpolated linearly.
     """
     if not _has_table(img):
         low, high = np.percentile(img, shares)
@@ -238,7 +238,7 @@ def _levels(img: np.ndarray, low: float, high: float, count: int) -> np.ndarray:
     """Scale low..high to 0..count - 1 as uint16, clipped and rounded."""
     if _has_table(img):
         return _levels(np.arange(65536), low, high, count).take(img)
-    # float64 keeps counts and the quotient exact enough that the ends are hit.
+    # float64 is exact enough for the ends to map to the first and last level
     inside = np.clip(img, low, high).astype(np.float64)
     return np.rint((inside - low) * ((count - 1) / (high - low))).astype(np.uint16)
 
@@ -256,14 +256,14 @@ def _plateau(
     linear: float,
     bins: int,
 ) -> np.ndarray:
-    """Equalise the histogram between low and high, clipped at the plateau."""
+    """Equalize the histogram between low and high, with bins clipped at the plateau."""
     index = _levels(img, low, high, bins)
     counts = np.bincount(index.ravel(), minlength=bins)
     occupied = counts[counts > 0]
     top = np.median(occupied) if plateau is None else plateau * index.size
     below = np.cumsum(np.minimum(counts, max(top, 1)), dtype=np.float64)
     first, last = index.min(), index.max()
-    # the coolest pixels have no cooler ones: they are black, the hottest white
+    # no pixel is cooler than the coolest: it is black, the hottest is white
     curve = (below - below[first]) / (below[last] - below[first])
     curve = (1 - linear) * curve + linear * np.linspace(0, 1, bins)
     return np.rint(255 * np.clip(curve, 0, 1)).astype(np.uint8).take(index)
@@ -277,17 +277,17 @@ def _clahe(
     tiles: tuple[int, int],
     bins: int,
 ) -> np.ndarray:
-    """Equalise the histogram between low and high in tiles, with limited contrast."""
+    """Equalize the histogram between low and high per tile, with limited contrast."""
     height, width = img.shape
     down = min(tiles[0], max(1, height // _MIN_TILE))
     across = min(tiles[1], max(1, width // _MIN_TILE))
     pixels = -(-height // down) * -(-width // across)
-    # cv2 clips bins at whole pixels, at least one: with more bins than this there
-    # would be no limit
+    # cv2 clips bins at an integer count of at least one: with more bins than this the
+    # limit would have no effect
     bins = min(bins, max(2, int(clip_limit * pixels)))
-    # The values are spread over all 65536 bins of cv2, over which it spreads what it
-    # clips; only every 65536 / bins of them can be occupied, so that many times the
-    # pixels stand in each.
+    # cv2 redistributes the clipped counts over all 65536 bins, so the levels are spread
+    # over all of them. Only every (65536 / bins)-th bin can be occupied, and each holds
+    # that many times more pixels.
     spread = np.rint(_levels(img, low, high, bins) * (65535 / (bins - 1)))
     limit = min(clip_limit, bins) * 65536 / bins
     clahe = cv2.createCLAHE(clipLimit=limit, tileGridSize=(across, down))

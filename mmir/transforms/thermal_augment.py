@@ -1,4 +1,4 @@
-"""Random changes of the values of a thermal image: polarity, drift, tone."""
+"""Random photometric augmentation of thermal images: polarity, drift, gamma."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from mmengine.registry import TRANSFORMS
 from .thermal import percentiles, require_finite, single_plane
 
 _DTYPES = (np.uint8, np.uint16, np.float32)
-_OWN_RANGE = (0.1, 99.9)  # percentiles: a few defective pixels do not count
+_OWN_RANGE = (0.1, 99.9)  # percentiles, robust to a few defective pixels
 
 Interval = float | Sequence[float]
 Curve = Callable[[np.ndarray], np.ndarray]
@@ -18,15 +18,15 @@ Curve = Callable[[np.ndarray], np.ndarray]
 def value_range(
     img: np.ndarray, declared: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """Say which values an image can take, the scale of all augmentations here.
+    """Get the value range of an image, which scales all augmentations here.
 
     Args:
         img (np.ndarray): Image of uint8, uint16 or float32.
-        declared (tuple[float, float], optional): The range, if the user knows it.
+        declared (tuple[float, float], optional): The range, if known.
 
     Returns:
-        tuple[float, float]: What is declared; else 0 and 255 for uint8, the percentiles
-        0.1 and 99.9 of this image for other dtypes.
+        tuple[float, float]: The declared range; else 0 and 255 for uint8, the 0.1 and
+        99.9 percentiles of this image for other dtypes.
     """
     if declared is not None:
         return declared
@@ -36,26 +36,25 @@ def value_range(
 
 
 class ThermalAugment(BaseTransform):
-    """Base of the random changes of the values of a thermal image.
+    """Base class of the photometric augmentations of thermal images.
 
-    A subclass gives :meth:`augment`. The dtype is kept: integers are rounded and
-    clipped, to `value_range` if that is declared, else to what the dtype holds; floats
-    are not clipped. All random numbers follow from two draws of numpy's global
-    generator, whatever the image, so that `PairedTransform` can replay them; on pairs
-    the usual way is `OnModality('ir', ...)`.
+    A subclass implements :meth:`augment`. The dtype is kept. Integers are rounded and
+    clipped to `value_range` if declared, else to the range of the dtype; floats are not
+    clipped. All random numbers derive from two draws of numpy's global generator,
+    whatever the image, so `PairedTransform` can replay them. For pairs, use
+    `OnModality('ir', ...)`.
 
     Required keys: img, (H, W) or (H, W, C) of uint8, uint16 or float32.
     Changed keys: img.
 
     Args:
-        prob (float): Probability of a change. Default: 0.5.
+        prob (float): Probability of applying it. Default: 0.5.
         value_range (tuple[float, float], optional): Lowest and highest value the camera
-            gives, in the units of the image, see :func:`value_range`. Declaring it
-            also saves the percentiles of each image.
+            outputs, in the units of the image, see :func:`value_range`. Declaring it
+            also saves computing percentiles per image.
 
     Raises:
-        ValueError: An option is out of its bounds, or the image holds NaN or infinite
-            values.
+        ValueError: An option is out of range, or the image has NaN or infinite values.
         TypeError: The image has another dtype.
     """
 
@@ -72,13 +71,13 @@ class ThermalAugment(BaseTransform):
                 raise ValueError(f'{type(self).__name__}: value_range is empty')
 
     def transform(self, results: dict) -> dict:
-        """Change `img`, or leave it.
+        """Augment `img` with probability `prob`.
 
         Args:
-            results (dict): Data information with the image.
+            results (dict): Data info with the image.
 
         Returns:
-            dict: The same dictionary, with a new image where it changed.
+            dict: The same dictionary, with a new image if it changed.
         """
         chosen = np.random.rand() < self.prob  # noqa: NPY002
         seed = np.random.randint(2**31)  # noqa: NPY002
@@ -94,10 +93,10 @@ class ThermalAugment(BaseTransform):
         return results
 
     def augment(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Change an image.
+        """Augment an image.
 
         Args:
-            img (np.ndarray): Image (H, W) or (H, W, C), not to be written to.
+            img (np.ndarray): Image (H, W) or (H, W, C), not modified in place.
             rng (np.random.Generator): The generator to draw from.
 
         Returns:
@@ -106,7 +105,7 @@ class ThermalAugment(BaseTransform):
         raise NotImplementedError
 
     def _fit(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Bring values back to the dtype of the image."""
+        """Convert values back to the dtype of the image."""
         if dtype.kind == 'f':
             return values.astype(dtype, copy=False)
         info = np.iinfo(dtype)
@@ -117,11 +116,11 @@ class ThermalAugment(BaseTransform):
     def _interval(
         self, name: str, value: Interval, low: float = -np.inf, high: float = np.inf
     ) -> tuple[float, float]:
-        """Read an option that is a number, or the lowest and the highest to draw."""
+        """Parse an option that is a number or an interval to draw from."""
         pair = tuple(value) if isinstance(value, Sequence) else (value, value)
         if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
             raise ValueError(
-                f'{type(self).__name__}: {name} must be a number or (lowest, highest) '
+                f'{type(self).__name__}: {name} must be a number or (low, high) '
                 f'within {low:g}..{high:g}, got {value!r}'
             )
         return float(pair[0]), float(pair[1])
@@ -133,7 +132,7 @@ class ThermalAugment(BaseTransform):
 
 
 class _PointwiseAugment(ThermalAugment):
-    """Base of changes that map each value on its own."""
+    """Base class of augmentations that map each value independently."""
 
     def augment(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Map the values; see :class:`ThermalAugment`."""
@@ -143,27 +142,27 @@ class _PointwiseAugment(ThermalAugment):
             return img  # constant
         if img.dtype.kind == 'f':
             return self._fit(curve(img), img.dtype)
-        # a table of all levels instead of a power or a rounding for each pixel
+        # a lookup table of all levels is faster than mapping every pixel
         levels = np.arange(np.iinfo(img.dtype).max + 1, dtype=np.float64)
         return self._fit(curve(levels), img.dtype).take(img)
 
     def curve(self, low: float, high: float, rng: np.random.Generator) -> Curve:
-        """Draw the map of values; low and high are the value range."""
+        """Draw the mapping of values; low and high are the value range."""
         raise NotImplementedError
 
 
 @TRANSFORMS.register_module()
 class RandomPolarityInversion(_PointwiseAugment):
-    """Swap white-hot and black-hot: `low + high - img`, of the value range.
+    """Swap white-hot and black-hot: `low + high - img`, from the value range.
 
-    For models that are to read images of either polarity. Twice it is the identity, but
-    for integers that were clipped.
+    For models that should handle either polarity. Applying it twice is the identity,
+    except for clipped integers.
 
     Keys, arguments and errors as in :class:`ThermalAugment`.
     """
 
     def curve(self, low: float, high: float, rng: np.random.Generator) -> Curve:
-        """Mirror the values at the middle of the range.
+        """Mirror the values about the middle of the range.
 
         Args:
             low (float): Lower end of the value range.
@@ -171,7 +170,7 @@ class RandomPolarityInversion(_PointwiseAugment):
             rng (np.random.Generator): Not drawn from.
 
         Returns:
-            Curve: The map of values.
+            Curve: The mapping of values.
         """
         mirror = low + high
         return lambda values: mirror - values
@@ -179,17 +178,18 @@ class RandomPolarityInversion(_PointwiseAugment):
 
 @TRANSFORMS.register_module()
 class RandomThermalDrift(_PointwiseAugment):
-    """Drift of gain and offset: `middle + gain * (img - middle) + offset * span`.
+    """Gain and offset drift: `middle + gain * (img - middle) + offset * span`.
 
-    Middle and span are those of the value range; gain and offset are drawn evenly.
-    Between two calibrations a camera drifts so, and its automatic gain jumps so.
+    Middle and span are those of the value range; gain and offset are drawn uniformly.
+    This models the drift of a camera between calibrations and jumps of its automatic
+    gain.
 
     Keys and errors as in :class:`ThermalAugment`.
 
     Args:
-        gain (float | Sequence[float]): Gain, or lowest and highest.
-        offset (float | Sequence[float]): Offset as a share of the span, alike.
-        prob (float): Probability of a change.
+        gain (float | Sequence[float]): Gain, or (low, high).
+        offset (float | Sequence[float]): Offset as a share of the span, or (low, high).
+        prob (float): Probability of applying it.
         value_range (tuple[float, float], optional): See :class:`ThermalAugment`.
     """
 
@@ -213,7 +213,7 @@ class RandomThermalDrift(_PointwiseAugment):
             rng (np.random.Generator): The generator to draw from.
 
         Returns:
-            Curve: The map of values.
+            Curve: The mapping of values.
         """
         middle, span = (low + high) / 2, high - low
         gain, offset = rng.uniform(*self.gain), rng.uniform(*self.offset)
@@ -222,16 +222,16 @@ class RandomThermalDrift(_PointwiseAugment):
 
 @TRANSFORMS.register_module()
 class RandomThermalGamma(_PointwiseAugment):
-    """Another tone curve: `low + span * ((img - low) / span) ** gamma`.
+    """Random gamma: `low + span * ((img - low) / span) ** gamma`.
 
-    Low and span are those of the value range; values outside it stay as they are. Gamma
-    is drawn evenly in its logarithm, so that 1/2 is as likely as 2.
+    Low and span are those of the value range; values outside it are left as they are.
+    Gamma is drawn log-uniformly, so that 1/2 is as likely as 2.
 
     Keys and errors as in :class:`ThermalAugment`.
 
     Args:
-        gamma (float | Sequence[float]): Exponent, or lowest and highest, positive.
-        prob (float): Probability of a change.
+        gamma (float | Sequence[float]): Exponent, or (low, high), positive.
+        prob (float): Probability of applying it.
         value_range (tuple[float, float], optional): See :class:`ThermalAugment`.
     """
 
@@ -253,7 +253,7 @@ class RandomThermalGamma(_PointwiseAugment):
             rng (np.random.Generator): The generator to draw from.
 
         Returns:
-            Curve: The map of values.
+            Curve: The mapping of values.
         """
         gamma = float(np.exp(rng.uniform(*np.log(self.gamma))))
 

@@ -1,4 +1,4 @@
-"""Random faults of a thermal camera: stripes, dead pixels, blur."""
+"""Random faults of a thermal camera: fixed-pattern noise, dead pixels, blur."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,19 @@ _BLURS = ('gaussian', 'defocus')
 
 @TRANSFORMS.register_module()
 class FixedPatternNoise(ThermalAugment):
-    """Stripes of columns and rows and an offset a pixel, as of an uncorrected sensor.
+    """Fixed-pattern noise of an uncorrected sensor: per column, row and pixel.
 
     Each column, row and pixel gets a Gaussian offset, the same in all channels. The
-    three standard deviations are drawn evenly, as shares of the value range.
+    three standard deviations are drawn uniformly, as shares of the value range.
 
     Keys and errors as in :class:`ThermalAugment`.
 
     Args:
-        column (float | Sequence[float]): Deviation of columns, or lowest and highest.
-        row (float | Sequence[float]): Deviation of rows, alike.
-        pixel (float | Sequence[float]): Deviation of pixels, alike.
-        prob (float): Probability of a change.
+        column (float | Sequence[float]): Standard deviation of the column offsets, or
+            (low, high).
+        row (float | Sequence[float]): The same for rows.
+        pixel (float | Sequence[float]): The same for pixels.
+        prob (float): Probability of applying it.
         value_range (tuple[float, float], optional): See :class:`ThermalAugment`.
     """
 
@@ -42,7 +43,7 @@ class FixedPatternNoise(ThermalAugment):
         self.pixel = self._interval('pixel', pixel, low=0)
 
     def augment(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Add the pattern.
+        """Add the noise pattern.
 
         Args:
             img (np.ndarray): Image (H, W) or (H, W, C).
@@ -73,10 +74,10 @@ class DeadPixels(ThermalAugment):
     Keys and errors as in :class:`ThermalAugment`.
 
     Args:
-        share (float | Sequence[float]): Share of defective pixels, or lowest and
-            highest. They number `round(share * H * W)`, the same in all channels.
-        hot (float): Share of hot ones among them, the others are dead.
-        prob (float): Probability of a change.
+        share (float | Sequence[float]): Share of defective pixels, or (low, high).
+            There are `round(share * H * W)` of them, the same in all channels.
+        hot (float): Share of hot pixels among them; the others are dead.
+        prob (float): Probability of applying it.
         value_range (tuple[float, float], optional): See :class:`ThermalAugment`.
     """
 
@@ -94,7 +95,7 @@ class DeadPixels(ThermalAugment):
         self.hot = float(hot)
 
     def augment(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Set the pixels.
+        """Set the defective pixels.
 
         Args:
             img (np.ndarray): Image (H, W) or (H, W, C).
@@ -109,7 +110,7 @@ class DeadPixels(ThermalAugment):
         number = round(rng.uniform(*self.share) * pixels)
         places = rng.choice(pixels, number, replace=False)
         is_hot = np.arange(number) < round(self.hot * number)
-        out = np.array(img, order='C')  # a copy whose rows can be joined
+        out = np.array(img, order='C')  # a contiguous copy that can be reshaped
         flat = out.reshape(pixels, -1)
         flat[places] = np.where(is_hot, hot, dead)[:, None]
         return out
@@ -117,18 +118,19 @@ class DeadPixels(ThermalAugment):
 
 @TRANSFORMS.register_module()
 class RandomThermalBlur(ThermalAugment):
-    """Blur as of a lens out of focus or a small, slow sensor.
+    """Blur of a defocused lens or a small, slow sensor.
 
-    'gaussian' has the standard deviation `sigma`; 'defocus' is a disc of radius
-    `2 * sigma`, which has, but for the pixels' own size, the same along each axis.
+    'gaussian' has standard deviation `sigma`. 'defocus' is a disk of radius
+    `2 * sigma`, which has the same standard deviation along each axis, apart from the
+    pixel size.
 
     Keys and errors as in :class:`ThermalAugment`; there is no value range.
 
     Args:
-        sigma (float | Sequence[float]): Standard deviation in pixels, or lowest and
-            highest, drawn evenly.
-        kinds (Sequence[str]): Which of 'gaussian' and 'defocus' to draw from.
-        prob (float): Probability of a change.
+        sigma (float | Sequence[float]): Standard deviation in pixels, or (low, high),
+            drawn uniformly.
+        kinds (Sequence[str]): Kinds to draw from: 'gaussian', 'defocus'.
+        prob (float): Probability of applying it.
     """
 
     def __init__(
@@ -142,12 +144,12 @@ class RandomThermalBlur(ThermalAugment):
         kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
         if not kinds or not set(kinds) <= set(_BLURS):
             raise ValueError(
-                f'RandomThermalBlur: kinds must be of {_BLURS}, got {kinds}'
+                f'RandomThermalBlur: kinds must be some of {_BLURS}, got {kinds}'
             )
         self.kinds = kinds
 
     def augment(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Blur.
+        """Blur the image.
 
         Args:
             img (np.ndarray): Image (H, W) or (H, W, C).
@@ -165,14 +167,14 @@ class RandomThermalBlur(ThermalAugment):
 
 
 def disc(radius: float) -> np.ndarray:
-    """Make the blur kernel of a lens out of focus.
+    """Make a defocus blur kernel.
 
     Args:
-        radius (float): Radius of the disc in pixels.
+        radius (float): Radius of the disk in pixels.
 
     Returns:
-        np.ndarray: Weights (K, K) with sum 1, float64, K odd: the part of each pixel
-        that is in the disc.
+        np.ndarray: Weights (K, K) with sum 1, float64, K odd: the share of each pixel
+        that lies in the disk.
     """
     size, fine = 2 * int(np.ceil(radius)) + 1, 16
     at = (np.arange(size * fine) + 0.5) / fine - size / 2

@@ -1,4 +1,4 @@
-"""Helpers of the command-line tools and of host integration."""
+"""Helpers for the command-line tools and for host integration."""
 
 from .setup import register_all_modules
 

@@ -1,77 +1,64 @@
-"""Reading checkpoints that nobody vouches for, and writing them whole.
+"""Reading untrusted checkpoints safely, and writing checkpoints atomically.
 
-A pickle can run any code when it is read, and mmengine of the OneDL releases reads a
-file that way when the safe load fails. So the tools call
-:func:`refuse_unsafe_checkpoints` first of all, check what the user names with
-:func:`require_safe`, and read with :func:`load_checkpoint`. The way out is the user's
-`--trust-checkpoint`, which calls :func:`trust_checkpoints`.
+Unpickling a file can run any code, and mmengine of the OneDL releases falls back to it
+when the safe load fails. The tools therefore call :func:`refuse_unsafe_checkpoints`
+first, check the files the user names with :func:`require_safe`, and read them with
+:func:`load_checkpoint`. Users can opt out with `--trust-checkpoint`, which calls
+:func:`trust_checkpoints`.
 """
 
 import hashlib
 import os
 import pickle
-import pickletools
-import zipfile
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from io import BytesIO
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from mmir.compat import safe_globals
+from mmir.utils.errors import UserError
+from mmir.utils.files import atomic_path
 
 _SAFE_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _UNSAFE_BY_DEFAULT = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-# What torch.save itself writes; named in no message.
-_OF_TORCH = {
-    '_codecs.encode',
-    'builtins.set',
-    'collections.OrderedDict',
-    'torch._utils._rebuild_parameter',
-    'torch._utils._rebuild_tensor_v2',
-}
-# The pickles at the start of a file before the zip format of torch 1.6: magic number,
-# protocol, system, content, storage keys.
-_LEGACY_PICKLES = 5
-_UNREADABLE = (
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    pickle.PickleError,
-    zipfile.BadZipFile,
+# How `torch.load` reports what `weights_only=True` does not allow: in a file of the old
+# format, and where an allowed but restricted function rejects its arguments.
+_NAMED = re.compile(
+    r'GLOBAL ([\w.]+) was not an allowed|^([\w.]+) of .* is not allowed', re.MULTILINE
 )
+_LATE_PROTOCOL = 'a pickle of protocol 3 or later, whose content torch does not list'
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read; the message names the file and the reason."""
+class CheckpointError(UserError, RuntimeError):
+    """A checkpoint cannot be read; the message gives the file and the reason."""
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A checkpoint that would run code when read in full.
+    """A checkpoint would run code if it were loaded in full.
 
     Attributes:
         path (Path): The file.
-        names (list[str]): Globals in it that `weights_only=True` does not allow.
+        names (list[str]): Its contents that `weights_only=True` does not allow.
     """
 
     def __init__(self, path: str | Path, names: list[str]) -> None:
         self.path, self.names = Path(path), names
         super().__init__(
-            f'{path} is not a plain checkpoint and was not loaded, because reading it '
-            f'can run code. Beside tensors and plain types it contains: '
+            f'{path} is not a plain checkpoint and was not loaded, because loading it '
+            f'can run code. Besides tensors and plain types it contains: '
             f'{", ".join(names)}. If, and only if, you trust its source, allow it with '
             '--trust-checkpoint (in Python: trust=True).'
         )
 
 
 def refuse_unsafe_checkpoints() -> None:
-    """Make every `torch.load` of this process and its children a safe one.
+    """Make every `torch.load` of this process and its children safe.
 
-    It sets `TORCH_FORCE_WEIGHTS_ONLY_LOAD=1`, which also overrules callers that ask for
-    the unsafe load, and registers what a training checkpoint needs.
+    Sets `TORCH_FORCE_WEIGHTS_ONLY_LOAD=1`, which also overrides callers that ask for
+    the unsafe load, and allows the types that a training checkpoint contains.
     """
     safe_globals.install()
     os.environ.pop(_UNSAFE_BY_DEFAULT, None)
@@ -79,9 +66,9 @@ def refuse_unsafe_checkpoints() -> None:
 
 
 def trust_checkpoints() -> None:
-    """Undo :func:`refuse_unsafe_checkpoints`; hosts then read any checkpoint in full.
+    """Undo :func:`refuse_unsafe_checkpoints`, so that hosts load any checkpoint.
 
-    Only for a user who said so: whatever is loaded from here on can run code.
+    Call it only if the user asked for it: any file loaded afterwards can run code.
     """
     os.environ.pop(_SAFE_ONLY, None)
     os.environ[_UNSAFE_BY_DEFAULT] = '1'
@@ -92,20 +79,20 @@ def load_checkpoint(
     trust: bool = False,
     map_location: str | torch.device = 'cpu',
 ) -> dict[str, Any]:
-    """Read a checkpoint file, with `weights_only=True` unless it is trusted.
+    """Load a checkpoint file, with `weights_only=True` unless it is trusted.
 
     Args:
-        path (str | Path): A local file.
-        trust (bool): Let the file run code. Defaults to False.
+        path (str | Path): Local file.
+        trust (bool): Whether the file may run code. Defaults to False.
         map_location (str | torch.device): Device of the tensors. Defaults to 'cpu'.
 
     Returns:
-        dict: The content: a state dict, or one with keys such as `state_dict`.
+        dict: Content: a state dict, or a dict with keys such as `state_dict`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UnsafeCheckpointError: Reading it needs code that the file names.
-        CheckpointError: It is damaged, no checkpoint at all, or holds no dictionary.
+        FileNotFoundError: The file does not exist.
+        UnsafeCheckpointError: Loading the file would run code.
+        CheckpointError: The file is damaged, not a checkpoint, or holds no dictionary.
     """
     path = Path(path)
     if not path.is_file():
@@ -119,13 +106,13 @@ def load_checkpoint(
                 path, map_location=map_location, weights_only=not trust
             )
     except Exception as error:
-        # Which exception a foreign or broken file raises is up to its bytes.
+        # A foreign or broken file can raise any exception.
         names = [] if trust else _culprits(path, error)
         if names:
             raise UnsafeCheckpointError(path, names) from None
         raise CheckpointError(
             f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it is '
-            f'damaged, cut off, or no file of torch.save ({_first_line(error)})'
+            f'damaged, truncated, or not a torch.save file ({_first_line(error)})'
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(
@@ -135,57 +122,49 @@ def load_checkpoint(
 
 
 def require_safe(path: str | Path) -> None:
-    """Check a checkpoint before anything is built on it.
+    """Check that a checkpoint exists and loads safely, before anything depends on it.
 
-    No tensor is kept in memory. A remote one (with `://` in its name) cannot be checked
-    before its download; :func:`refuse_unsafe_checkpoints` guards its load.
+    No tensor is kept in memory. A remote checkpoint (with `://` in its name) cannot be
+    checked before it is downloaded; :func:`refuse_unsafe_checkpoints` protects its
+    loading.
 
     Args:
         path (str | Path): The file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UnsafeCheckpointError: Reading it needs code that the file names.
-        CheckpointError: It is damaged or no checkpoint.
+        FileNotFoundError: The file does not exist.
+        UnsafeCheckpointError: Loading the file would run code.
+        CheckpointError: The file is damaged or not a checkpoint.
     """
     if '://' not in str(path):
         load_checkpoint(path, map_location='meta')
 
 
 def _culprits(path: Path, error: Exception) -> list[str]:
-    """List what a refused file names that `weights_only=True` does not allow.
-
-    The file is taken apart, not run.
+    """List the names in a rejected file that `weights_only=True` does not allow.
 
     Args:
         path (Path): The file.
-        error (Exception): What the safe load said of it.
+        error (Exception): Error of the safe load.
 
     Returns:
-        list[str]: Full names, sorted; empty if the file is damaged or no pickle.
+        list[str]: Full names, sorted; empty if the file is damaged or not a pickle.
     """
-    # It knows the zip format in pickle protocol 2 only, and torch < 2.6 has it not.
-    with suppress(AttributeError, *_UNREADABLE):
+    try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        if names:
-            return sorted(names)
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    allowed = torch.serialization.get_safe_globals()
-    plain = (each[0] if isinstance(each, tuple) else each for each in allowed)
-    known = {f'{each.__module__}.{each.__qualname__}' for each in plain} | _OF_TORCH
-    # The restricted getattr has that name too, and may be what refused.
-    known.discard('builtins.getattr')
-    return sorted(
-        name
-        for name in _scan(path) - known
-        if not (name.startswith('torch.') and name.endswith('Storage'))
-    )
+    except pickle.UnpicklingError:
+        names = [_LATE_PROTOCOL]
+    except Exception:  # the old format, or any error of a broken file
+        names = []
+    if names or not isinstance(error, pickle.UnpicklingError):
+        return sorted(names)
+    found = {a or b for a, b in _NAMED.findall(str(error))}
+    return sorted(name if '.' in name else f'builtins.{name}' for name in found)
 
 
 @contextmanager
 def _without(variable: str) -> Iterator[None]:
-    """Take a variable out of the environment for a while."""
+    """Temporarily remove a variable from the environment."""
     value = os.environ.pop(variable, None)
     try:
         yield
@@ -195,72 +174,20 @@ def _without(variable: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the class and the first line of what an exception says."""
+    """Return the class and the first line of the message of an exception."""
     lines = str(error).strip().splitlines()
     return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
 
 
-def _scan(path: Path) -> set[str]:
-    """Return every global that the readable part of a checkpoint names."""
-    names: set[str] = set()
-    with path.open('rb') as file, suppress(*_UNREADABLE):
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                for member in archive.namelist():
-                    if member.endswith('.pkl'):
-                        names |= set(_globals(BytesIO(archive.read(member))))
-        else:
-            file.seek(0)
-            for _ in range(_LEGACY_PICKLES):
-                for name in _globals(file):
-                    names.add(name)
-    return names
-
-
-def _globals(file: BinaryIO) -> Iterator[str]:
-    """Yield the globals of one pickle, in its protocols 0 to 5.
-
-    `STACK_GLOBAL` takes its module and name from the stack: the last two strings put
-    there, directly or out of the memo.
-    """
-    strings: list[str] = []
-    memo: dict[int, str] = {}
-    for code, value, _ in pickletools.genops(file):
-        if code.name in ('GLOBAL', 'INST'):
-            yield value.replace(' ', '.').replace('__builtin__.', 'builtins.')
-        elif code.name == 'STACK_GLOBAL':
-            yield '.'.join(strings[-2:])
-        elif code.name == 'MEMOIZE':
-            memo[len(memo)] = strings[-1] if strings else ''
-        elif code.name in ('PUT', 'BINPUT', 'LONG_BINPUT'):
-            memo[value] = strings[-1] if strings else ''
-        elif code.name in ('GET', 'BINGET', 'LONG_BINGET'):
-            strings.append(memo.get(value, ''))
-        elif isinstance(value, str):
-            strings.append(value)
-
-
 def save_checkpoint_atomic(obj: object, path: str | Path) -> None:
-    """Write a checkpoint so that its file is there in full or not at all.
-
-    It is written beside its place under another name and then moved. An older file
-    stays as it was if anything fails.
+    """Write a checkpoint atomically.
 
     Args:
-        obj (object): What `torch.save` takes.
-        path (str | Path): The file; missing folders are made.
+        obj (object): Anything `torch.save` accepts.
+        path (str | Path): The file; missing folders are created.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with partial.open('wb') as file:
-            torch.save(obj, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        torch.save(obj, partial)
 
 
 def sha256_of(path: str | Path) -> str:

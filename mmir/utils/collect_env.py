@@ -1,6 +1,6 @@
-"""What is installed, which parts of mmir are active here, and why others are not.
+"""Environment report: what is installed, which parts of mmir are off, and why.
 
-Run `python -m mmir.utils.collect_env` and put the output into a bug report.
+Run `python -m mmir.utils.collect_env` and paste the output into a bug report.
 """
 
 import os
@@ -8,6 +8,8 @@ import platform
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+from mmengine.utils import digit_version
 
 MODULES = (
     'torch',
@@ -21,31 +23,41 @@ MODULES = (
     'mmseg',
     'mmpretrain',
 )
+OLDEST = {'torch': '2.6'}
+"""Oldest supported releases."""
 
 
 def distribution(module: str, owners: dict[str, list[str]]) -> str:
-    """Name and version of what a module was installed from.
+    """Name and version of the distribution that provides a module.
 
     Args:
         module (str): Top-level module.
-        owners (dict): Distributions of every module, as `packages_distributions` lists
-            them. The hosts have two distribution names each.
+        owners (dict): Module -> distributions, from `packages_distributions`. Each host
+            is published under two distribution names.
 
     Returns:
-        str: `name version`, several joined by ' AND ' (they overwrite each other), or
-        'not installed'.
+        str: `name version`, or 'not installed'. If several are installed, which
+        overwrite each other, they are joined by ' AND '.
     """
     found = []
     for name in sorted(set(owners.get(module, []))):
         try:
-            found.append(f'{name} {version(name)}')
+            found.append(f'{name} {version(name)}{_too_old(module, version(name))}')
         except PackageNotFoundError:
             continue
     return ' AND '.join(found) or 'not installed'
 
 
+def _too_old(module: str, installed: str) -> str:
+    """Note for a release that is older than supported, or an empty string."""
+    oldest = OLDEST.get(module)
+    if oldest is None or digit_version(installed) >= digit_version(oldest):
+        return ''
+    return f' (too old: {oldest} or newer is needed)'
+
+
 def operators() -> str:
-    """Tell where `mmcv.ops` comes from: compiled, the substitute, or nowhere."""
+    """Source of `mmcv.ops`: compiled, the substitute, or none."""
     import mmir
 
     if 'compat' in mmir.INACTIVE:
@@ -65,10 +77,10 @@ def devices() -> str:
 
 
 def parts() -> dict[str, str]:
-    """Tell of every part of mmir whether it is on, and why not.
+    """Status of every part of mmir.
 
     Returns:
-        dict[str, str]: 'on' or 'off: reason' by the name of the part.
+        dict[str, str]: Part -> 'on' or 'off: reason'.
     """
     import mmir
     from mmir.registry import PARTS, why_off
@@ -85,7 +97,7 @@ def collect_env() -> dict[str, str]:
     """Collect the report.
 
     Returns:
-        dict[str, str]: Lines of the report by what they are about.
+        dict[str, str]: Topic -> line of the report.
     """
     import mmir
 

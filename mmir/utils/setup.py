@@ -1,4 +1,4 @@
-"""Registration of everything at once, the way the hosts offer it."""
+"""`register_all_modules`, as in the hosts."""
 
 import logging
 from importlib import import_module
@@ -7,14 +7,14 @@ from mmengine.logging import print_log
 
 
 def register_all_modules(init_default_scope: bool = False) -> None:
-    """Import every part that can be active here and log those that cannot.
+    """Import every part of mmir and log those that cannot be imported.
 
-    Configs do not need it: a type `mmir.X` imports its part by itself. mmengine's
+    Configs do not need it: a type `mmir.X` imports its part on demand. mmengine's
     `hub.get_model` and scripts written for the hosts call it.
 
     Args:
-        init_default_scope (bool): Whether to make `mmir` the default scope. Our configs
-            keep their host's scope, so the default is not to.
+        init_default_scope (bool): Whether to make `mmir` the default scope. Defaults to
+            False, since the shipped configs keep the scope of their host.
     """
     from mmir import INACTIVE
     from mmir.registry import PARTS, why_off

@@ -1,4 +1,4 @@
-"""Pictures of data and results, free of any host."""
+"""Visualization of data and results, independent of any host."""
 
 from mmir.visualization.curves import save_curves
 from mmir.visualization.detections import Panel, save_detection_grid

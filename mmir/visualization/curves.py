@@ -1,28 +1,28 @@
-"""Learning curves and curves over the number of images."""
+"""Line plots, such as learning curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Curve = tuple[Sequence[float], Sequence[float]]
-"""Positions and values of a line."""
+"""x and y values of a line."""
 
 
 def save_curves(
     path: str | Path, plots: Mapping[str, Mapping[str, Curve]], xlabel: str
 ) -> Path:
-    """Draw plots in rows of four, each with several lines.
+    """Save line plots, four per row.
 
-    One legend serves all plots where they have the same lines.
+    Plots with the same lines share one legend.
 
     Args:
-        path (str | Path): File to write, PNG.
-        plots (Mapping): Title of a plot -> name of a line -> (x, y).
-        xlabel (str): What x counts.
+        path (str | Path): PNG file to write.
+        plots (Mapping): Plot title -> line name -> (x, y).
+        xlabel (str): Label of the x axis.
 
     Returns:
         Path: The file.
     """
-    # late: `import mmir` would take longer with it
+    # imported here to keep `import mmir` fast
     from matplotlib.figure import Figure
 
     columns = min(len(plots), 4)

@@ -1,4 +1,4 @@
-"""Pictures of detections beside ground truth."""
+"""Grids of detections next to ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ('#ff4d4d', '#35c4ff', '#ffd23f', '#4dff88', '#ff7de9', '#b48cff')
-"""Colour of the boxes of each class, in turn."""
+COLORS = ('#ff4d4d', '#35c4ff', '#ffd23f', '#4dff88', '#ff7de9', '#b48cff')
+"""Box colors, cycled over the classes."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Panel:
         boxes: (N, 4), x1, y1, x2, y2 in pixels.
         labels: (N,) integers.
         scores: (N,) in 0..1, None for ground truth.
-        title: Line above the image.
+        title: Text above the image.
     """
 
     image: np.ndarray
@@ -39,18 +39,18 @@ def save_detection_grid(
     classes: Sequence[str],
     min_score: float = 0.3,
 ) -> Path:
-    """Draw rows of panels into a picture.
+    """Save a grid of panels as a picture.
 
     Args:
-        path (str | Path): File to write, PNG.
-        rows (Sequence[Sequence[Panel]]): Panels, as many in every row.
+        path (str | Path): PNG file to write.
+        rows (Sequence[Sequence[Panel]]): Panels, the same number in every row.
         classes (Sequence[str]): Class names, for the legend.
-        min_score (float): Detections below are not drawn.
+        min_score (float): Detections with a lower score are not drawn.
 
     Returns:
         Path: The file.
     """
-    # late: `import mmir` would take longer with it
+    # imported here to keep `import mmir` fast
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -62,7 +62,7 @@ def save_detection_grid(
     for ax, panel in zip(axes.flat, (p for row in rows for p in row), strict=True):
         _draw(ax, panel, min_score)
     handles = [
-        Rectangle((0, 0), 1, 1, color=COLOURS[i % len(COLOURS)], label=name)
+        Rectangle((0, 0), 1, 1, color=COLORS[i % len(COLORS)], label=name)
         for i, name in enumerate(classes)
     ]
     figure.legend(handles=handles, loc='outside lower center', ncols=len(handles))
@@ -75,8 +75,8 @@ def save_detection_grid(
 def _draw(ax: 'Axes', panel: Panel, min_score: float) -> None:
     from matplotlib.patches import Rectangle
 
-    grey = panel.image.ndim == 2
-    ax.imshow(panel.image, cmap='gray' if grey else None, vmin=0, vmax=255)
+    gray = panel.image.ndim == 2
+    ax.imshow(panel.image, cmap='gray' if gray else None, vmin=0, vmax=255)
     ax.set_title(panel.title, fontsize=9)
     ax.axis('off')
     scores = panel.scores
@@ -84,11 +84,11 @@ def _draw(ax: 'Axes', panel: Panel, min_score: float) -> None:
         if scores is not None and scores[i] < min_score:
             continue
         x1, y1, x2, y2 = box
-        colour = COLOURS[int(label) % len(COLOURS)]
+        color = COLORS[int(label) % len(COLORS)]
         ax.add_patch(
             Rectangle(
-                (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2
+                (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=1.2
             )
         )
         if scores is not None:
-            ax.text(x1, y1 - 2, f'{scores[i]:.2f}', color=colour, fontsize=6)
+            ax.text(x1, y1 - 2, f'{scores[i]:.2f}', color=color, fontsize=6)

@@ -1,4 +1,4 @@
-"""A hook that shows what a network sees and finds, on every camera."""
+"""Hook that draws ground truth and predictions on every modality."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
 from mmir.structures import ABSENT, IMAGES, PATHS
-from mmir.utils.pipeline_stages import images_of, load, pipelines
+from mmir.visualization.pipeline_stages import images_of, load, pipelines
 
-from .labelled import (
+from .labeled import (
     PairStyle,
     has_labels,
     packed_images,
@@ -30,27 +30,26 @@ _TRAIN_ROWS = 4  # samples of a training batch in one picture
 
 @HOOKS.register_module()
 class PairedVisualizationHook(Hook):
-    """Draw ground truth and predictions on every modality, beside each other.
+    """Draw ground truth and predictions on every modality, side by side.
 
-    The images are those of `img_paths` in the metadata, read, scaled to 8 bits and
-    registered as in the dataset's pipeline, in their own resolution; a modality that is
-    absent is an empty panel.
-    Boxes and masks are drawn by the host's visualizer (mmdet, mmseg). Samples of one
-    camera get one panel. Only the main process draws.
+    The images are read from `img_paths` in the metainfo, at their original resolution,
+    converted to 8 bits and registered as in the dataset's pipeline. An absent modality
+    is an empty panel. Boxes and masks are drawn by the host's visualizer (mmdet,
+    mmseg). Samples of a single camera get one panel. Only the main process draws.
 
-    In training, what is packed is shown before the data preprocessor: what the network
-    sees, without the normalisation.
+    In training, the packed images are shown before the data preprocessor: what the
+    network sees, without normalization.
 
     Args:
-        interval (int): Every how many batches of validation and test the first sample
-            of a batch is drawn.
-        draw_train (int): Number of training batches to draw, from the first one on, up
-            to 4 samples of each.
-        score_thr (float): Predictions below are not drawn.
-        modes (Sequence[str]): 'side-by-side', 'overlay', 'false-colour',
-            'checkerboard', one or more.
+        interval (int): Interval, in validation and test batches, at which the first
+            sample of a batch is drawn.
+        draw_train (int): Number of training batches to draw, starting with the first,
+            up to 4 samples of each.
+        score_thr (float): Predictions with a lower score are not drawn.
+        modes (Sequence[str]): One or more of 'side-by-side', 'overlay', 'false-colour',
+            'checkerboard'.
         colour_map (str): Palette of thermal images, one of
-            :data:`mmir.visualization.colour_maps.COLOUR_MAPS`.
+            :data:`mmir.visualization.color_maps.COLOR_MAPS`.
         out_dir (str, optional): Folder for PNG files `{train,val,test}/...`, below the
             work dir if relative. Default: the runner's visualizer stores the pictures
             in its backends, as `{train,val,test}_pairs`.
@@ -79,11 +78,11 @@ class PairedVisualizationHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Draw one of the first batches.
+        """Draw one of the first training batches.
 
         Args:
             runner (Runner): The runner.
-            batch_idx (int): Number of the batch.
+            batch_idx (int): Index of the batch.
             data_batch (dict): `inputs` and `data_samples` as the loader yields them.
         """
         if self._left < 1 or not is_main_process():
@@ -138,7 +137,7 @@ class PairedVisualizationHook(Hook):
             for kind in kinds or ['gt']
         ]
         name = f'{batch_idx:05d}_{Path(sample.metainfo["img_path"]).stem}'
-        # the same sample comes again with other modalities absent
+        # the same sample recurs with other modalities absent
         name += ''.join(f'_no-{gone}' for gone in sample.metainfo.get(ABSENT, ()))
         if phase == 'val':
             name = f'{runner.iter:06d}_{name}'
@@ -147,7 +146,7 @@ class PairedVisualizationHook(Hook):
     def _store(
         self, runner: Runner, phase: str, name: str, picture: np.ndarray, step: int
     ) -> None:
-        """Write a picture, or hand it to the visualizer."""
+        """Write a picture, or pass it to the visualizer."""
         if self.out_dir is None:
             runner.visualizer.add_image(f'{phase}_pairs', picture, step)
             return
@@ -159,7 +158,7 @@ class PairedVisualizationHook(Hook):
 
 
 def _read(sample: BaseDataElement, dataset: Any) -> dict[str, np.ndarray]:
-    """Read the images of a sample, in the size its labels are for."""
+    """Read the images of a sample, at the size its labels refer to."""
     meta = sample.metainfo
     info = {key: value for key, value in meta.items() if key not in (IMAGES, ABSENT)}
     if PATHS in meta:
@@ -167,7 +166,7 @@ def _read(sample: BaseDataElement, dataset: Any) -> dict[str, np.ndarray]:
         info[PATHS] = {
             name: None if name in gone else path for name, path in meta[PATHS].items()
         }
-    # labels come from the sample; loading them needs what the metadata do not hold
+    # labels come from the sample; loading them needs more than the metainfo holds
     transforms = [
         transform
         for transform in next(pipelines(dataset), [])

@@ -1,7 +1,7 @@
-"""Pictures of several cameras in one: beside each other, mixed, in turn.
+"""Combine pictures of several cameras: side by side, blended or as a checkerboard.
 
-All functions take and return (H, W, 3) uint8 arrays in RGB order and change nothing in
-place; :func:`mmir.visualization.colour_maps.to_display` makes such pictures.
+All functions take and return (H, W, 3) uint8 arrays in RGB order and modify nothing in
+place. :func:`mmir.visualization.color_maps.to_display` makes such pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 MODES = ('side-by-side', 'overlay', 'false-colour', 'checkerboard')
-"""What :func:`compose` can make of a pair."""
+"""Modes of :func:`compose`."""
 
 _FONT, _FONT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-_STRIP = 20  # height in px of the line above a picture
+_STRIP = 20  # height in pixels of the title above a picture
 _GAP = 4
 
 
@@ -23,7 +23,7 @@ def overlay(first: np.ndarray, second: np.ndarray, alpha: float = 0.5) -> np.nda
     Args:
         first (np.ndarray): Picture.
         second (np.ndarray): Picture of the same size.
-        alpha (float): Share of the second, 0..1.
+        alpha (float): Weight of the second, 0..1.
 
     Returns:
         np.ndarray: `(1 - alpha) * first + alpha * second`, rounded.
@@ -37,13 +37,13 @@ def overlay(first: np.ndarray, second: np.ndarray, alpha: float = 0.5) -> np.nda
     return cv2.addWeighted(first, 1 - alpha, second, alpha, 0)
 
 
-def false_colour(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Brightness of one picture, colours of the other.
+def false_color(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Combine the luminance of one picture with the colors of another.
 
     Args:
-        first (np.ndarray): Picture whose luminance stays: the visible image.
-        second (np.ndarray): Picture whose hue and saturation are laid over it: the
-            thermal image in a palette with colours.
+        first (np.ndarray): Picture that gives the luminance: the visible image.
+        second (np.ndarray): Picture that gives hue and saturation: the thermal image in
+            a color palette.
 
     Returns:
         np.ndarray: The picture (Y of the first, Cr and Cb of the second).
@@ -58,14 +58,14 @@ def false_colour(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def checkerboard(first: np.ndarray, second: np.ndarray, tile: int = 64) -> np.ndarray:
-    """Show two pictures in turn on the squares of a chessboard.
+    """Alternate two pictures on the squares of a checkerboard.
 
-    Contours that break at the edges of the squares show a pair that is not aligned.
+    Contours that break at the edges of the squares reveal misalignment.
 
     Args:
-        first (np.ndarray): Picture, seen on the square at the top left.
+        first (np.ndarray): Picture shown in the top left square.
         second (np.ndarray): Picture of the same size.
-        tile (int): Side of a square in px.
+        tile (int): Side of a square in pixels.
 
     Returns:
         np.ndarray: The picture.
@@ -82,10 +82,10 @@ def checkerboard(first: np.ndarray, second: np.ndarray, tile: int = 64) -> np.nd
 
 
 def absent_panel(shape: tuple[int, int], name: str) -> np.ndarray:
-    """Draw the empty place of a modality that is missing.
+    """Draw the placeholder panel of an absent modality.
 
     Args:
-        shape (tuple[int, int]): Height and width in px.
+        shape (tuple[int, int]): Height and width in pixels.
         name (str): The modality.
 
     Returns:
@@ -102,21 +102,21 @@ def absent_panel(shape: tuple[int, int], name: str) -> np.ndarray:
 
 
 def titled(picture: np.ndarray, text: str) -> np.ndarray:
-    """Add a line of text above a picture.
+    """Add a title above a picture.
 
     Args:
         picture (np.ndarray): Picture.
-        text (str): ASCII; what does not fit is cut off.
+        text (str): ASCII text; cut off if too long.
 
     Returns:
-        np.ndarray: The picture, higher by the line.
+        np.ndarray: The taller picture.
     """
     strip = np.full((_STRIP, picture.shape[1], 3), 20, np.uint8)
     return np.concatenate([_write(strip, text, (4, _STRIP - 6)), picture])
 
 
 def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Join pictures from left to right, lower ones filled up with black.
+    """Join pictures from left to right, padding shorter ones with black.
 
     Args:
         pictures (Sequence[np.ndarray]): One or more pictures.
@@ -128,7 +128,7 @@ def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Join pictures from top to bottom, narrower ones filled up with black.
+    """Join pictures from top to bottom, padding narrower ones with black.
 
     Args:
         pictures (Sequence[np.ndarray]): One or more pictures.
@@ -148,9 +148,9 @@ def compose(
     """Make the panels of a sample.
 
     Args:
-        pictures (Mapping[str, np.ndarray]): Modality -> picture, those present. The
-            first two are mixed; a single one is shown alone once.
-        modes (Sequence[str]): Any of :data:`MODES`, each one or two panels.
+        pictures (Mapping[str, np.ndarray]): Modality -> picture, for those present. The
+            first two are combined; a single one is shown once, by itself.
+        modes (Sequence[str]): One or more of :data:`MODES`.
         alpha (float): See :func:`overlay`.
         tile (int): See :func:`checkerboard`.
 
@@ -158,7 +158,7 @@ def compose(
         dict[str, np.ndarray]: Title -> panel, in the order of `modes`.
 
     Raises:
-        ValueError: An unknown mode, no picture, or sizes that differ.
+        ValueError: A mode is unknown, there is no picture, or sizes differ.
     """
     if unknown := [mode for mode in modes if mode not in MODES]:
         raise ValueError(f'mode must be one of {MODES}, got {unknown[0]!r}')
@@ -174,7 +174,7 @@ def compose(
         elif mode == 'overlay':
             panels[f'{one} + {other}'] = overlay(first, second, alpha)
         elif mode == 'false-colour':
-            panels[f'{one} in colours of {other}'] = false_colour(first, second)
+            panels[f'{one} in colors of {other}'] = false_color(first, second)
         else:
             panels[f'{one} | {other}'] = checkerboard(first, second, tile)
     return panels
@@ -183,7 +183,7 @@ def compose(
 def _require_same_size(first: np.ndarray, second: np.ndarray) -> None:
     if first.shape != second.shape:
         raise ValueError(
-            f'pictures of one size are needed, got {first.shape} and {second.shape}: '
+            f'pictures must have the same size, got {first.shape} and {second.shape}: '
             'register or resize the images first'
         )
 
@@ -195,7 +195,7 @@ def _write(picture: np.ndarray, text: str, at: tuple[int, int]) -> np.ndarray:
 
 
 def _joined(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """Join along an axis with a gap, filled up along the other."""
+    """Join along an axis with a gap, padding along the other axis."""
     across = 1 - axis
     size = max(picture.shape[across] for picture in pictures)
     parts = []

@@ -1,4 +1,4 @@
-"""Plots of what a data set holds: values, frequencies, boxes."""
+"""Plots of dataset statistics: intensities, spectra, boxes."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,8 +19,8 @@ def plot_spectra(
     """Plot radially averaged power spectra.
 
     Args:
-        ax (Axes): Where to.
-        spectra (Mapping): Modality -> frequencies in cycles per pixel, power.
+        ax (Axes): Axes to draw on.
+        spectra (Mapping): Modality -> (frequencies in cycles per pixel, power).
     """
     for name, (frequency, power) in spectra.items():
         ax.loglog(frequency, power, label=name)
@@ -34,12 +34,12 @@ def plot_spectra(
 def plot_bars(
     ax: 'Axes', groups: Mapping[str, Mapping[str, float]], title: str
 ) -> None:
-    """Plot named values of one or more groups, bar beside bar.
+    """Plot named values of one or more groups as a grouped bar chart.
 
     Args:
-        ax (Axes): Where to.
+        ax (Axes): Axes to draw on.
         groups (Mapping): Group -> name -> value, such as modality -> band -> share.
-        title (str): Line above; the groups are named if there are several.
+        title (str): Title. A legend names the groups if there are several.
     """
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     width = 0.8 / max(len(groups), 1)
@@ -66,13 +66,13 @@ def plot_shares(
     title: str,
     xlabel: str,
 ) -> None:
-    """Plot histograms as steps.
+    """Plot histograms as step curves.
 
     Args:
-        ax (Axes): Where to.
-        histograms (Mapping): Name -> edges of the bins (n + 1), shares (n).
-        title (str): Line above.
-        xlabel (str): What the bins count.
+        ax (Axes): Axes to draw on.
+        histograms (Mapping): Name -> (bin edges (n + 1), shares (n)).
+        title (str): Title.
+        xlabel (str): Label of the x axis.
     """
     for name, (edges, shares) in histograms.items():
         ax.stairs(shares, edges, label=name, fill=len(histograms) == 1)
@@ -87,13 +87,13 @@ def save_dataset_figure(path: str | Path, report: Mapping) -> Path:
     """Draw the report of `tools/analysis_tools/dataset_report.py`.
 
     Args:
-        path (str | Path): File to write, PNG.
-        report (Mapping): What the tool writes as JSON.
+        path (str | Path): PNG file to write.
+        report (Mapping): The report, as the tool writes it to JSON.
 
     Returns:
         Path: The file.
     """
-    # late: `import mmir` would take longer with it
+    # imported here to keep `import mmir` fast
     from matplotlib.figure import Figure
 
     rows = report['modalities']
@@ -137,7 +137,7 @@ def save_dataset_figure(path: str | Path, report: Mapping) -> Path:
 
 
 def _plot_correlation(ax: 'Axes', pairs: Mapping) -> None:
-    """Plot how far the modalities show the same, whatever the sign."""
+    """Plot how strongly the modalities correlate, regardless of sign."""
     groups = {
         names: {band: value['size'] for band, value in bands.items()}
         for names, bands in pairs.items()
@@ -146,7 +146,7 @@ def _plot_correlation(ax: 'Axes', pairs: Mapping) -> None:
 
 
 def _plot_light(ax: 'Axes', light: Mapping) -> None:
-    """Plot the brightness of the images, night to the left of the line."""
+    """Plot the brightness of the images; night is to the left of the line."""
     data = {'images': (light['edges'], light['counts'])}
-    plot_shares(ax, data, f'brightness of {light["modality"]}, images', 'mean grey')
+    plot_shares(ax, data, f'brightness of {light["modality"]}, images', 'mean gray')
     ax.axvline(light['night_below'], color='tab:red')

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmir.apis import find_config, get_model, list_models, zoo
+from mmir.utils import shipped
 
 CONFIG = """
 default_scope = 'mmengine'
@@ -27,7 +28,7 @@ class ToyZooModel(BaseModel):
 
 @pytest.fixture
 def toy_zoo(tmp_path, monkeypatch):
-    """Put a zoo of one layer in the place of the shipped one."""
+    """Replace the shipped zoo by one with a single layer."""
     (tmp_path / 'model-index.yml').write_text('Import:\n  - m/metafile.yml\n')
     (tmp_path / 'm').mkdir()
     (tmp_path / 'm/a.py').write_text(CONFIG)
@@ -72,7 +73,8 @@ def test_shipped_models_are_listed_alike_by_mmengine():
 
 
 def test_installation_without_index_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo.mmir, '__file__', str(tmp_path / 'mmir/__init__.py'))
+    file = tmp_path / 'mmir/utils/shipped.py'
+    monkeypatch.setattr(shipped, '__file__', str(file))
     with pytest.raises(FileNotFoundError, match='pip install -e'):
         zoo.zoo_root()
     index = tmp_path / 'mmir/.mim/model-index.yml'

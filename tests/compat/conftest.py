@@ -1,4 +1,4 @@
-"""The shims are on before any test module imports `mmcv.ops`."""
+"""Activate the shims before any test module imports `mmcv.ops`."""
 
 from mmir import compat
 

@@ -35,7 +35,7 @@ def random_boxes(count, device, seed=0):
 def compare(module, name, tensors, private=(), **options):
     """Run both on copies; returned values and every tensor must agree.
 
-    `private` are the positions of buffers whose content is nobody's business.
+    `private` are the positions of buffers whose content is not compared.
     """
     compiled = importlib.import_module('mmcv._ext')
     results, copies = [], []
@@ -104,7 +104,7 @@ def test_roi_align(device, pool_mode, ratio, aligned):
     gradient = draw(12, 5, 4, 3, seed=2, device=device)
     results = []
     for source in (regions, importlib.import_module('mmcv._ext')):
-        # Each keeps the place of a maximum in its own way.
+        # Each stores the position of a maximum in its own way.
         own = [each.clone() for each in outputs]
         source.roi_align_forward(x, rois, *own, **options)
         result = torch.zeros_like(x)

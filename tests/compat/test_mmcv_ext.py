@@ -1,4 +1,4 @@
-"""The substitute as a module: found last, complete, honest about what it lacks."""
+"""The substitute module: found last, complete, with errors for missing operators."""
 
 import importlib
 import sys
@@ -82,7 +82,7 @@ def test_a_detector_trains_and_predicts_through_the_operators():
     )
     ramp = torch.arange(32.0).expand(1, 2, 32, 32).clone().requires_grad_()
     pooled = extractor((ramp, ramp[..., ::2, ::2]), torch.tensor([[0, 8.0, 8, 72, 72]]))
-    # x = 8 is pixel 2 of stride 4, so centre 1.5; bins are 4 pixels wide.
+    # x = 8 is pixel 2 of stride 4, so center 1.5; bins are 4 pixels wide.
     expected = 1.5 + 4 * (torch.arange(4) + 0.5)
     assert torch.allclose(pooled, expected.expand(1, 2, 4, 4))
     pooled.sum().backward()

@@ -26,7 +26,7 @@ def attention_inputs(seed=0):
 
 
 def loop_attention(value, places, weights):
-    """Zhu et al. 2021, Eq. 3: pixel i of n has its centre at (i + 0.5) / n."""
+    """Zhu et al. 2021, Eq. 3: pixel i of n has its center at (i + 0.5) / n."""
     batch, queries, heads, levels, points, _ = places.shape
     out = np.zeros((batch, queries, heads, value.shape[3]))
     starts = [0, SHAPES[0][0] * SHAPES[0][1]]

@@ -11,7 +11,7 @@ OFFSETS = pytest.mark.parametrize('offset', [0, 1])
 
 
 def random_boxes(seed: int, count: int, dtype: torch.dtype = torch.float32):
-    """Boxes that overlap a lot, and scores without ties."""
+    """Draw boxes that overlap a lot, and scores without ties."""
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 30, (count, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(2, 25, (count, 2))], axis=1)
@@ -35,7 +35,7 @@ def loop_nms(boxes, scores, threshold, offset=0):
 
 
 def loop_soft_nms(boxes, scores, threshold, sigma, lowest, method, offset):
-    """Bodla et al., algorithm 1, on a dictionary of what is left."""
+    """Soft-NMS by Bodla et al., algorithm 1, on a dictionary of remaining boxes."""
     left = dict(enumerate(scores.tolist()))
     order, final = [], []
     while left:

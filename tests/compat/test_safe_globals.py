@@ -1,4 +1,4 @@
-"""What `weights_only=True` lets through, and that it stays so."""
+"""Globals that `weights_only=True` allows, and no others."""
 
 import io
 from pickle import UnpicklingError

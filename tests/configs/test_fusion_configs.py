@@ -1,4 +1,4 @@
-"""Every fusion config: it builds small, trains a step and predicts, on pairs."""
+"""Every fusion config builds at small scale, trains a step and predicts on pairs."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
 
+from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 from mmir.structures import drop_modalities
 from mmir.testing import shrink
 from mmir.testing.scenes import write_flir
 from mmir.testing.scenes.seg_layouts import write_msrs
-from mmir.utils.checkpoint_fit import CheckpointMismatchError, check_fits
 
 ROOT = Path(__file__).resolve().parents[2]
 FUSION = ROOT / 'configs/fusion'
@@ -54,7 +54,7 @@ def small_seg(path: Path, msrs: Path) -> Config:
 
 
 def train_step(cfg: Config) -> torch.nn.Module:
-    """One step; every parameter that trains got a gradient in it."""
+    """Train one step; every trainable parameter gets a gradient."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
     init_default_scope(cfg.default_scope)
@@ -168,7 +168,7 @@ def test_training_may_start_from_the_rgb_model(paths: list[Path]) -> None:
         result = model.load_state_dict(rgb, strict=False)
         assert result == ([], [])
     with pytest.raises(CheckpointMismatchError, match='are missing: members'):
-        check_fits(late, rgb, 'rgb.pth')  # it has `checkpoints` instead
+        check_fits(late, rgb, 'rgb.pth')  # it uses `checkpoints` instead
 
 
 @pytest.mark.parametrize('path', [*DET, *SEG], ids=lambda p: p.stem)

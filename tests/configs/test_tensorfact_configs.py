@@ -1,4 +1,4 @@
-"""Every shipped config: it parses, builds small, computes a loss and predicts."""
+"""Every shipped config parses, builds, computes a loss and predicts."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 from coco_files import write_flir_v13
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -80,7 +80,8 @@ def test_trains_and_predicts(path: Path, data: Path) -> None:
     assert len(boxes) <= test_cfg.get('rcnn', test_cfg).max_per_img
     assert torch.isfinite(boxes).all()
     # YOLOv7 is tested with a border of half a stride and more
-    border = 32 if cfg.model.target == 'mmir.YOLOv7' else 0
+    kind = cfg.model.get('target', cfg.model.type)
+    border = 32 if kind == 'mmir.YOLOv7' else 0
     assert max(test[0]['inputs'].shape[1:]) == 128 + border
 
 
@@ -90,8 +91,8 @@ def test_stage_trains_what_it_says(path: Path) -> None:
     init_default_scope(cfg.default_scope)
     model = MODELS.build(shrink(cfg).model)
     frozen = {k for k, p in model.named_parameters() if not p.requires_grad}
-    factorize = cfg.model.factorize
-    if factorize is None or not {'delta', 'stage'} & factorize.keys():
+    adapt = cfg.model.get('adapt') or ConfigDict(type='Full')
+    if adapt.type == 'Full' or adapt.get('delta', 1) is None:
         assert not frozen
         return
     head = tuple(f'{part}.' for part in HEAD_PARTS)
@@ -102,32 +103,46 @@ def test_stage_trains_what_it_says(path: Path) -> None:
         if isinstance(module, _BatchNorm)
         for key in ('weight', 'bias')
     }
-    kernels = {k for k in body if k not in norms and '.deltas.' not in k}
-    if factorize.get('bn') == 'frozen':
+    if adapt.type == 'Frozen' and 'norm' not in adapt:
         assert frozen == {k for k in body if k.startswith('backbone.')}
-    else:
-        assert frozen == kernels
+        return
+    added = {k for k in body if '.deltas.' in k or '.adapters.' in k}
+    assert bool(added) == (adapt.type != 'Frozen')
+    assert frozen == body.keys() - norms - added
 
 
-BASELINES = ('dense', 'frozen', 'bn', 'lora', 'scratch', 'comp')
+BASELINES = ('full', 'frozen', 'bn', 'scratch', 'tensorfact')
 
 
-def test_baselines_differ_in_model_and_start_only() -> None:
+def test_baselines_differ_in_model_start_and_rate_only() -> None:
     pairs = [p for p in CONFIGS if p.stem.endswith(BASELINES)]
+    pairs = [p for p in pairs if not p.stem.startswith('yolo_rgb')]
     assert len(pairs) == len(BASELINES) + 2
     for baseline in pairs:
         ours = baseline.with_name(f'{baseline.stem.rpartition("_")[0]}.py')
-        a, b = (dict(Config.fromfile(p)._cfg_dict) for p in (ours, baseline))
+        a, b = (Config.fromfile(p).to_dict() for p in (ours, baseline))
+        assert {**a['model'], 'adapt': b['model']['adapt']} == b['model']
+        a['optim_wrapper']['optimizer'].pop('lr')
+        b['optim_wrapper']['optimizer'].pop('lr')
         differing = {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
-        assert {'model'} <= differing <= {'model', 'load_from'}
-        factorize = b['model']['factorize']
-        assert {**a['model'], 'factorize': factorize} == b['model']
-        if baseline.stem.endswith('dense'):
-            assert factorize is None
+        plain = {'model', 'load_from', 'base_lr', 'factor_rank', 'delta_rank'}
+        assert 'model' in differing
+        assert differing <= plain, differing
+        if baseline.stem.endswith(('full', 'scratch')):
+            assert b['model']['adapt'] == dict(type='Full')
+
+
+def test_recommended_recipe() -> None:
+    """ConvLoRA as measured: rank 12, Adam at 3e-3."""
+    for name in ('yolo_flir_1pct', 'yolo-tiny_coco_flir_1pct', 'yolo-tiny_drone_ir'):
+        cfg = Config.fromfile(ROOT / f'configs/tensorfact/{name}.py')
+        assert (cfg.model.adapt.type, cfg.model.adapt.rank) == ('ConvLoRA', 12)
+        assert cfg.optim_wrapper.optimizer.type == 'Adam'
+        assert cfg.optim_wrapper.optimizer.lr == 3e-3
 
 
 def test_numbers_of_the_paper() -> None:
-    cfg = Config.fromfile(ROOT / 'configs/tensorfact/yolo_flir_1pct.py')
+    cfg = Config.fromfile(ROOT / 'configs/tensorfact/yolo_flir_1pct_tensorfact.py')
     assert cfg.train_cfg.max_epochs == 200
     assert cfg.train_dataloader.batch_size == 40
     assert cfg.optim_wrapper.optimizer.type == 'Adam'
@@ -142,6 +157,8 @@ def test_metafile_lists_every_config() -> None:
     listed = {ROOT / model['Config'] for model in meta['Models']}
     assert listed == set(CONFIGS)
     assert all(model['Name'] == Path(model['Config']).stem for model in meta['Models'])
+    page = (ROOT / 'configs/tensorfact/README.md').read_text()
+    assert [path.name for path in CONFIGS if f'`{path.name}`' not in page] == []
 
 
 def test_base_names_are_unique() -> None:

@@ -1,4 +1,4 @@
-"""Two detectors, one a modality: routing, losses, checkpoints."""
+"""Late fusion of two detectors, one per modality: routing, losses, checkpoints."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def batch(channels: tuple[int, int] = (3, 3)) -> dict:
 
 
 def alone(model: LateFusionDetector, name: str, data: dict) -> list[InstanceData]:
-    """What the detector of a modality finds by itself, from its own image."""
+    """Return the detections of one modality's detector alone, on its own image."""
     place = slice(0, 3) if name == 'rgb' else slice(3, None)
     data = model.data_preprocessor(data)
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_images_without_a_modality_do_not_train_its_detector():
     expected = model.members['rgb'].loss(last['inputs'][:, :3], last['data_samples'])
     torch.testing.assert_close(losses['rgb.loss_obj'], expected['loss_obj'])
 
-    # nothing of it in the batch: no gradient, but a complete graph
+    # absent from the batch: no gradient, but a complete graph
     data = model.data_preprocessor(drop_modalities(batch(), ['rgb']), training=True)
     losses = model.loss(data['inputs'], data['data_samples'])
     model.parse_losses(losses)[0].backward()
@@ -182,7 +182,7 @@ def test_each_detector_has_its_own_checkpoint(tmp_path):
         name: checkpoint(file, k) for k, (name, file) in enumerate(files.items())
     }
     model = LateFusionDetector(dict(rgb=YOLO, ir=YOLO), PAIR, checkpoints=files)
-    for _ in range(2):  # as built, and after the runner has initialised it
+    for _ in range(2):  # as built, and after the runner has initialized it
         own = model.state_dict()
         for name, dense in weights.items():
             for key, value in dense.items():

@@ -1,4 +1,4 @@
-"""Paired batches for mmdet: each modality as mmdet's preprocessor makes it."""
+"""Paired batches for mmdet: each modality as from mmdet's preprocessor."""
 
 import pytest
 import torch

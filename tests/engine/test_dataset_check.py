@@ -1,4 +1,4 @@
-"""The check of all files before a training."""
+"""Check of all files before training."""
 
 import logging
 from pathlib import Path
@@ -10,8 +10,22 @@ import pytest
 from coco_files import write_image
 from mmengine.dataset import BaseDataset, ConcatDataset
 
-from mmir.engine import DatasetError, ValidateDataHook, check_dataset, dataset_check
+from mmir.data.check import (
+    BAD_MAP,
+    CLASSES,
+    DEGENERATE,
+    EMPTY,
+    FORMAT,
+    MAP_SIZE,
+    MISSING,
+    OUTSIDE,
+    SHARED,
+    SIZES,
+    UNREADABLE,
+)
+from mmir.engine import ValidateDataHook, check_dataset
 from mmir.transforms import LoadPairedImages, LoadThermalImage
+from mmir.utils.errors import AnnotationError
 
 SIZE = (32, 40)
 
@@ -29,7 +43,7 @@ class Rows(BaseDataset):
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[dict]:
-    """Four sound pairs with a box each."""
+    """Write four valid pairs with one box each."""
     out = []
     for k in range(4):
         paths = {}
@@ -50,18 +64,18 @@ def rows(tmp_path: Path) -> list[dict]:
 
 
 def kinds(rows: list[dict], load: object = None, **meta: object) -> list[str]:
-    """Kinds of problems that are found."""
+    """Return the kinds of problems found."""
     dataset = Rows(rows, load or LoadPairedImages(), **meta)
     report = check_dataset(dataset, workers=2, progress=False)
     assert report.samples == len(rows)
-    assert report.skippable == []
+    assert report.skipped == []
     return [problem.kind for problem in report.problems]
 
 
 def test_sound_data_has_no_problems(rows: list[dict]) -> None:
     assert kinds(rows) == []
-    text = str(check_dataset(Rows(rows, LoadPairedImages()), progress=False))
-    assert text.splitlines() == ['4 samples checked', '  no problems']
+    text = check_dataset(Rows(rows, LoadPairedImages()), progress=False).text()
+    assert text.splitlines() == ['data', '  samples: 4', '  no problems']
 
 
 def test_every_kind_is_told_and_names_its_file(rows: list[dict]) -> None:
@@ -74,18 +88,16 @@ def test_every_kind_is_told_and_names_its_file(rows: list[dict]) -> None:
 
     report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
 
-    found = {problem.kind: problem.text for problem in report.problems}
-    assert list(found) == ['missing', 'unreadable', 'format', 'sizes']
-    for kind, row in zip(('missing', 'unreadable', 'format'), paths[:3], strict=True):
-        assert row['ir'] in found[kind]
-    assert found['sizes'] == f'{paths[3]["rgb"]}: rgb 40x32, ir 20x16'
-    lines = str(report).splitlines()
-    assert lines[0] == '4 samples checked'
-    assert lines[1] == '  1 files that do not exist:'
+    found = {problem.kind: problem for problem in report.problems}
+    assert list(found) == [MISSING, UNREADABLE, FORMAT, SIZES]
+    for kind, row in zip((MISSING, UNREADABLE, FORMAT), paths[:3], strict=True):
+        assert found[kind].name == row['ir']
+    assert str(found[SIZES]) == f'{paths[3]["rgb"]}: {SIZES} (rgb 40x32, ir 20x16)'
+    assert f'  PROBLEM: {MISSING}: 1' in report.text().splitlines()
 
 
 def test_what_the_loader_skips_is_no_reason_to_stop(rows: list[dict]) -> None:
-    """The very samples that it skips are listed, labels that are wrong still stop."""
+    """The samples it skips are listed; wrong labels still raise an error."""
     Path(rows[0]['img_paths']['ir']).unlink()
     cv2.imwrite(rows[3]['img_paths']['ir'], np.zeros((16, 20, 3), np.uint8))
     rows[1]['instances'][0]['bbox'] = [5.0, 5.0, 5.0, 9.0]
@@ -93,33 +105,49 @@ def test_what_the_loader_skips_is_no_reason_to_stop(rows: list[dict]) -> None:
 
     report = check_dataset(Rows(rows, load), progress=False)
 
-    assert [problem.kind for problem in report.skippable] == ['missing', 'sizes']
-    assert [problem.kind for problem in report.problems] == ['label']
+    assert [problem.kind for problem in report.skipped] == [MISSING, SIZES]
+    assert [problem.kind for problem in report.problems] == [DEGENERATE]
     assert [load(dict(row)) is None for row in rows] == [True, False, False, True]
 
 
 def test_an_annotation_of_another_size_is_no_sound_image(rows: list[dict]) -> None:
     rows[0]['width'] = 41
-    assert kinds(rows) == ['format']
+    assert kinds(rows) == [FORMAT]
 
 
 def test_missing_partners_may_be_absent(rows: list[dict]) -> None:
     Path(rows[0]['img_paths']['ir']).unlink()
     rows[1]['img_paths']['ir'] = None
     assert kinds(rows, LoadPairedImages(missing='absent')) == []
-    assert kinds(rows, LoadPairedImages()) == ['missing']
+    assert kinds(rows, LoadPairedImages()) == [MISSING]
 
 
 @pytest.mark.parametrize(
-    'box', [[-3, 0, 5, 5], [0, 0, 42, 5], [5, 5, 5, 9], [0, 0, float('nan'), 3]]
+    ('box', 'kind'),
+    [
+        ([-9, 0, -3, 5], OUTSIDE),
+        ([42, 0, 50, 5], OUTSIDE),
+        ([5, 5, 5, 9], DEGENERATE),
+        ([0, 0, float('nan'), 3], DEGENERATE),
+    ],
 )
-def test_boxes_outside_are_named(rows: list[dict], box: list[float]) -> None:
+def test_boxes_that_cannot_be_used_are_named(
+    rows: list[dict], box: list[float], kind: str
+) -> None:
     rows[2]['instances'].append(dict(bbox=box, bbox_label=0))
     report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
     (problem,) = report.problems
-    assert problem.kind == 'label'
-    assert rows[2]['img_path'] in problem.text
-    assert str(box) in problem.text
+    assert (problem.kind, problem.name) == (kind, rows[2]['img_path'])
+    assert str(box) in problem.detail
+
+
+def test_boxes_over_the_edge_are_noted(rows: list[dict]) -> None:
+    rows[2]['instances'].append(dict(bbox=[-3, 0, 5, 5], bbox_label=0))
+    report = check_dataset(Rows(rows, LoadPairedImages()), progress=False)
+    assert report.problems == []
+    (note,) = report.notes
+    assert note.startswith('1 boxes extend past the edge')
+    assert rows[2]['img_path'] in note
 
 
 def test_a_pixel_over_the_edge_is_a_matter_of_rounding(rows: list[dict]) -> None:
@@ -127,9 +155,20 @@ def test_a_pixel_over_the_edge_is_a_matter_of_rounding(rows: list[dict]) -> None
     assert kinds(rows) == []
 
 
+def test_labels_are_compared_with_the_reference_of_the_dataset(
+    rows: list[dict],
+) -> None:
+    cv2.imwrite(rows[0]['img_paths']['rgb'], np.zeros((64, 80, 3), np.uint8))
+    load = LoadPairedImages(sizes='resize')
+    assert kinds(rows, load) == [FORMAT]  # the size differs from the labels
+    for row in rows:
+        row['reference'] = 'ir'
+    assert kinds(rows, load) == []
+
+
 def test_files_of_two_samples_are_duplicates(rows: list[dict]) -> None:
     rows[1]['img_paths']['ir'] = rows[0]['img_paths']['ir']
-    assert kinds(rows) == ['duplicate']
+    assert kinds(rows) == [SHARED]
 
 
 def test_label_maps_are_checked(rows: list[dict], tmp_path: Path) -> None:
@@ -139,15 +178,14 @@ def test_label_maps_are_checked(rows: list[dict], tmp_path: Path) -> None:
         row['seg_map_path'] = str(write_image(tmp_path / f'labels/{k}.png', labels))
     load = LoadPairedImages()
     report = check_dataset(Rows(rows, load, classes=('a', 'b')), progress=False)
-    found = [(problem.kind, problem.text) for problem in report.problems]
-    assert [kind for kind, _ in found] == ['label file', 'label']
-    assert 'is 20x16' in found[0][1]
-    assert 'holds [7]' in found[1][1]
+    assert [problem.kind for problem in report.problems] == [MAP_SIZE, CLASSES]
+    assert report.problems[0].detail == '20x16, its image 40x32'
+    assert report.problems[1].detail == 'holds [7]'
 
     rows[3]['label_map'] = {7: 1}
     assert kinds(rows[1:], load, classes=('a', 'b')) == []
     Path(rows[1]['seg_map_path']).unlink()
-    assert kinds(rows[1:], load, classes=('a', 'b')) == ['label file']
+    assert kinds(rows[1:], load, classes=('a', 'b')) == [BAD_MAP]
 
 
 def test_one_camera_and_wrappers(rows: list[dict]) -> None:
@@ -159,15 +197,15 @@ def test_one_camera_and_wrappers(rows: list[dict]) -> None:
     report = check_dataset(mixed, progress=False)
     assert report.samples == 4
     assert report.problems == []
-    # the training will skip it, so it is no reason to stop
-    assert [problem.kind for problem in report.skippable] == ['unreadable']
-    assert str(broken) in str(report)
+    # training will skip it, so it is not an error
+    assert [problem.kind for problem in report.skipped] == [UNREADABLE]
+    assert report.skipped[0].name == str(broken)
     assert load.on_error == 'skip'
 
 
 def test_an_empty_data_set_is_a_problem() -> None:
     report = check_dataset(Rows([], LoadPairedImages()), progress=False)
-    assert [problem.kind for problem in report.problems] == ['empty']
+    assert [problem.kind for problem in report.problems] == [EMPTY]
 
 
 def test_sound_files_are_read_once(
@@ -192,7 +230,7 @@ def test_sound_files_are_read_once(
     cv2.imwrite(changed, np.zeros((8, 8), np.uint16))
     report = check_dataset(dataset, cache=cache, progress=False)
     assert read[8:] == [changed]
-    assert [problem.kind for problem in report.problems] == ['format']
+    assert [problem.kind for problem in report.problems] == [FORMAT]
     # what is checked for another depth is read again
     check_dataset(
         Rows(rows, LoadPairedImages(dict(rgb={}, ir=dict(to_float32=True)))),
@@ -224,7 +262,7 @@ def test_the_hook_stops_the_training(
     assert (tmp_path / 'checked_files.json').is_file()
 
     Path(rows[0]['img_paths']['ir']).unlink()
-    with pytest.raises(DatasetError, match='train data: 4 samples checked') as caught:
+    with pytest.raises(AnnotationError, match='train data\n  samples: 4') as caught:
         ValidateDataHook().before_train(runner)
     assert rows[0]['img_paths']['ir'] in str(caught.value)
     with caplog.at_level(logging.WARNING, logger='check'):
@@ -236,11 +274,3 @@ def test_the_hook_stops_the_training(
 def test_unknown_options_are_refused(options: dict) -> None:
     with pytest.raises(ValueError, match='got'):
         ValidateDataHook(**options)
-
-
-def test_every_kind_has_a_meaning() -> None:
-    report = dataset_check.CheckReport(1)
-    report.problems = [dataset_check.Problem(k, f'x{k}') for k in dataset_check.KINDS]
-    text = str(report)
-    for kind, meaning in dataset_check.KINDS.items():
-        assert f'1 {meaning}:\n    x{kind}' in text

@@ -1,4 +1,4 @@
-"""Groups of the optimizer: every trainable parameter, once, with the right decay."""
+"""Optimizer groups: every trainable parameter once, with the right decay."""
 
 import pytest
 import torch
@@ -7,19 +7,23 @@ from hypothesis import strategies as st
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmir.adapters import AdapterLayer
+from mmir.adapters.low_rank import LowRank
 from mmir.engine.optim import CompleteOptimWrapperConstructor
 
 
-class Factors(nn.Module):
-    """Two factors of a convolution, with a delta."""
+class Factors(AdapterLayer):
+    """Two factors of a convolution, with an adapter."""
 
-    def __init__(self, nested: bool = True) -> None:
+    no_decay = ('B',)
+
+    def __init__(self) -> None:
         super().__init__()
         self.A = nn.Parameter(torch.ones(6, 2))
         self.B = nn.Parameter(torch.ones(2, 3, 3))
         self.bias = nn.Parameter(torch.ones(6))
-        if nested:
-            self.delta = nn.ModuleDict(dict(ir=Factors(nested=False)))
+        update = LowRank(torch.ones(6, 2), torch.ones(2, 3, 3))
+        self.adapters = nn.ModuleDict(dict(ir=update))
 
 
 class Net(nn.Module):
@@ -33,11 +37,11 @@ class Net(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.add = nn.Module()
         self.add.implicit = nn.Parameter(torch.ones(1, 4, 1, 1))
-        self.BNB = nn.Linear(2, 2)  # no atoms, whatever its name
+        self.other = nn.Module()  # a method that has no say in decay
+        self.other.B = nn.Parameter(torch.ones(2, 2))
 
 
-DECAYED = {'conv.weight', 'factors.A', 'factors.delta.ir.A', 'BNB.weight'}
-ATOMS = {'factors.B', 'factors.delta.ir.B'}
+DECAYED = {'conv.weight', 'factors.A', 'factors.adapters.ir.A', 'other.B'}
 
 
 def build(model: nn.Module, paramwise: dict | None = None, **optimizer: object):
@@ -74,17 +78,62 @@ def test_kernels_and_mixing_factors_are_decayed(kind):
 
 def test_options_change_what_is_decayed():
     model = Net()
-    assert groups(model, dict(decay_atoms=True))['decayed'] == DECAYED | ATOMS
-    found = groups(model, dict(no_decay=[r'^conv\.', r'delta']))
-    rest = {'factors.A', 'BNB.weight', 'add.implicit'}
+    found = groups(model, dict(no_decay=[r'^conv\.', r'adapters']))
+    rest = {'factors.A', 'other.B', 'add.implicit'}
     assert found['decayed'] == rest
     assert groups(model, dict(no_decay=[]))['decayed'] == DECAYED | {'add.implicit'}
 
 
+def test_custom_keys_of_the_host():
+    model = Net()
+    keys = dict(
+        conv=dict(lr_mult=0.1), factors=dict(decay_mult=2.0), bn=dict(decay_mult=1.0)
+    )
+    found = build(model, dict(custom_keys=keys)).optimizer.param_groups
+    names = {id(p): n for n, p in model.named_parameters()}
+    settings = {
+        names[id(p)]: (g['lr'], g['weight_decay']) for g in found for p in g['params']
+    }
+    assert settings['conv.weight'] == pytest.approx((0.01, 0.5))
+    assert settings['conv.bias'] == pytest.approx((0.01, 0.0))  # a vector, as usual
+    assert settings['bn.weight'] == pytest.approx((0.1, 0.5))  # said explicitly
+    assert settings['factors.A'] == settings['factors.B'] == pytest.approx((0.1, 1.0))
+    assert settings['other.B'] == (0.1, 0.5)
+    assert len(settings) == len(list(model.parameters()))
+
+
+class Layered(nn.Module):
+    """A backbone with layer depths, in the style of mmpretrain, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.layers = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+        self.backbone.get_layer_depth = self.depth
+        self.head = nn.Linear(2, 2)
+
+    @staticmethod
+    def depth(name: str, prefix: str) -> tuple[int, int]:
+        return int(name.removeprefix(prefix).split('.')[1]), 3
+
+
+def test_layer_decay_follows_the_depths_of_the_backbone():
+    model = Layered()
+    names = {id(p): n for n, p in model.named_parameters()}
+    found = build(model, dict(layer_decay_rate=0.5)).optimizer.param_groups
+    rates = {names[id(p)]: g['lr'] for g in found for p in g['params']}
+    for index, factor in enumerate((0.25, 0.5, 1.0)):
+        assert rates[f'backbone.layers.{index}.weight'] == pytest.approx(0.1 * factor)
+        assert rates[f'backbone.layers.{index}.bias'] == pytest.approx(0.1 * factor)
+    assert rates['head.weight'] == pytest.approx(0.1)
+    with pytest.raises(ValueError, match='Net nor its backbone has get_layer_depth'):
+        build(Net(), dict(layer_decay_rate=0.5))
+
+
 def test_options_are_not_changed():
-    options = dict(decay_atoms=True)
+    options = dict(no_decay=['conv'], custom_keys=dict(bn=dict(lr_mult=2.0)))
     build(Net(), options)
-    assert options == dict(decay_atoms=True)
+    assert options == dict(no_decay=['conv'], custom_keys=dict(bn=dict(lr_mult=2.0)))
 
 
 def test_only_decayed_parameters_shrink_without_a_gradient():
@@ -153,8 +202,8 @@ def test_no_decay_of_the_optimizer_is_left_alone():
 
 
 def test_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['bias_decay_mult'\].*'decay_atoms'"):
-        build(Net(), dict(bias_decay_mult=0.0))
+    with pytest.raises(ValueError, match=r"\['decay_atoms'\].*'custom_keys'"):
+        build(Net(), dict(decay_atoms=True))
 
 
 def test_groups_a_subclass_spoils_are_refused():
@@ -168,8 +217,8 @@ def test_groups_a_subclass_spoils_are_refused():
         Forgetful(cfg)(nn.Linear(2, 2))
 
 
-def test_groups_of_the_real_factorised_convolution():
-    from mmir.layers import TensorFactConv
+def test_groups_of_the_real_factorized_convolution():
+    from mmir.tensorfact import TensorFactConv
 
     conv = TensorFactConv(8, 16, 3, rank=4)
     assert groups(conv) == {'decayed': {'A'}, 'not decayed': {'B', 'bias'}}

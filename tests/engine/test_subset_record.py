@@ -11,7 +11,7 @@ from mmir.engine.subset_record import SubsetRecordHook
 
 
 class Chosen(BaseDataset):
-    """What the hook reads of a dataset."""
+    """A dataset with the attributes that the hook reads."""
 
     def __init__(self, files, subset=None):
         self.chosen = files

@@ -4,6 +4,6 @@ from mmengine.registry import DefaultScope
 
 @pytest.fixture(autouse=True)
 def _own_scope(monkeypatch):
-    """Runners set a default scope; other tests do not see it."""
+    """Hide the default scope that runners set from other tests."""
     known = DefaultScope._instance_dict
     monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())

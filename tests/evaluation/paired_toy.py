@@ -1,4 +1,4 @@
-"""A paired test set without a host: packed samples, a model that measures, a metric."""
+"""Paired test data without a host: packed samples, a toy model, a metric."""
 
 from collections.abc import Sequence
 

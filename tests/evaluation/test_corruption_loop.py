@@ -48,7 +48,7 @@ def test_one_modality_changes_and_nothing_else(tmp_path):
         assert sample.label == row % 3
         assert sample.absent == ()
         assert img.dtype == original.dtype
-        if row < 15 * 3:  # the three kinds of RGB in five strengths
+        if row < 15 * 3:  # three RGB corruptions at five strengths
             kept = [thermal]
         else:  # the four kinds of infrared, and the clean images at the end
             kept = [colour] if row < 35 * 3 else [colour, thermal]

@@ -137,7 +137,7 @@ def test_table_and_record(tmp_path):
         for key, value in row.items()
     }
     assert flat == {k: v for k, v in found.items() if not k.endswith('names')}
-    assert not list(folder.glob('.*.part'))
+    assert not list(folder.glob('.*'))
 
 
 def test_an_interrupted_run_leaves_what_is_done(tmp_path):
@@ -166,7 +166,7 @@ def test_a_misspelt_metric_is_told_after_the_first_pass(tmp_path):
     runner = toy_runner(tmp_path, dict(**LOOP, metrics=['toy/mAP']), ToySet())
     runner.test()
     lines = next(Path(runner.log_dir).glob('*.log')).read_text()
-    assert "no metrics ['toy/mAP'] for the tables, it has ['toy/count'" in lines
+    assert "no metrics ['toy/mAP'] for the tables; it has ['toy/count'" in lines
     assert '| ir | - |' in lines
 
 

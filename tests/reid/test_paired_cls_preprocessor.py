@@ -1,4 +1,4 @@
-"""Paired batches for mmpretrain: each modality as its own preprocessor makes it."""
+"""Paired batches for mmpretrain: each modality as from its own preprocessor."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def sample(meta):
 
 
 def stacked(data: dict) -> dict:
-    """The batch as mmpretrain's default collate function gives it."""
+    """Return the batch as from mmpretrain's default collate function."""
     pairs = zip(data['inputs'], data['data_samples'], strict=True)
     return default_collate([dict(inputs=x, data_samples=s) for x, s in pairs])
 
@@ -66,7 +66,7 @@ def test_batch_augments_do_the_same_to_all_modalities(kind):
     if kind == 'CutMix':  # one box of every channel
         ys, xs = changed.any(0).any(0).nonzero().T
         box = changed[moved][..., ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
-        assert box.float().mean() > 0.98  # some greys are alike by chance
+        assert box.float().mean() > 0.98  # some gray values are alike by chance
 
 
 def test_absent_modalities_of_a_stacked_batch():

@@ -1,4 +1,4 @@
-"""Paired batches for mmseg: each modality as mmseg's preprocessor makes it."""
+"""Paired batches for mmseg: each modality as from mmseg's preprocessor."""
 
 import torch
 from mmengine.registry import MODELS

@@ -1,4 +1,4 @@
-"""Two segmentors, one a modality: votes, routing, losses, sliding windows."""
+"""Two segmentors, one per modality: votes, routing, losses, sliding windows."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def batch(labels: int = 4) -> dict:
 
 
 def logits_alone(model: LateFusionSegmentor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of each segmentor from its own, once normalised, images."""
+    """Logits of each segmentor on its own images, normalized once."""
     inputs = model.data_preprocessor(batch())['inputs']
     stacked = torch.stack(batch()['inputs']).float()
     torch.testing.assert_close(inputs[:, :3], (stacked[:, :3] - 99) / 50)

@@ -1,4 +1,4 @@
-"""The paired sample: sizes, splitting, taking modalities away."""
+"""Paired samples: sizes, splitting, dropping of modalities."""
 
 import copy
 import itertools
@@ -28,7 +28,7 @@ def test_the_order_follows_from_the_names(names: tuple[str, ...]) -> None:
 
 
 def batch(size: int = 2) -> dict:
-    """A batch as a data loader yields it."""
+    """Return a batch as a dataloader yields it."""
     torch.manual_seed(0)
     return dict(
         inputs=[torch.randint(1, 255, (6, 4, 5 + k)) for k in range(size)],
@@ -69,7 +69,7 @@ def test_split_reads_a_batch_whose_samples_agree():
     inputs = torch.rand(2, 6, 4, 5)
     assert split_modalities(inputs, [META, META]).keys() == {'rgb', 'ir', 'nir'}
     other = META | dict(channels=(1, 3, 2))
-    with pytest.raises(PairError, match='samples of one batch have other modalities'):
+    with pytest.raises(PairError, match='samples of one batch differ in modalities'):
         split_modalities(inputs, [META, other])
 
 

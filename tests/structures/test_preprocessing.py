@@ -1,4 +1,4 @@
-"""Normalisation a modality, against plain arithmetic; layouts it refuses."""
+"""Normalization per modality against plain arithmetic; refused layouts."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ IR = dict(mean=99.5, std=41.0, channels=1)
 
 
 class Preprocessor(ModalityNormalizer, ImgDataPreprocessor):
-    """On mmengine's own, which all hosts' are made of."""
+    """Normalizer on mmengine's preprocessor, the base of all hosts' preprocessors."""
 
 
 class Bare(ModalityNormalizer, BaseDataPreprocessor):
@@ -42,9 +42,11 @@ def test_colour_order_mean_and_std_of_each_modality():
 @pytest.mark.parametrize(
     ('row', 'mean', 'std', 'channels'),
     [
-        ({}, [0, 0, 0], [1, 1, 1], 3),
+        ({}, [0], [1], None),
+        (dict(mean=5, std=2), [5], [2], None),
+        (dict(bgr_to_rgb=True), [0, 0, 0], [1, 1, 1], 3),
         (dict(channels=1), [0], [1], 1),
-        (dict(mean=5, std=2), [5, 5, 5], [2, 2, 2], 3),
+        (dict(mean=5, std=2, channels=3), [5, 5, 5], [2, 2, 2], 3),
         (dict(mean=5, std=[1, 2, 3]), [5, 5, 5], [1, 2, 3], 3),
         (dict(mean=[1, 2], std=4), [1, 2], [4, 4], 2),
     ],
@@ -60,7 +62,7 @@ def test_order_is_not_that_of_the_config_and_only_one_is_swapped():
     rows = dict(nir={}, ir=dict(channels=1), rgb=dict(bgr_to_rgb=True))
     img = torch.arange(7.0).view(7, 1, 1).expand(7, 2, 2)
     pre = Bare(modalities=rows)
-    assert (pre.modalities, pre.channels) == (('rgb', 'ir', 'nir'), (3, 1, 3))
+    assert (pre.modalities, pre.channels) == (('rgb', 'ir', 'nir'), (3, 1, None))
     out = pre(dict(inputs=[img]))['inputs'][0]
     assert out[:, 0, 0].tolist() == [2, 1, 0, 3, 4, 5, 6]
 
@@ -103,7 +105,7 @@ def test_statistics_move_with_the_model_and_stay_out_of_checkpoints():
         b.device.type for n, b in pre.named_buffers() if n.startswith('channel_')
     }
     assert devices == {'meta'}
-    assert len([n for n, _ in pre.named_buffers() if n.startswith('channel_')]) == 3
+    assert len([n for n, _ in pre.named_buffers() if n.startswith('channel_')]) == 2
 
 
 def test_samples_packed_otherwise_are_refused():
@@ -117,6 +119,47 @@ def test_samples_packed_otherwise_are_refused():
         pre(dict(inputs=[img], data_samples=[other]))
     with pytest.raises(PairError, match='an image has 3 channels, but Preprocessor'):
         pre(dict(inputs=[img[:3]]))
+
+
+@pytest.mark.parametrize('channels', [(3, 1), (3, 3), (3, 2)])
+def test_channels_are_those_of_the_samples_unless_said(channels):
+    img = torch.randint(0, 256, (sum(channels), 4, 5), dtype=torch.uint8)
+    meta = sample(modalities=('rgb', 'ir'), channels=channels, absent=())
+    data = dict(inputs=[img], data_samples=[meta])
+    rows = [dict(mean=99.5, std=41.0), dict(mean=99.5, std=41.0, channels=channels[1])]
+    taken, said = (Preprocessor(modalities=dict(rgb=RGB, ir=row)) for row in rows)
+    assert torch.equal(taken(data)['inputs'], said(data)['inputs'])
+    # the next sample may have others, until a model was built for some
+    assert taken.channels == (3, None)
+    meta.set_metainfo(dict(absent=('ir',)))
+    assert not taken(data)['inputs'][0, 3:].any()
+
+
+def test_samples_that_contradict_what_is_said_are_refused():
+    img = torch.zeros(4, 2, 2)
+    meta = sample(modalities=('rgb', 'ir'), channels=(3, 1), img_path='a/7.png')
+    pre = Preprocessor(modalities=dict(rgb={}, ir=dict(channels=3)))
+    message = (
+        r'a/7\.png was packed with .* of \(3, 1\) channels, but Preprocessor is set up '
+        r"for \('rgb', 'ir'\) of \(any number, 3\). Set the same"
+    )
+    with pytest.raises(PairError, match=message):
+        pre(dict(inputs=[img], data_samples=[meta]))
+
+
+def test_a_model_settles_the_channels():
+    rows = dict(rgb={}, ir=dict(channels=1))
+    pre = Bare(modalities=rows)
+    assert pre.fix_channels() == dict(rgb=3, ir=1)
+    assert pre.channels == (3, 1)
+    pre = Bare(modalities=rows)
+    assert pre.fix_channels((1, 1)) == dict(rgb=1, ir=1)
+    for channels in ((3, 1), (1, 2), (1,)):
+        with pytest.raises(ValueError, match=r'channels=.* is set up for .* of \(1, 1'):
+            pre.fix_channels(channels)
+    other = sample(modalities=('rgb', 'ir'), channels=(3, 1))
+    with pytest.raises(PairError, match=r'of \(3, 1\) channels, but'):
+        pre(dict(inputs=[torch.zeros(4, 2, 2)], data_samples=[other]))
 
 
 @pytest.mark.parametrize(
@@ -138,5 +181,5 @@ def test_settings_are_checked(rows, message):
 
 @pytest.mark.parametrize('key', ['mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'to_rgb'])
 def test_normalisation_is_given_once(key):
-    with pytest.raises(ValueError, match=rf"give \['{key}'\] for each modality"):
+    with pytest.raises(ValueError, match=rf"set \['{key}'\] per modality"):
         Preprocessor(modalities=dict(ir={}), **{key: 1})

@@ -1,4 +1,4 @@
-"""What `--demo` makes of the shipped configs."""
+"""Shipped configs with `--demo`."""
 
 from pathlib import Path
 
@@ -7,15 +7,16 @@ from mmengine.config import Config
 
 from mmir.testing import demo
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs/tensorfact').glob('*'))
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / 'configs/tensorfact').glob('*'))
 CONFIGS = [path for path in CONFIGS if path.suffix == '.py']
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Demo data of a few images in a folder of its own."""
+    """Write demo data with a few images to a separate folder."""
     monkeypatch.setattr(demo, 'DATA', tmp_path / 'data')
-    monkeypatch.setattr(demo, 'TRAIN_IMAGES', 3)
+    monkeypatch.setattr(demo, 'IMAGES', {'rgb': 3, 'ir': 3})
     monkeypatch.setattr(demo, 'VAL_IMAGES', 2)
     return tmp_path
 
@@ -26,27 +27,55 @@ def test_every_config_has_a_demo(path: Path, small: Path) -> None:
     before = cfg.pretty_text
     made = demo.apply_demo(cfg, str(small / 'work/x'))
     assert cfg.pretty_text == before
-    if 'YOLOv7' in cfg.model.backbone.type:
+    yolo = 'YOLOv7' in cfg.model.backbone.type
+    if yolo:
         assert made.model.backbone.arch == made.model.neck.arch == 'tiny'
         assert made.model.bbox_head.head_module.arch == 'tiny'
         # the weight of YOLOv7-tiny, for a quarter of the pixels
         assert made.model.bbox_head.obj_weight == pytest.approx(0.25)
-    else:  # another host's network stays what it is
+    else:  # networks of other hosts are unchanged
         assert made.model.backbone == cfg.model.backbone
     assert made.train_cfg.max_epochs == demo.EPOCHS[cfg.demo.modality]
     assert made.train_dataloader.batch_size == demo.BATCH_SIZE
-    assert made.load_from is None
-    # the rate of the paper's RGB stage is for a pretrained network
-    assert made.optim_wrapper.optimizer.lr == 1e-3
+    infrared, street = cfg.demo.modality == 'ir', cfg.demo.data == 'street'
+    shipped = yolo and street and not (infrared and cfg.load_from is None)
+    assert made.load_from == (str(ROOT / 'demo' / demo.DETECTOR) if shipped else None)
+    rate = cfg.optim_wrapper.optimizer.lr if shipped else demo.FROM_SCRATCH
+    assert made.optim_wrapper.optimizer.lr == rate
     train = made.train_dataloader.dataset
     train = train.get('dataset', train)
+    assert train.get('subset') is None  # all of the few images
     for dataset in (train, made.val_dataloader.dataset, made.test_dataloader.dataset):
         assert dataset.data_root.startswith(str(small / 'data'))
         assert (Path(dataset.data_root) / dataset.ann_file).is_file()
         assert (Path(dataset.data_root) / dataset.data_prefix.img).is_dir()
-    rgb = 'rgb' in train.ann_file or 'rgb' in train.data_root
-    assert rgb == (cfg.demo.modality == 'rgb')
-    assert made.model.get('factorize') == cfg.model.get('factorize')
+    rgb = 'rgb' in train.ann_file or 'drone_rgb' in train.data_root
+    assert rgb == (not infrared)
+    assert made.model.get('adapt') == cfg.model.get('adapt')
+
+
+def test_single_images_are_zoomed_in_place_of_mosaics(small: Path) -> None:
+    cfg = Config.fromfile(next(p for p in CONFIGS if p.stem == 'yolo_flir_1pct'))
+    made = demo.apply_demo(cfg, str(small / 'work/x'))
+    kinds = [t.type for t in made.train_dataloader.dataset.pipeline]
+    assert kinds[:2] == ['RandomResize', 'mmdet.RandomCrop']
+    assert not {'Mosaic', 'RandomAffine', 'CachedMixUp', 'mmdet.Resize'} & set(kinds)
+
+
+def test_samples_of_the_demo_are_hardly_padded(small: Path) -> None:
+    """Scenes and samples are 5:4: only those that are zoomed out have a border."""
+    pytest.importorskip('mmdet')
+    from mmengine.registry import DATASETS, DefaultScope
+
+    cfg = Config.fromfile(next(p for p in CONFIGS if p.stem == 'yolo_flir_1pct'))
+    made = demo.apply_demo(cfg, str(small / 'work/x'))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(made.train_dataloader.dataset)
+        images = [dataset[k % 3]['inputs'] for k in range(30)]
+    assert {tuple(image.shape) for image in images} == {(3, 256, 320)}
+    padded = [(image == 114).all(0).float().mean().item() for image in images]
+    assert sum(padded) / len(padded) < 0.1
+    assert max(padded) < 0.25
 
 
 def test_the_infrared_demo_starts_from_the_rgb_demo(small: Path) -> None:

@@ -19,7 +19,7 @@ from mmir.testing.scenes.parts import (
     Part,
     box,
     lying,
-    rasterise,
+    rasterize,
     upright,
 )
 from mmir.testing.scenes.sensors import automatic_gain, thermal_camera
@@ -131,13 +131,13 @@ def test_people_disappear_from_the_visible_picture_at_night():
 def test_heat_does_not_follow_colour(scenes):
     pairs = []
     for scene in (s for s in scenes if not s.night):
-        grey = cv2.cvtColor(scene.rgb, cv2.COLOR_BGR2GRAY).astype(float)
+        gray = cv2.cvtColor(scene.rgb, cv2.COLOR_BGR2GRAY).astype(float)
         raw = scene.thermal16.astype(float)
         for thing in scene.objects:
             if thing.box_rgb and thing.box_ir:
                 pairs.append(
                     (
-                        grey[scene.mask(thing, 'rgb')].mean() - grey.mean(),
+                        gray[scene.mask(thing, 'rgb')].mean() - gray.mean(),
                         raw[scene.mask(thing, 'ir')].mean() - np.median(raw),
                     )
                 )
@@ -191,7 +191,7 @@ def test_nearer_items_hide_farther_ones_and_areas_are_kept():
     ]
     heat = np.zeros((64, 64, 2), np.float32)
     air = Air(10.0, (0, 0, 0), sight=1e9)
-    codes, areas = rasterise(items, camera, air, 'ir', heat)
+    codes, areas = rasterize(items, camera, air, 'ir', heat)
     assert areas[101] == (codes == 101).sum()
     assert 0 < (codes == 100).sum() < areas[100]
     np.testing.assert_allclose(heat[codes == 101][:, 0], 30.0)
@@ -203,9 +203,9 @@ def test_far_heat_fades_into_the_air():
     part = Part(lying(box(0, 0, 1, 1)), (1.0, 0.0, 0.5), 40.0, 0.1)
     heat = air.seen([part, part], np.array((1.0, 150.0)), 'ir')[:, 0]
     np.testing.assert_allclose(heat, 10 + 30 * np.exp([-1 / 150, -1.0]))
-    colour = air.seen([part], np.array([50.0]), 'rgb')[0]
+    color = air.seen([part], np.array([50.0]), 'rgb')[0]
     expected = 0.5 + np.array((0.5, -0.5, 0.0)) / np.e
-    np.testing.assert_allclose(colour, (*expected, 0.1))
+    np.testing.assert_allclose(color, (*expected, 0.1))
 
 
 def test_a_car_from_behind_shows_its_rear_only():
@@ -214,7 +214,7 @@ def test_a_car_from_behind_shows_its_rear_only():
         Car(np.random.default_rng(1), weather, (0, 20), yaw, True, 1.5)
         for yaw in (0.0, np.pi)
     ]
-    rear, front = ([c for p in car.parts() for c in [p.colour]] for car in cars)
+    rear, front = ([c for p in car.parts() for c in [p.color]] for car in cars)
     assert (1.0, 1.0, 1.0) in front  # headlights
     assert (1.0, 1.0, 1.0) not in rear
     assert (0.1, 0.08, 0.9) in rear
@@ -237,7 +237,7 @@ def test_automatic_gain_is_monotonous_and_clips_its_tails():
     clipped = automatic_gain(raw, blend=0.0, low=0.25, high=0.25).ravel()
     assert (clipped == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert (clipped == 255).mean() == pytest.approx(0.25, abs=0.02)
-    # The histogram of a ramp is flat: equalising changes nothing but the offset.
+    # The histogram of a ramp is flat: equalizing changes nothing but the offset.
     equal = automatic_gain(raw, blend=1.0).ravel()
     assert abs(equal.astype(int) - plain).max() <= 1
 
@@ -262,10 +262,10 @@ def test_targets_are_dark_in_rgb_and_bright_in_infrared():
         for k in range(30):
             flight = render_flight((6, k), modality, (320, 256))
             image = flight.image.astype(float)
-            grey = image if image.ndim == 2 else image.mean(2)
+            gray = image if image.ndim == 2 else image.mean(2)
             for x, y, w, h in flight.boxes:
-                around = grey[max(y - 6, 0) : y + h + 6, max(x - 6, 0) : x + w + 6]
-                inside = grey[y : y + h, x : x + w]
+                around = gray[max(y - 6, 0) : y + h + 6, max(x - 6, 0) : x + w + 6]
+                inside = gray[y : y + h, x : x + w]
                 values.append(inside.mean() - np.median(around))
     assert np.mean(contrast['rgb']) < -5
     assert np.mean(contrast['ir']) > 5

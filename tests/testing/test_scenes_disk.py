@@ -1,4 +1,4 @@
-"""Scenes on disk: the layouts of the real sets, all or nothing."""
+"""Scenes on disk: layouts of real datasets, written all or nothing."""
 
 import hashlib
 import json
@@ -91,13 +91,13 @@ def test_files_hold_what_was_rendered(flir):
     )
     assert raw.dtype == np.uint16
     np.testing.assert_array_equal(raw, scene.thermal16)
-    grey = cv2.imread(
+    gray = cv2.imread(
         str(flir / 'train/thermal_8_bit/FLIR_00003.jpeg'), cv2.IMREAD_UNCHANGED
     )
-    assert grey.ndim == 2
-    assert np.abs(grey.astype(int) - scene.thermal8).mean() < 4
-    colour = cv2.imread(str(flir / 'train/RGB/FLIR_00003.jpg'))
-    assert np.abs(colour.astype(int) - scene.rgb).mean() < 8
+    assert gray.ndim == 2
+    assert np.abs(gray.astype(int) - scene.thermal8).mean() < 4
+    color = cv2.imread(str(flir / 'train/RGB/FLIR_00003.jpg'))
+    assert np.abs(color.astype(int) - scene.rgb).mean() < 8
     rows = load(flir / 'train/thermal_annotations.json')['annotations']
     boxes = [tuple(row['bbox']) for row in rows if row['image_id'] == 2]
     assert boxes == [t.box_ir for t in scene.objects if t.visible_ir]
@@ -142,10 +142,10 @@ def test_missing_files_are_noticed(tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
-    def render(seed, size, night):
+    def render(seed, size, night, **options):
         if seed[2] == 1:
             raise KeyboardInterrupt
-        return render_scene(seed, size, night)
+        return render_scene(seed, size, night, **options)
 
     monkeypatch.setattr(disk, 'render_scene', render)
     with pytest.raises(KeyboardInterrupt):
@@ -156,12 +156,11 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 def test_a_set_written_by_another_process_meanwhile_is_kept(tmp_path, monkeypatch):
     root = tmp_path / 'set'
 
-    def render(seed, size, night):
+    def render(seed, size, night, **options):
         if not root.exists():
             monkeypatch.setattr(disk, 'render_scene', render_scene)
-            monkeypatch.setattr(disk.os, 'getpid', lambda: -1)
             write_flir(root, 1, 0, size=SIZE, progress=False)
-        return render_scene(seed, size, night)
+        return render_scene(seed, size, night, **options)
 
     monkeypatch.setattr(disk, 'render_scene', render)
     assert write_flir(root, 1, 0, size=SIZE, progress=False) == root

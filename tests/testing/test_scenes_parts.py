@@ -1,11 +1,11 @@
-"""Shapes, people, bicycles, cars and streets before any camera sees them."""
+"""Shapes, people, bicycles, cars and streets before rendering."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmir.testing.scenes.actors import Look, bicycle, cloth_colour, dog, person
+from mmir.testing.scenes.actors import Look, bicycle, cloth_color, dog, person
 from mmir.testing.scenes.cars import KINDS, Car
 from mmir.testing.scenes.parts import (
     NEAR,
@@ -143,9 +143,9 @@ def test_the_backpack_is_on_the_back():
 
     def order(yaw):
         parts = person(rng(0), weather_of(0), look, (0, 10), yaw)
-        colours = [part.colour for part in parts]
+        colors = [part.color for part in parts]
         grains = [part.grain for part in parts]
-        return colours.index(look.bag) - grains.index(0.16)  # the trunk's grain
+        return colors.index(look.bag) - grains.index(0.16)  # the trunk's grain
 
     assert order(0.0) == 1  # from behind: painted over the trunk
     assert order(np.pi) == -1  # from the front: hidden by it
@@ -167,12 +167,12 @@ def test_bicycles_touch_the_ground_and_parked_ones_are_cold(seed, yaw):
 def test_ridden_tyres_are_warmer():
     weather = weather_of(3)
 
-    def tyre(seed, ridden):
+    def tire(seed, ridden):
         return bicycle(np.random.default_rng(seed), weather, (0, 9), 1.0, ridden)[
             0
         ].heat
 
-    gain = [tyre(k, True) - tyre(k, False) for k in range(100)]
+    gain = [tire(k, True) - tire(k, False) for k in range(100)]
     assert np.mean(gain) > 2
 
 
@@ -185,10 +185,10 @@ def test_a_dog_is_small_and_warm():
 
 def test_cloth_colours_are_reflectances():
     rng = np.random.default_rng(0)
-    colours = np.array([cloth_colour(rng) for _ in range(500)])
-    assert colours.min() >= 0.03
-    assert colours.max() <= 0.95
-    assert np.median(colours) < 0.3  # mostly dull
+    colors = np.array([cloth_color(rng) for _ in range(500)])
+    assert colors.min() >= 0.03
+    assert colors.max() <= 0.95
+    assert np.median(colors) < 0.3  # mostly dull
 
 
 @settings(max_examples=40, deadline=None)
@@ -215,7 +215,7 @@ def test_only_faces_that_look_at_the_camera_are_drawn(seed, yaw):
     )
     sides = [car._side(t) is not None for t in (-1, 1)]
     assert sum(sides) <= 1
-    # Seen sideways exactly one side shows; from behind or before none of them.
+    # From the side exactly one side is visible; from behind or in front none.
     if abs(np.sin(yaw)) > 0.2:
         assert sum(sides) == 1
     first, last = car._edge(0), car._edge(len(car.profile) - 2)

@@ -1,4 +1,4 @@
-"""What the cameras make of light and heat, against closed forms."""
+"""Sensor models against closed forms."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_lamps_add_up():
 def test_light_falls_on_things_but_not_on_light():
     canvas = np.zeros((2, 2, 4), np.float32)
     canvas[..., :3] = 0.5
-    canvas[0, 0, 3] = -1  # shines by itself
+    canvas[0, 0, 3] = -1  # emits light
     canvas[1, :, 3] = 0.2
     grain = np.array([(3, 3), (1, -9)], np.float32)
     light = np.full((2, 2), 0.1, np.float32)

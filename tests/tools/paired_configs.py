@@ -18,7 +18,7 @@ DETECTION = """
 default_scope = 'mmdet'
 load = [
     dict(type='mmir.LoadPairedImages', modalities=dict(rgb={{}}, ir=dict(channels=1)),
-         reference='ir', missing='absent'),
+         missing='absent'),
     dict(type='LoadAnnotations', with_bbox=True),
 ]
 train_dataloader = dict(dataset=dict(
@@ -89,7 +89,7 @@ def write_segmentation(folder: Path) -> Path:
 
 @contextmanager
 def tool(name: str):
-    """A script, importable as its own imports expect."""
+    """Import a script the way its own imports expect."""
     sys.path.insert(0, str(FOLDER))
     try:
         yield import_module(name)

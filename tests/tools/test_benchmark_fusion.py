@@ -1,4 +1,4 @@
-"""The fusion study: what its rows share, and its tables."""
+"""Fusion study: settings shared by its rows, and its tables."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def test_rows_of_the_street_share_data_schedule_and_start(
             assert cfg.train_dataloader == street['add'].train_dataloader, row
     assert street['add'].load_from == 'rgb.pth'
     kinds = {row: cfg.model.type for row, cfg in street.items()}
-    assert kinds['rgb'] == kinds['ir'] == 'mmir.one_modality'
+    assert kinds['rgb'] == kinds['ir'] == 'mmir.SingleModality'
     assert kinds['late'] == 'mmir.LateFusionDetector'
     assert street['add'].model == street['add_drop'].model
 

@@ -1,4 +1,4 @@
-"""The benchmark of the paired pipeline: same work on both sides, a toy run."""
+"""Benchmark of the paired pipeline: equal work on both sides, a toy run."""
 
 import json
 import sys

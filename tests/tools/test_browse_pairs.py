@@ -1,4 +1,4 @@
-"""Pictures of what the dataset of a config yields."""
+"""Rendering of the samples of a config's dataset."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from paired_configs import (
     write_segmentation,
 )
 
-from mmir.utils import cli
-from mmir.utils.config import UserError
-from mmir.utils.pipeline_stages import LoadedSamples, Steps, build_dataset
+from mmir.cli import cli
+from mmir.utils.errors import UserError
+from mmir.visualization.pipeline_stages import LoadedSamples, Steps, build_dataset
 
 STRIP, GAP = 20, 4
 WIDTH, HEIGHT = SIZE
@@ -60,7 +60,7 @@ def test_loaded_pairs_are_the_files_with_their_boxes(browse, tmp_path) -> None:
     for panel, file in zip((rgb, ir), files, strict=True):
         image = cv2.imread(str(root / 'train' / file))[..., ::-1]
         assert 0.5 < near(panel, image) < 1  # the boxes are the rest
-    with pytest.raises(UserError, match=r'holds pictures already.*--force'):
+    with pytest.raises(UserError, match=r'already holds pictures.*--force'):
         browse.main(arguments)
     assert browse.main([*arguments, '--force']) == written
 
@@ -110,7 +110,7 @@ def test_mixtures_colours_and_absence(browse, tmp_path) -> None:
     assert (np.abs(mixed - mean).max(2) <= 1).mean() > 0.5
     assert (board[:8, :8] == rgb[:8, :8]).all(2).mean() > 0.5
     assert (board[:8, 8:16] == ir[:8, 8:16]).all(2).mean() > 0.5
-    assert (ir.max(2).astype(int) - ir.min(2) > 60).mean() > 0.9  # jet has no greys
+    assert (ir.max(2).astype(int) - ir.min(2) > 60).mean() > 0.9  # jet has no gray
     empty, there = split(lone, 2, WIDTH, HEIGHT)
     assert set(np.unique(empty[:20])) == {36, 48}
     assert np.unique(there).size > 50
@@ -139,7 +139,7 @@ def test_masks_and_16_bits(browse, tmp_path) -> None:
     [
         (['none.py'], 'no config none.py'),
         (['CONFIG', '--split', 'test'], "no test_dataloader; it has splits .*'val'"),
-        (['CONFIG', '--alpha', '2'], '--alpha is in 0..1'),
+        (['CONFIG', '--alpha', '2'], '--alpha must be in 0..1'),
         (['CONFIG', '--cfg-options', 'val_dataloader.dataset.pipeline=[]'], None),
     ],
 )
@@ -173,6 +173,6 @@ def test_samples_of_wrapped_datasets_are_found_once(tmp_path) -> None:
         assert loaded.info(index)['img_path'] == dataset.get_data_info(k)['img_path']
     assert loaded.transforms == ['LoadPairedImages', 'LoadAnnotations']
     assert set(loaded[3]['imgs']) == {'rgb', 'ir'}
-    with pytest.raises(UserError, match='list is no dataset of mmengine'):
+    with pytest.raises(UserError, match='list is not an mmengine dataset'):
         LoadedSamples([1, 2])
     assert len(LoadedSamples(RepeatDataset(val, times=3))) == 2

@@ -1,4 +1,4 @@
-"""The tool that finds pairs out of place."""
+"""Tool that finds misaligned pairs."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmir.testing.scenes import render_scene
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -78,7 +78,7 @@ def test_two_folders(
     tool.main([str(folder / 'set/ir'), str(folder / 'set/rgb'), *arguments])
     report = read(tmp_path)
     check_report(report)
-    extra = report['problems']['partners of nothing']
+    extra = report['problems']['unused partners']
     assert [Path(name).name for name in extra] == ['8_vis.jpg']
     picture = cv2.imread(str(tmp_path / 'worst.png'))
     assert picture is not None
@@ -104,7 +104,7 @@ def test_the_worst_come_first_and_doubtful_ones_not_at_all(tool: ModuleType) -> 
 
     pairs = [result(1, 2), result(30, 0.1), result(-5, 2), result(3, 2)]
     assert [r.shift[0] for _, r in tool.worst_of(pairs, 2)] == [-5, 3]
-    summary = tool.summarise([pairs[1][1]], 4)
+    summary = tool.summarize([pairs[1][1]], 4)
     assert summary == dict(measured=1, low_confidence=1, threshold=4)
     assert '1' in tool.table(summary, {})
 
@@ -135,13 +135,13 @@ def test_what_the_user_can_put_right_is_said(
     tool: ModuleType, folder: Path, tmp_path: Path
 ) -> None:
     for arguments, message in (
-        ([str(tmp_path / 'none'), 'x'], 'no folder .*none'),
+        ([str(tmp_path / 'none'), 'x'], 'folder not found: .*none'),
         ([str(tmp_path), 'x'], 'no images .* in'),
         ([str(folder / 'set/ir')], 'name the folder of the other images'),
         ([str(folder), '--folder', 'nir', 'rgb'], "no images below a folder 'nir'"),
         ([str(tmp_path / 'none.py')], 'no config'),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises((UserError, FileNotFoundError), match=message):
             tool.main(arguments)
     config = tmp_path / 'config.py'
     config.write_text('test_dataloader = dict(dataset=dict(pipeline=[]))')

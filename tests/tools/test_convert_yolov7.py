@@ -12,8 +12,8 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from mmir.cli import cli
 from mmir.det.yolov7.convert import export_names
-from mmir.utils import cli
 from mmir.utils.checkpoint import require_safe
 
 TOOL = Path(__file__).parents[2] / 'tools/model_converters/yolov7.py'
@@ -126,7 +126,7 @@ def test_file_of_mmyolo(run, own, tmp_path, capsys):
     torch.save(dict(meta=dict(epoch=1), state_dict=state), source)
     assert run(source, target, '--arch', 'tiny') == 0
     out = capsys.readouterr().out
-    assert 'note: MMYOLO keeps no anchors in its files' in out
+    assert 'note: MMYOLO files do not store anchors' in out
     assert '[12.0, 16.0]' in out
     found = torch.load(target, weights_only=True)
     assert found['meta']['source'] == 'mmyolo'
@@ -149,8 +149,9 @@ def test_errors_name_the_file(run, own, tmp_path, capsys):
     assert f'source: no file {source}' in capsys.readouterr().err
     torch.save(dict(state_dict=own), source)
     assert run(source, target) == 2
-    assert f'{source}: it has the names of this project' in capsys.readouterr().err
+    message = f'{source}: it already has the names of this project'
+    assert message in capsys.readouterr().err
     torch.save(dict(epoch=1), source)
     assert run(source, target) == 2
-    assert f'{source} holds no weights' in capsys.readouterr().err
+    assert f'{source} has no weights' in capsys.readouterr().err
     assert not target.exists()

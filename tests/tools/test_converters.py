@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coco_files import image, write_flir_v10, write_flir_v13, write_image
-from hypothesis import given
-from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import validate_coco
+from mmir.data.coco import validate_coco
+from mmir.utils.errors import AnnotationError
 
 FOLDER = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
 
@@ -55,7 +53,7 @@ def voc_arguments(folder, *more):
 
 
 def test_voc_pixels_count_from_one(tools, tmp_path):
-    """The box of the whole image, and of a single pixel: both ends are included."""
+    """Boxes of the whole image and of a single pixel: both ends are included."""
     objects = [('car', (1, 1, 40, 32), 0), ('person', (3, 5, 3, 5), 1)]
     write_voc(tmp_path, 'a', objects, size=(0, 0))  # size unknown: read from the image
     write_voc(tmp_path, 'b', [])
@@ -121,7 +119,7 @@ def test_wrong_calls(tools, tmp_path, capsys, name):
     images = ['--images', 'x'] if name.startswith('voc') else ['--names', 'x']
     with pytest.raises(SystemExit):
         main([str(tmp_path / 'none'), *images])
-    assert 'give --out FILE to write, or --check' in capsys.readouterr().err
+    assert 'set --out FILE to write, or --check' in capsys.readouterr().err
     assert main([str(tmp_path / 'none'), *images, '--check']) == 1
     assert 'error: ' in capsys.readouterr().err
 
@@ -158,40 +156,6 @@ def test_yolo(tools, tmp_path):
     ]
     assert first['image_id'] == second['image_id'] == 2
     assert validate_coco(out, tmp_path / 'images', deep=True).ok
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.floats(0, 30), st.floats(0, 20), st.floats(1, 10), st.floats(1, 12)
-        ),
-        max_size=4,
-    )
-)
-def test_yolo_pixels_round_trip(tools, boxes):
-    boxes = np.array(boxes).reshape(-1, 4)
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    rows = np.concatenate([centres, boxes[:, 2:]], 1) / [40, 32, 40, 32]
-    back = tools['yolo_to_coco'].to_pixels(rows, 40, 32)
-    np.testing.assert_allclose(back, boxes, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ('line', 'message'),
-    [
-        ('2 0.5 0.5 0.1 0.1', r'a\.txt:2: class 2, but there are 2 names'),
-        ('-1 0.5 0.5 0.1 0.1', 'class -1'),
-        ('0 20 16 4 4', 'is not in parts of the image'),
-        ('0 0.5 0.5 0.1', 'expected "class x y width height"'),
-        ('car 0.5 0.5 0.1 0.1', 'expected "class x y width height"'),
-        ('0 .1 .1 .2 .1 .2 .2', r'\(polygons are not boxes\)'),
-    ],
-)
-def test_wrong_yolo_lines(tools, tmp_path, line, message):
-    path = tmp_path / 'a.txt'
-    path.write_text(f'0 0.5 0.5 0.1 0.1\n{line}\n')
-    with pytest.raises(AnnotationError, match=message):
-        tools['yolo_to_coco'].read_yolo(path, 2)
 
 
 def test_yolo_problems(tools, tmp_path, capsys):
@@ -251,8 +215,8 @@ def test_flir_check_reports(tools, tmp_path, capsys):
         'boxes of other categories, left out: dog 3',
         'dog has the category id 17',
         'image ids 0 to 2, first file thermal_8_bit/FLIR_00004.jpeg',
-        '2 images have a RGB file',
-        '0 images have a 16-bit thermal file',
+        '2 images have a matching RGB file',
+        '0 images have a matching 16-bit thermal file',
     ):
         assert part in text
     assert text.count('no problems') == 2

@@ -1,4 +1,4 @@
-"""The report on a data set says what is in the files."""
+"""The dataset report describes the content of the files."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from mmengine.model import BaseDataPreprocessor
 from paired_configs import SIZE, tool, write_detection, write_segmentation
 
 from mmir.structures import ModalityNormalizer
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +67,7 @@ def test_workers_change_nothing(report, tmp_path) -> None:
 
 
 class Plain(ModalityNormalizer, BaseDataPreprocessor):
-    """Normalises, and leaves the rest."""
+    """A preprocessor that only normalizes."""
 
     def cast_data(self, data):
         return data
@@ -79,7 +79,7 @@ class Kept(Plain):
 
 
 def test_the_printed_statistics_normalise_the_set(report, tmp_path) -> None:
-    """Taken over by the preprocessor, they give mean 0 and deviation 1."""
+    """Used in the preprocessor, they give mean 0 and standard deviation 1."""
     config, root = write_detection(tmp_path)
     found = report.main([str(config), '--out', str(tmp_path / 'out')])
     with tool('_dataset_markdown') as module:
@@ -144,10 +144,10 @@ def test_folders_are_paired_by_stem_and_light_told(report, tmp_path) -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['ir=nowhere'], 'no folder nowhere'),
+        (['ir=nowhere'], 'image folder not found: nowhere'),
         (['CONFIG', 'ir=x'], 'one config, or folders'),
-        (['CONFIG', '--workers', '0'], '--workers and --number are at least 1'),
-        (['ir=EMPTY'], r'no images \(\.bmp'),
+        (['CONFIG', '--workers', '0'], '--workers and --number must be at least 1'),
+        (['ir=EMPTY'], r'no images \(\.jpg'),
     ],
 )
 def test_what_the_user_can_put_right_is_said(
@@ -155,14 +155,14 @@ def test_what_the_user_can_put_right_is_said(
 ) -> None:
     (tmp_path / 'empty').mkdir()
     arguments = [a.replace('EMPTY', str(tmp_path / 'empty')) for a in arguments]
-    with pytest.raises(UserError, match=message):
+    with pytest.raises((UserError, FileNotFoundError), match=message):
         report.main([*arguments, '--out', str(tmp_path / 'out')])
 
 
 def test_bad_files_are_named(report, tmp_path) -> None:
     write(tmp_path / 'ir/a.png', np.ones((4, 4), np.uint8))
     write(tmp_path / 'ir/a.bmp', np.ones((4, 4), np.uint8))
-    with pytest.raises(UserError, match=r'a\.bmp and .*a\.png have one stem'):
+    with pytest.raises(UserError, match=r'a\.bmp and .*a\.png have the same stem'):
         report.main([f'ir={tmp_path}/ir', '--out', str(tmp_path / 'out')])
     (tmp_path / 'ir/a.bmp').unlink()
     (tmp_path / 'ir/b.png').write_bytes(b'half a file')

@@ -1,4 +1,4 @@
-"""The converters of detection data sets: what they refuse, leave out and count."""
+"""Converters of detection datasets: errors, omissions and counts."""
 
 import json
 import subprocess
@@ -11,19 +11,17 @@ from det_converters import FOLDER, convert, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmir.data.coco import validate_coco
+from mmir.data.layouts.det import LLVIP, plain_name
 from mmir.testing.scenes import det_layouts as layouts
 from mmir.testing.scenes.disk import MARKER
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import validate_coco
-from mmir.utils.det_layouts import plain_name
-from mmir.utils.det_layouts_rows import LLVIP
 
 SIZE = (96, 80)
 NAMES = ('llvip', 'm3fd', 'kaist', 'flir_aligned', 'hituav', 'dronevehicle')
 
 
 def write(name, root, **more):
-    """A small copy of a data set."""
+    """A small copy of a dataset."""
     counts = {'train': 2, 'test' if name in ('llvip', 'kaist') else 'val': 1}
     if name in ('hituav', 'dronevehicle'):
         counts['test'] = 1
@@ -163,7 +161,7 @@ def test_missing_and_broken_files(tmp_path, capsys):
     assert convert('llvip', root, '--check') == 1
     text = capsys.readouterr().out
     assert 'visible/train/010004.jpg: image cannot be read' in text
-    assert '4 problems. Unpack or fetch the files named above again' in text
+    assert '4 problems. Unpack or download the files above again' in text
     assert convert('llvip', root, '--drop') == 0
     coco = json.loads((root / 'coco/train.json').read_text())
     assert [image['rgb'][-10:] for image in coco['images']] == ['010005.jpg']
@@ -192,7 +190,7 @@ def add_object(path, name, box, shape='edges'):
 
 
 def test_boxes_and_classes(tmp_path, capsys):
-    """What is outside or empty is left out, what reaches over clipped, all counted."""
+    """Boxes outside or empty are dropped, overlapping ones clipped, all counted."""
     root = write('llvip', tmp_path / 'a', train=1, test=1)
     path = root / 'Annotations/010001.xml'
     path.write_text('<annotation></annotation>')  # no size: taken from the image
@@ -203,7 +201,7 @@ def test_boxes_and_classes(tmp_path, capsys):
     assert convert('llvip', root) == 0
     text = capsys.readouterr().out
     for part in (
-        '1 boxes that reach over the edge, clipped (010001)',
+        '1 boxes that extend past the edge, clipped (010001)',
         '1 boxes outside the image, left out (010001)',
         '1 boxes without a positive finite size, left out (010001)',
     ):
@@ -276,8 +274,8 @@ def test_kaist_lists_and_label_folders(tmp_path, capsys):
     (lists / 'test-all-20.txt').unlink()
     assert convert('kaist', root) == 0
     text = capsys.readouterr().out
-    assert 'test-all-20.txt is not there' in text
-    assert 'KAIST test: not there, left out' in text
+    assert 'test-all-20.txt not found' in text
+    assert 'KAIST test: not found, skipped' in text
     assert not (root / 'coco/test.json').exists()
 
 
@@ -384,18 +382,18 @@ def test_dronevehicle_keeps_what_is_cropped(tmp_path, capsys):
     cv2.imwrite(str(root / 'val/valimgr/00001.jpg'), small)
     (root / 'cropped/val/valimgr/00001.jpg').unlink()
     assert convert('dronevehicle', root) == 1
-    assert 'nothing inside a border of 100 px' in capsys.readouterr().err
+    assert 'nothing is left inside a border of 100 px' in capsys.readouterr().err
 
 
 def test_parts_of_a_set(tmp_path, capsys):
-    """Splits are separate downloads; one that is not there is said and left out."""
+    """Splits are separate downloads; a missing one is reported and skipped."""
     root = write('dronevehicle', tmp_path / 'a')
     for split in ('train', 'test'):
         (root / split).rename(tmp_path / split)
     (root / 'val/valimgr/00001.jpg').unlink()
     assert convert('dronevehicle', root) == 1
     text = capsys.readouterr().out
-    assert 'DroneVehicle train: not there, left out' in text
+    assert 'DroneVehicle train: not found, skipped' in text
     assert 'val/valimgr/00001.jpg: ir image is missing' in text
 
 
@@ -405,63 +403,6 @@ def test_no_data(tmp_path, capsys, name):
     error = capsys.readouterr().err
     assert 'error: no ' in error
     assert 'It does not exist.' in error
-
-
-SIZE_XML = '<size><width>9</width><height>8</height></size>'
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (b'<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', 'is refused'),
-        ('<?xml version="1.0"?><!DOCTYPE a><a/>'.encode('utf-16'), 'is refused'),
-        ('<!DOCTYPE a><a/>'.encode('utf-16-le'), 'is refused'),
-        (b'<annotation>', 'not a complete XML file'),
-        (
-            b'<a><object><name>x</name><bndbox><x>1</x><y>b</y><w>1</w><h>1</h>'
-            b'</bndbox></object></a>',
-            r'object\[0\].*could not convert',
-        ),
-    ],
-)
-def test_refused_xml(tmp_path, content, message):
-    path = tmp_path / 'a.xml'
-    path.write_bytes(content)
-    with pytest.raises(AnnotationError, match=message):
-        tool('_labels').read_xml(path)
-
-
-def test_xml_shapes(tmp_path):
-    """Edges, sides, and the box around a polygon, which goes before a bndbox."""
-    path = tmp_path / 'a.xml'
-    polygon = ''.join(
-        f'<x{k}>{x}</x{k}><y{k}>{y}</y{k}>'
-        for k, (x, y) in enumerate([(5, 1), (9, 4.5), (5, 8), (2, 4)], 1)
-    )
-    path.write_bytes(
-        f'\ufeff<annotation>{SIZE_XML}<object><name>na\xefve</name><bndbox><xmin>1</xmin>'
-        '<ymin>2</ymin><xmax>4</xmax><ymax>7</ymax></bndbox><polygon>'
-        f'{polygon}</polygon></object></annotation>'.encode()
-    )
-    size, (label,) = tool('_labels').read_xml(path)
-    assert (size, label.name, label.box) == ((9, 8), 'na\xefve', (2, 1, 7, 7))
-    path.write_text('<annotation></annotation>')
-    add_object(path, 'a', (1, 2, 3, 5))
-    add_object(path, 'a', (1, 2, 3, 5), 'sides')
-    size, labels = tool('_labels').read_xml(path)
-    assert size is None
-    assert [label.box for label in labels] == [(1, 2, 3, 5)] * 2
-
-
-@pytest.mark.parametrize('line', ['person 1 2 3', 'person a 2 3 4 0 0 0 0 0 0 0'])
-def test_wrong_bbgt_lines(tmp_path, line):
-    path = tmp_path / 'a.txt'
-    path.write_text(f'% bbGt version=3\n\nperson 1 2 3 4 0 0 0 0 0 1 0\n{line}\n')
-    with pytest.raises(AnnotationError, match=r'a\.txt:4: expected'):
-        tool('_labels').read_bbgt(path)
-    path.write_text(path.read_text().removesuffix(f'{line}\n'))
-    _, (label,) = tool('_labels').read_bbgt(path)
-    assert (label.box, label.crowd) == ((1, 2, 3, 4), True)
 
 
 def test_names_are_compared_plainly():

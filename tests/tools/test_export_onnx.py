@@ -9,13 +9,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmir.layers import save_delta
-from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.adapters import save_adapter
+from mmir.cli import cli
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')
-DENSE = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct_dense.py')
+DENSE = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct_full.py')
 pytest.importorskip('mmdet')
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
@@ -33,7 +33,7 @@ def tool() -> ModuleType:
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> str:
-    """A freshly built model of `CONFIG`, saved as a runner does, and its delta."""
+    """A freshly built model of `CONFIG`, saved as a runner does, and its adapter."""
     cfg = Config.fromfile(CONFIG)
     init_default_scope('mmdet')
     torch.manual_seed(0)
@@ -41,13 +41,13 @@ def checkpoint(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp('export') / 'epoch.pth'
     meta = dict(dataset_meta=dict(classes=('walker', 'bike', 'car')))
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
-    save_delta(model, path.with_name('delta.pth'))
+    save_adapter(model, path.with_name('adapter.pth'))
     return str(path)
 
 
 @pytest.fixture
 def settings(monkeypatch) -> list:
-    """Takes the place of the export; receives what it is called with."""
+    """Stand-in for the export that records its arguments."""
     from mmir.det.yolov7 import onnx_export
 
     calls = []
@@ -88,9 +88,9 @@ def test_options_reach_the_export(checkpoint, settings):
 
 
 def test_options_of_the_config_and_deltas_reach_the_model(checkpoint, settings):
-    delta = str(Path(checkpoint).with_name('delta.pth'))
+    adapter = str(Path(checkpoint).with_name('adapter.pth'))
     options = ['--cfg-options', 'model.test_cfg.score_thr=0.25']
-    tool().main([CONFIG, checkpoint, 'x.onnx', '--delta', delta, *options])
+    tool().main([CONFIG, checkpoint, 'x.onnx', '--adapter', adapter, *options])
     ((model, *_),) = settings
     assert model.bbox_head.test_cfg.score_thr == 0.25
     assert not model.training
@@ -116,7 +116,7 @@ def test_errors_are_messages(checkpoint, tmp_path, capsys):
     )
     for args, message in (
         ([CONFIG, 'no.pth', out], 'checkpoint: no file no.pth'),
-        ([CONFIG, checkpoint, out, '--delta', 'no.pth'], '--delta: no file no.pth'),
+        ([CONFIG, checkpoint, out, '--adapter', 'no.pth'], '--adapter: no file no.pth'),
         ([CONFIG, checkpoint, out, '--shape', '100', '64'], 'multiples of 32'),
         ([DENSE, checkpoint, out], 'does not fit the config'),
         ([str(other), checkpoint, out], 'describes a YOLOv7HeadModule; only a YOLOv7'),

@@ -1,4 +1,4 @@
-"""The main job at toy scale: train, interrupt, resume, load the delta, merge."""
+"""The main job at toy scale: train, interrupt, resume, load the adapter, merge."""
 
 import importlib.util
 import json
@@ -12,17 +12,17 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmir.layers import merge_checkpoint
+from mmir.adapters import merge_checkpoint
 from mmir.testing import shrink
+from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_flir
-from mmir.utils.rescale import set_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs/tensorfact'
 
 
 def tool(name: str, *arguments: object) -> str:
-    """Run a tool as a user would; its output."""
+    """Run a tool as a user would; returns its output."""
     command = [sys.executable, ROOT / 'tools' / name, *arguments]
     done = subprocess.run(
         [str(c) for c in command],
@@ -54,8 +54,6 @@ def toy(name: str, data: Path, path: Path, epochs: int, load_from: Path | None) 
         cfg.train_dataloader.dataset.dataset.subset = dict(num=4, seed=0)
     set_schedule(cfg, epochs, batch_size=2)
     cfg.train_cfg.val_interval = cfg.default_hooks.checkpoint.interval = 1
-    if cfg.model.factorize is not None:
-        cfg.model.factorize.mode = 'reconstruct'
     cfg.load_from = str(load_from) if load_from else None
     # toy detections are weak: keep enough of them to compare
     cfg.model.test_cfg.score_thr = 1e-5
@@ -78,7 +76,7 @@ def predictions(config: Path, weights: Path, out: Path, *options: object) -> lis
 
 
 def same(a: list, b: list) -> bool:
-    """Whether two sets of predictions agree to the last bit."""
+    """Whether two sets of predictions are bitwise equal."""
     return all(
         x[key].equal(y[key])
         for x, y in zip(a, b, strict=True)
@@ -88,7 +86,7 @@ def same(a: list, b: list) -> bool:
 
 @pytest.fixture(scope='module')
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both stages trained, the infrared one interrupted after its first epoch."""
+    """Train both stages; the infrared one is interrupted after its first epoch."""
     root = tmp_path_factory.mktemp('job')
     data = write_flir(root / 'data', train=6, val=3, size=(160, 128), progress=False)
     rgb = toy('yolo-tiny_rgb.py', data, root / 'rgb.py', 1, None)
@@ -100,22 +98,22 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not (root / 'ir/epoch_2.pth').exists()
     out = tool('train.py', ir, '--work-dir', root / 'ir', '--resume')
     assert 'resumed epoch: 1' in out
-    toy('yolo-tiny_flir_1pct_dense.py', data, root / 'dense.py', 1, None)
+    toy('yolo-tiny_flir_1pct_full.py', data, root / 'full.py', 1, None)
     return root
 
 
-def test_delta_on_the_rgb_model_detects_the_same(job: Path) -> None:
-    rgb, delta = job / 'rgb/epoch_1.pth', ('--delta', job / 'ir/delta.pth')
+def test_adapter_on_the_rgb_model_detects_the_same(job: Path) -> None:
+    rgb, adapter = job / 'rgb/epoch_1.pth', ('--adapter', job / 'ir/adapter.pth')
     whole = predictions(job / 'ir.py', job / 'ir/epoch_2.pth', job / 'test_whole')
-    on_rgb = predictions(job / 'ir.py', rgb, job / 'test_delta', *delta)
-    merged = predictions(job / 'ir.py', rgb, job / 'test_merge', *delta, '--merge')
+    on_rgb = predictions(job / 'ir.py', rgb, job / 'test_adapter', *adapter)
+    merged = predictions(job / 'ir.py', rgb, job / 'test_merge', *adapter, '--merge')
     assert same(on_rgb, whole)
     assert same(merged, whole)
 
 
 def test_merged_checkpoint_is_the_dense_network(job: Path) -> None:
     merge_checkpoint(job / 'ir/epoch_2.pth', job / 'merged.pth')
-    dense = predictions(job / 'dense.py', job / 'merged.pth', job / 'test_dense')
+    dense = predictions(job / 'full.py', job / 'merged.pth', job / 'test_dense')
     whole = predictions(job / 'ir.py', job / 'ir/epoch_2.pth', job / 'test_again')
     assert same(dense, whole)
 
@@ -123,13 +121,13 @@ def test_merged_checkpoint_is_the_dense_network(job: Path) -> None:
 def test_the_stage_changes_nothing_else(job: Path) -> None:
     before = torch.load(job / 'rgb/epoch_1.pth', weights_only=True)['state_dict']
     after = torch.load(job / 'ir/epoch_2.pth', weights_only=True)['state_dict']
-    delta = torch.load(job / 'ir/delta.pth', weights_only=True)['state_dict']
+    adapter = torch.load(job / 'ir/adapter.pth', weights_only=True)['state_dict']
     changed = {k for k in after if k not in before or not after[k].equal(before[k])}
-    assert changed <= delta.keys()
-    assert any('.deltas.ir.A' in key for key in changed)
-    for key, value in delta.items():
+    assert changed <= adapter.keys()
+    assert any('.adapters.ir.A' in key for key in changed)
+    for key, value in adapter.items():
         assert value.equal(after[key]), key
-    small, large = (job / 'ir/delta.pth').stat(), (job / 'ir/epoch_2.pth').stat()
+    small, large = (job / 'ir/adapter.pth').stat(), (job / 'ir/epoch_2.pth').stat()
     assert small.st_size < large.st_size / 10
 
 
@@ -140,7 +138,7 @@ def test_chosen_images_are_written(job: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_train_the_stage(job: Path) -> None:
-    """Frozen parts, empty ranks and hooks get on with two processes (gloo)."""
+    """Frozen parts, empty ranks and hooks work with two processes (gloo)."""
     environment = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
     done = subprocess.run(
         [ROOT / 'tools/dist_train.sh', job / 'ir.py', '2', '--work-dir', job / 'two'],
@@ -152,8 +150,8 @@ def test_two_ranks_train_the_stage(job: Path) -> None:
     assert 'world_size: 2' in done.stdout or 'Distributed training: True' in done.stdout
     before = torch.load(job / 'rgb/epoch_1.pth', weights_only=True)['state_dict']
     after = torch.load(job / 'two/epoch_2.pth', weights_only=True)['state_dict']
-    frozen = [k for k in before if k.endswith(('.A', '.B')) and '.deltas.' not in k]
+    frozen = [k for k in before if k.endswith('conv.weight') and 'head' not in k]
     assert frozen
     assert all(after[k].equal(before[k]) for k in frozen)
-    learnt = [k for k in after if '.deltas.ir.A' in k]
+    learnt = [k for k in after if '.adapters.ir.A' in k]
     assert any(after[k].abs().sum() > 0 for k in learnt)

@@ -1,4 +1,4 @@
-"""The environment is made once, for its lock; what is missing is said."""
+"""The environment is created once per lock file; missing tools are reported."""
 
 import importlib.util
 import os
@@ -95,7 +95,7 @@ def test_full_disk_is_said_unless_the_large_part_is_there(place, monkeypatch, ca
     monkeypatch.setattr(make_env.shutil, 'disk_usage', disk(2.5))
     assert make_env.main(place.args) == 2
     said = capsys.readouterr().err
-    assert said.startswith('error: the environment needs about 7 GB')
+    assert said.startswith('error: creating the environment needs about 7 GB')
     assert '2.5 GB are free' in said
     torch = place.venv / 'lib/python3.11/site-packages/torch/version.py'
     torch.parent.mkdir(parents=True)

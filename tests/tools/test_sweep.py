@@ -9,10 +9,10 @@ from types import ModuleType
 import pytest
 from mmengine.config import Config
 
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = str(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')
+CONFIG = str(ROOT / 'configs/tensorfact/yolo_flir_1pct_tensorfact.py')
 
 
 @pytest.fixture(scope='module')
@@ -26,9 +26,9 @@ def sweep() -> ModuleType:
 
 def test_values_are_read_as_python_or_as_words(sweep: ModuleType) -> None:
     axes = sweep.axes_of(
-        [['rank', '1', 'full', '{"alpha": 0.5}'], ['lr', '1e-3'], ['bn', 'all']]
+        [['rank', '1', 'full', '{"alpha": 0.5}'], ['lr', '1e-3'], ['norm', 'all']]
     )
-    assert axes == {'rank': [1, 'full', {'alpha': 0.5}], 'lr': [1e-3], 'bn': ['all']}
+    assert axes == {'rank': [1, 'full', {'alpha': 0.5}], 'lr': [1e-3], 'norm': ['all']}
     for wrong in ([['rank']], [['rank', '1'], ['rank', '2']]):
         with pytest.raises(UserError, match='--sweep rank'):
             sweep.axes_of(wrong)
@@ -37,17 +37,17 @@ def test_values_are_read_as_python_or_as_words(sweep: ModuleType) -> None:
 def test_values_reach_their_place(sweep: ModuleType) -> None:
     cfg = Config.fromfile(CONFIG)
     sweep.change(cfg, 'rank', {'energy': 0.9})
-    assert cfg.model.factorize.rank == {'energy': 0.9}  # not merged into alpha
+    assert cfg.model.adapt.rank == {'energy': 0.9}  # not merged into alpha
     sweep.change(cfg, 'delta_rank', 3)
     sweep.change(cfg, 'fraction', 0.05)
     sweep.change(cfg, 'optim_wrapper.clip_grad.max_norm', 1)
     sweep.set_seed(cfg, 7)
-    assert cfg.model.factorize.delta == dict(name='ir', rank=3)
+    assert cfg.model.adapt.delta == dict(rank=3)
     assert cfg.train_dataloader.dataset.dataset.subset == dict(frac=0.05, seed=7)
     assert cfg.optim_wrapper.clip_grad.max_norm == 1
     assert cfg.randomness.seed == 7
-    with pytest.raises(UserError, match=r'no model\.factorise in config'):
-        sweep.change(cfg, 'model.factorise.rank', 1)
+    with pytest.raises(UserError, match=r'no model\.adopt in config'):
+        sweep.change(cfg, 'model.adopt.rank', 1)
 
 
 def test_a_sweep_trains_every_combination_once(
@@ -56,8 +56,8 @@ def test_a_sweep_trains_every_combination_once(
     made = []
 
     def run_once(cfg: Config, work_dir: Path, settings: dict, metric: str) -> None:
-        rank, seed = cfg.model.factorize.rank, cfg.randomness.seed
-        made.append((rank, cfg.model.factorize.split, seed))
+        rank, seed = cfg.model.adapt.rank, cfg.randomness.seed
+        made.append((rank, cfg.model.adapt.split, seed))
         work_dir.mkdir(parents=True)
         result = dict(
             settings=settings, seconds=60, trainable=5, final={metric: rank + seed / 10}

@@ -19,9 +19,9 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
-import mmir.layers
-from mmir.utils import cli
-from mmir.utils.config import UserError
+import mmir.adapters
+from mmir.cli import cli
+from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -237,7 +237,7 @@ def test_missing_start_weights_are_named(config):
         train.main([config(), '--cfg-options', 'load_from=rgb.pth'])
 
 
-@pytest.mark.parametrize('which', ['resume', 'test', 'delta', 'load_from'])
+@pytest.mark.parametrize('which', ['resume', 'test', 'adapter', 'load_from'])
 def test_malicious_checkpoint_is_refused_before_anything_runs(config, which):
     mark = Path('ran').absolute()
     train.main([config(), '--work-dir', 'w'])
@@ -246,7 +246,7 @@ def test_malicious_checkpoint_is_refused_before_anything_runs(config, which):
         'resume': (train, ['--resume', 'evil.pth']),
         'load_from': (train, ['--cfg-options', 'load_from=evil.pth']),
         'test': (test, ['evil.pth']),
-        'delta': (test, ['w/epoch_4.pth', '--delta', 'evil.pth']),
+        'adapter': (test, ['w/epoch_4.pth', '--adapter', 'evil.pth']),
     }[which]
     with pytest.raises(UserError, match='system'):
         run.main([config(), *args, '--work-dir', 'x'])
@@ -303,13 +303,13 @@ def test_without_checkpoint_the_config_names_the_weights(config):
             test.main([path])
 
 
-def test_deltas_load_in_order_and_before_the_merge(config, monkeypatch):
+def test_adapters_load_in_order_and_before_the_merge(config, monkeypatch):
     train.main([config(), '--work-dir', 'w'])
     torch.save({}, 'one.pth')
     torch.save({}, 'two.pth')
     calls = []
 
-    def load_delta(model, path, **_):
+    def load_adapter(model, path, **_):
         calls.append(path)
         model.line.weight.data.fill_(len(calls))
 
@@ -317,26 +317,26 @@ def test_deltas_load_in_order_and_before_the_merge(config, monkeypatch):
         calls.append('merge')
         model.line.bias.data.fill_(9.0)
 
-    monkeypatch.setattr(mmir.layers, 'load_delta', load_delta, raising=False)
-    monkeypatch.setattr(mmir.layers, 'merge_', merge_, raising=False)
-    deltas = ['--delta', 'one.pth', '--delta', 'two.pth', '--merge']
-    got = test.main([config(), 'w/epoch_4.pth', '--work-dir', 'x', *deltas])
+    monkeypatch.setattr(mmir.adapters, 'load_adapter', load_adapter, raising=False)
+    monkeypatch.setattr(mmir.adapters, 'merge_', merge_, raising=False)
+    adapters = ['--adapter', 'one.pth', '--adapter', 'two.pth', '--merge']
+    got = test.main([config(), 'w/epoch_4.pth', '--work-dir', 'x', *adapters])
     assert calls == ['one.pth', 'two.pth', 'merge']
     points = ToyPoints('')
     expected = np.abs(points.x.sum(1) * 2 + 9 - points.y).mean()
     assert got['error'] == pytest.approx(expected, rel=1e-5)
 
 
-def test_delta_of_another_model_is_a_message(config, monkeypatch):
+def test_adapter_of_another_model_is_a_message(config, monkeypatch):
     train.main([config(), '--work-dir', 'w'])
     torch.save({}, 'd.pth')
 
-    def load_delta(model, path, **_):
-        raise ValueError('delta of another model')
+    def load_adapter(model, path, **_):
+        raise ValueError('adapter of another model')
 
-    monkeypatch.setattr(mmir.layers, 'load_delta', load_delta, raising=False)
-    with pytest.raises(UserError, match='delta of another model'):
-        test.main([config(), 'w/epoch_4.pth', '--delta', 'd.pth'])
+    monkeypatch.setattr(mmir.adapters, 'load_adapter', load_adapter, raising=False)
+    with pytest.raises(UserError, match='adapter of another model'):
+        test.main([config(), 'w/epoch_4.pth', '--adapter', 'd.pth'])
 
 
 @pytest.mark.parametrize(
@@ -366,11 +366,10 @@ def test_show_dir_without_a_known_hook_is_refused(config):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['nothere.py'], 'no config nothere.py; near names: '),
+        (['nothere.py'], 'no config nothere.py; similar names: '),
         (['toy.py', '--cfg-options', 'modle.x=1'], 'did you mean model?'),
         (['bad.py'], 'config bad.py has an error'),
         (['toy.py', '--demo'], '--demo: this config has no demo'),
-        (['toy.py', '--cfg-options', 'data_root=/no/where'], 'no folder /no/where'),
     ],
 )
 def test_user_errors_are_one_message_and_exit_code_2(config, capsys, args, message):

@@ -1,4 +1,4 @@
-"""The study of few-shot transfer: what its rows share and what sets them apart."""
+"""Few-shot transfer study: common settings of its rows and their differences."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ def study() -> ModuleType:
 
 @pytest.fixture(scope='module')
 def configs(study: ModuleType) -> dict[str, Config]:
-    task, rgb = study.TASKS['drone'], (Path('dense.pth'), Path('factorised.pth'))
+    task, rgb = study.TASKS['drone'], (Path('dense.pth'), Path('factors.pth'))
     return {
         method: study.ir_config(task, study.Run(method, 25, 1, 1e-3), DATA, rgb)
         for method in study.METHODS
@@ -50,20 +50,20 @@ def test_rows_share_steps_images_and_augmentation(
 
 
 def test_rows_differ_in_what_trains(configs: dict[str, Config]) -> None:
-    factorize = {name: cfg.model.factorize for name, cfg in configs.items()}
-    assert factorize['full'] is factorize['scratch'] is None
-    assert factorize['frozen'].rank is None
-    assert factorize['frozen'].bn == 'frozen'
-    assert factorize['bn'].bn == 'all'
-    assert factorize['lora'].rank == 'full'
-    assert factorize['lora'].delta.name == 'ir'
-    assert factorize['tensorfact_comp'].comp_loss.type == 'cos2'
-    assert 'delta' not in factorize['tensorfact_no_rgb']
-    assert factorize['tensorfact_no_rgb'].rank == factorize['tensorfact'].rank
+    adapt = {name: cfg.model.adapt for name, cfg in configs.items()}
+    assert adapt['full'].type == adapt['scratch'].type == 'Full'
+    assert adapt['frozen'].type == adapt['bn'].type == 'Frozen'
+    assert adapt['frozen'].get('norm') is None  # the method's own: frozen, too
+    assert adapt['bn'].norm == 'all'
+    assert (adapt['lora'].type, adapt['lora'].rank) == ('ConvLoRA', 12)
+    assert adapt['tensorfact_comp'].comp_loss.type == 'cos2'
+    assert adapt['tensorfact'].delta.rank == 4
+    assert adapt['tensorfact_no_rgb'].delta is None
+    assert adapt['tensorfact_no_rgb'].rank == adapt['tensorfact'].rank
     without = {name for name, cfg in configs.items() if cfg.load_from is None}
     assert without == {'scratch', 'tensorfact_no_rgb'}
-    factorised = {k for k, cfg in configs.items() if cfg.load_from == 'factorised.pth'}
-    assert factorised == {'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'}
+    factors = {k for k, cfg in configs.items() if cfg.load_from == 'factors.pth'}
+    assert factors == {'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'}
 
 
 def test_held_out_images_are_of_the_training_set_and_apart(
@@ -89,7 +89,7 @@ def test_folders_of_runs_tell_them_apart(study: ModuleType) -> None:
         study.Run('full', 10, 0, 1e-3),
         study.Run('full', 10, 0, 1e-4),
         study.Run('full', 10, 1, 1e-3),
-        study.Run('full', 10, 0, 1e-3, (('model.factorize.bn', 'affine'),)),
+        study.Run('full', 10, 0, 1e-3, (('model.adapt.norm', 'affine'),)),
     ]
     assert len({run.name for run in runs}) == len(runs)
-    assert runs[3].name == 'full_10_seed0_lr0.001_bn=affine'
+    assert runs[3].name == 'full_10_seed0_lr0.001_norm=affine'

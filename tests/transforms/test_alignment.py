@@ -1,4 +1,4 @@
-"""Moving one image of a pair on purpose."""
+"""Deliberate misalignment of one image of a pair."""
 
 import copy
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def sample(height=96, width=128, dtype=np.uint8, channels=3, **more):
 
 
 def spot(x, y, height=96, width=128, dtype=np.float32):
-    """A soft spot, whose centroid can be measured to a fraction of a pixel."""
+    """A blurred spot whose centroid can be measured with subpixel accuracy."""
     rows, columns = np.mgrid[:height, :width]
     value = 200 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8)
     return value.astype(dtype)[..., None]
@@ -95,7 +95,7 @@ def test_shape_dtype_partner_and_labels_stay(
     assert img.max() <= 255
     for key in ('gt_bboxes', 'gt_seg_map'):
         np.testing.assert_array_equal(out[key], before[key])
-    for name in ('rgb', 'ir'):  # the images given are not touched either
+    for name in ('rgb', 'ir'):  # the input images are not modified either
         np.testing.assert_array_equal(results['imgs'][name], before['imgs'][name])
     np.testing.assert_array_equal(out['imgs']['ir'], before['imgs']['ir'])
     again = moved(results, seed, **options)
@@ -238,7 +238,7 @@ def test_a_real_box_type_of_a_host_works():
     [
         (dict(kind='twist'), r"kind must be one of .*'twist'"),
         (dict(border='wrap'), r"border must be one of .*'wrap'"),
-        (dict(amount=-1), r'amount=-1 must not be negative'),
+        (dict(amount=-1), r'amount=-1 must be at least 0'),
         (dict(prob=2), r'prob=2'),
         (dict(horizon=1), r'horizon=1'),
     ],
@@ -249,16 +249,16 @@ def test_senseless_options_are_refused(options, message):
 
 
 def test_samples_that_do_not_fit_are_refused():
-    with pytest.raises(PairError, match='no paired sample'):
+    with pytest.raises(PairError, match='not a paired sample'):
         moved(dict(img=np.zeros((8, 8, 3))))
-    with pytest.raises(PairError, match="no modality 'nir'"):
+    with pytest.raises(PairError, match="unknown modality 'nir'"):
         moved(sample(), modality='nir')
-    with pytest.raises(PairError, match='fold an image of 128x96'):
+    with pytest.raises(PairError, match='fold a 128x96 image'):
         moved(sample(), kind='homography', amount=24)
     with pytest.raises(PairError, match=r'depth map .* \(9, 9\).*\(96, 128\)'):
         moved(sample(gt_depth_map=np.ones((9, 9))), kind='parallax')
     with pytest.raises(PairError, match=r'gt_bboxes has shape \(1, 5\)'):
         moved(sample(gt_bboxes=np.ones((1, 5))), kind='parallax')
     wrong = SimpleNamespace(to_ndarray=lambda: np.ones((1, 9, 9)))
-    with pytest.raises(PairError, match=r'gt_masks are of 9x9'):
+    with pytest.raises(PairError, match=r'gt_masks are 9x9'):
         moved(sample(gt_masks=wrong), kind='parallax')

@@ -27,7 +27,7 @@ def sample(names=('rgb', 'ir'), absent=(), dtype=np.uint8, size=(4, 5)):
 
 
 def shares(transform, times=8000, **kwargs):
-    """How often which modalities are absent."""
+    """Return how often each set of modalities is absent."""
     np.random.seed(0)  # noqa: NPY002
     pair, counts = sample(**kwargs), {}
     for _ in range(times):
@@ -134,9 +134,9 @@ def test_it_stands_in_the_registry():
     [
         ({}, 'either probs or subset'),
         (dict(probs=dict(rgb=0.1), subset=('ir',)), 'either probs or subset'),
-        (dict(probs=dict(rgb=1.2)), 'in 0..1'),
+        (dict(probs=dict(rgb=1.2)), r'in \[0, 1\]'),
         (dict(subset='ir'), r"such as \('ir',\)"),
-        (dict(subset=()), 'names to keep'),
+        (dict(subset=()), 'modalities to keep'),
         (dict(subset=('ir',), fill='mean'), "fill must be one of .*'mean'"),
     ],
 )
@@ -147,7 +147,9 @@ def test_bad_options(options, message):
 
 @pytest.mark.parametrize('options', [dict(probs=dict(nir=0.1)), dict(subset=('nir',))])
 def test_unknown_modality_is_named(options):
-    with pytest.raises(PairError, match=r"no modality \['nir'\], the sample has"):
+    with pytest.raises(
+        PairError, match=r"unknown modalities \['nir'\]; the sample has"
+    ):
         DropModality(**options)(sample())
 
 

@@ -18,7 +18,7 @@ from mmir.transforms import PadToStride
 def test_shape_is_rounded_up_with_half_a_stride(
     shape: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    """The picture stays in the upper left corner, 114 fills the rest."""
+    """The image stays in the upper left corner; 114 fills the rest."""
     img = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
 
     results = PadToStride()(dict(img=img.copy(), img_shape=shape))

@@ -1,4 +1,4 @@
-"""Loading pairs: rules, depths, file types, sizes, missing and broken files."""
+"""Loading of pairs: rules, depths, file types, sizes, missing and broken files."""
 
 import copy
 import logging
@@ -11,8 +11,9 @@ from coco_files import image, write_image
 from mmengine.dataset import BaseDataset
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.images import ImageReadError
 from mmir.structures import PairError
-from mmir.transforms import ImageReadError, LoadPairedImages, LoadThermalImage
+from mmir.transforms import LoadPairedImages, LoadThermalImage
 
 BY_FOLDER = dict(rgb={}, ir=dict(folder=('vis', 'ir')))
 
@@ -92,7 +93,7 @@ def test_planes_that_the_file_lacks_are_refused(tmp_path):
 
 @pytest.mark.parametrize('planes', [(0, 2), (3, 3), (-1, 0), (2,)])
 def test_planes_are_one_or_three(planes):
-    with pytest.raises(ValueError, match='planes must be the first'):
+    with pytest.raises(ValueError, match='planes must be a half-open range'):
         LoadThermalImage(planes=planes)
 
 
@@ -107,10 +108,30 @@ def test_paths_of_a_sample_win_over_rules(tmp_path):
 
 def test_no_rule_never_means_the_same_file_twice(tmp_path):
     write_pair(tmp_path)
-    with pytest.raises(KeyError, match=r"no img_paths of \['ir'\].*rule"):
+    with pytest.raises(KeyError, match=r"no img_paths for \['ir'\].*rule"):
         LoadPairedImages()(dict(img_path=f'{tmp_path}/vis/1.png'))
-    with pytest.raises(KeyError, match=r"no img_paths of \['rgb', 'ir'\]"):
+    with pytest.raises(KeyError, match=r"no img_paths for \['rgb', 'ir'\]"):
         LoadPairedImages()(dict(seg_map_path='x'))
+
+
+def test_the_dataset_says_the_reference(tmp_path):
+    write_pair(tmp_path, size=(16, 20), ir_size=(32, 40))
+    info = dict(
+        img_paths=dict(rgb=f'{tmp_path}/vis/1.png', ir=f'{tmp_path}/ir/1.png'),
+        reference='ir', height=32, width=40,
+    )  # fmt: skip
+    for given in (None, 'ir'):
+        out = LoadPairedImages(reference=given, sizes='resize')(dict(info))
+        assert out['img_shape'] == (32, 40)
+        assert out['img_path'] == info['img_paths']['ir']
+    wrong = LoadPairedImages(reference='rgb', sizes='resize', on_error='skip')
+    with pytest.raises(
+        ValueError, match=r"='rgb', but the dataset says .* labels .* belong to 'ir'"
+    ):
+        wrong(dict(info))
+    # that camera is not loaded: the geometry is that of what is
+    del info['height'], info['width']
+    assert LoadPairedImages(dict(rgb={}))(dict(info))['img_shape'] == (16, 20)
 
 
 def test_the_reference_owns_the_size_and_the_path(tmp_path):
@@ -198,7 +219,7 @@ def test_nothing_left(tmp_path):
 
 
 def broken_pairs(folder: Path) -> list[tuple[dict, str]]:
-    """A sample of each way to be broken, and a word of the message."""
+    """Return one sample per defect, and a word of the message."""
     write_pair(folder / 'small', (32, 40), (16, 20))
     write_pair(folder / 'lone')
     (folder / 'lone/ir/1.png').unlink()
@@ -240,7 +261,7 @@ def test_broken_pairs_are_skipped_counted_and_named(tmp_path, monkeypatch):
     assert load.skipped == len(pairs)
     for k, (line, level) in enumerate(lines):
         assert level == logging.WARNING
-        assert f'number {k + 1} of this worker' in line
+        assert f'skipped sample {k + 1} of this worker' in line
         assert pairs[k][1] in line
 
 
@@ -265,7 +286,7 @@ def test_a_dataset_fetches_another_pair_for_a_skipped_one(tmp_path):
         (dict(sizes='crop'), r"sizes must be one of \('equal', 'resize', 'any'\)"),
         (dict(missing='ignore'), 'missing must be one of'),
         (dict(on_error='warn'), 'on_error must be one of'),
-        (dict(reference='nir'), "reference 'nir' is none of the modalities"),
+        (dict(reference='nir'), "reference 'nir' is not one of the modalities"),
         (dict(modalities=dict(rgb=dict(channels=4))), 'channels must be one of'),
         (dict(modalities=dict(rgb=dict(bit_depth=14))), 'bit_depth must be one of'),
         (dict(modalities=dict(rgb=dict(suffix='png'))), 'must start with a dot'),

@@ -1,4 +1,4 @@
-"""Packing pairs with each host's own transform."""
+"""Packing of pairs with each host's own transform."""
 
 import importlib
 
@@ -83,7 +83,7 @@ def test_more_meta_keys_and_an_own_packer():
 def test_a_host_must_be_known():
     with (
         DefaultScope.overwrite_default_scope('mmengine'),
-        pytest.raises(ValueError, match=r"say how to pack.*the scope is 'mmengine'"),
+        pytest.raises(ValueError, match=r"set pack.*the scope is 'mmengine'"),
     ):
         PackPairedInputs()
 

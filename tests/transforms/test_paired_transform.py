@@ -1,4 +1,4 @@
-"""PairedTransform and OnModality: what is replayed, refused, kept apart."""
+"""PairedTransform and OnModality: replay, refusals, separation."""
 
 import copy
 import importlib
@@ -21,7 +21,7 @@ FLIP = dict(type='RandomFlip', prob=0.5)
 
 
 class Add(BaseTransform):
-    """Add a random grey value."""
+    """Add a random gray value."""
 
     def transform(self, results):
         value = np.random.randint(1, 9)  # noqa: NPY002
@@ -53,7 +53,7 @@ class Blend(BaseTransform):
 
 
 class Holder:
-    """Something that is no transform and holds another thing."""
+    """An object that is not a transform and wraps another object."""
 
     def __init__(self, thing):
         self.thing = thing
@@ -111,7 +111,7 @@ def test_one_modality_may_draw_as_it_likes():
 
 
 class _Library:
-    """Stands for the composition of a library with a generator of its own."""
+    """Stand-in for a library's composition with a private random generator."""
 
 
 _Library.__module__ = 'albumentations.core.composition'
@@ -120,9 +120,12 @@ _Library.__module__ = 'albumentations.core.composition'
 @pytest.mark.parametrize(
     ('thing', 'reason'),
     [
-        (np.random.default_rng(0), 'Holding has a random generator of its own'),
-        (random.Random(0), 'Holding has a random generator'),
-        ({'a': [Holder(np.random.default_rng(0))]}, 'Holder has a random generator'),
+        (np.random.default_rng(0), 'Holding has its own random generator'),
+        (random.Random(0), 'Holding has its own random generator'),
+        (
+            {'a': [Holder(np.random.default_rng(0))]},
+            'Holder has its own random generator',
+        ),
         (_Library(), 'Holding draws from the generator of albumentations'),
     ],
 )
@@ -200,7 +203,7 @@ def test_an_absent_modality_stays_zero():
         ((), (), False, ()),
         (('ir',), (), False, ('ir',)),
         ((), ('nir', 'ir'), False, ('ir', 'nir')),
-        ((), ('ir',), True, ()),  # nothing was mixed in
+        ((), ('ir',), True, ()),  # nothing is mixed in
         (('ir', 'nir'), ('rgb',), False, ('ir', 'nir')),  # one must be left
     ],
 )
@@ -242,7 +245,9 @@ def test_images_of_other_sizes_are_refused_before_anything_moves():
     ],
 )
 def test_a_transform_must_leave_one_image(transform):
-    with pytest.raises(PairError, match=r"function left no image of 'rgb'.*outside"):
+    with pytest.raises(
+        PairError, match=r"function left no image of 'rgb'.*after or around"
+    ):
         PairedTransform(transform)(sample())
 
 
@@ -295,7 +300,9 @@ def test_an_absent_modality_is_left_alone():
 
 
 def test_unknown_modality():
-    with pytest.raises(PairError, match=r"no modality 'fir', the sample has \('rgb'"):
+    with pytest.raises(
+        PairError, match=r"unknown modality 'fir'; the sample has \('rgb'"
+    ):
         OnModality('fir', Add())(sample())
 
 
@@ -307,7 +314,7 @@ def test_unknown_modality():
     ],
 )
 def test_moving_one_modality_is_refused_when_seen(moving):
-    with pytest.raises(PairError, match="function moves pixels of 'ir' alone"):
+    with pytest.raises(PairError, match="function moved pixels of 'ir' alone"):
         OnModality('ir', moving)(sample())
 
 

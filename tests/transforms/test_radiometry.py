@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import OnModality, ThermalToUint8, read_image
+from mmir.data.images import read_image
+from mmir.transforms import OnModality, ThermalToUint8
 from mmir.transforms.radiometry import RadiometricScale
 
 
@@ -115,7 +116,7 @@ PREPROCESSORS = {
 
 @pytest.mark.parametrize('host', PREPROCESSORS)
 def test_16_bit_end_to_end_as_float(host, tmp_path):
-    """Centikelvins that differ in the last digit arrive normalised in the model."""
+    """Centikelvins that differ in the last digit arrive normalized in the model."""
     pytest.importorskip(f'{host}.models')
     from mmir.registry import MODELS  # registers the host's part
 
@@ -163,7 +164,7 @@ def test_16_bit_end_to_end_as_float(host, tmp_path):
 
 
 def test_an_absent_camera_is_not_scaled():
-    """Its zeros are no temperature."""
+    """Zeros are not temperatures."""
     sample = dict(
         modalities=('rgb', 'ir'),
         imgs=dict(rgb=np.ones((2, 2, 3), np.uint8), ir=np.zeros((2, 2, 1), np.float32)),
@@ -197,7 +198,7 @@ def test_real_centikelvin_files(real_data):
 
 
 def refusal(transform, path):
-    """What a transform says against a file, if anything."""
+    """Return the objection of a transform to a file, if any."""
     try:
         transform({'img': read_image(str(path)), 'img_path': str(path)})
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Bringing one image of a pair onto the other."""
+"""Registration of one image of a pair onto the other."""
 
 import json
 
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmir.structures import PairError
+from mmir.transforms.homography import as_homography, shrink_first
 from mmir.transforms.registration import RegisterModality
-from mmir.utils.coco import AnnotationError
-from mmir.utils.homography import as_homography, shrink_first
+from mmir.utils.errors import AnnotationError
 
 EYE = np.eye(3).tolist()
 
@@ -89,7 +89,7 @@ def test_pixels_without_source_are_filled_and_counted():
 
 
 def test_shrinking_averages_instead_of_skipping_pixels():
-    """A checkerboard of single pixels is grey at a quarter of the size."""
+    """A checkerboard of single pixels is gray at a quarter of the size."""
     board = (np.indices((400, 480)).sum(0) % 2 * 200).astype(np.uint8)[..., None]
     matrix = np.array([[0.2, 0, -0.4], [0, 0.2, -0.4], [0, 0, 1]])  # edges to edges
     small, rest = shrink_first(board, matrix)
@@ -126,7 +126,7 @@ def test_absent_modalities_get_the_size_of_the_reference():
     assert not out['imgs']['rgb'].any()
     assert out['valid_share'] == {'rgb': 0.0}
     lone = sample(ir=(90, 120, 1), absent=('ir',))
-    with pytest.raises(PairError, match=r'give size=.*rgb/0007'):
+    with pytest.raises(PairError, match=r'set size=.*rgb/0007'):
         RegisterModality(EYE)(lone)
     out = RegisterModality(EYE, size=(80, 64))(lone)
     assert out['imgs']['ir'].shape == (64, 80, 1)
@@ -158,7 +158,7 @@ def test_misshapen_matrices_are_refused_by_name(matrix, message):
 def test_matrices_that_lose_or_tear_the_image_are_refused():
     with pytest.raises(PairError, match=r'rgb/0007.*outside the 80x64'):
         RegisterModality([[1, 0, 500], [0, 1, 0], [0, 0, 1]])(sample())
-    with pytest.raises(PairError, match=r'rgb/0007.*tears an image of 120x90'):
+    with pytest.raises(PairError, match=r'rgb/0007.*tears a 120x90 image'):
         RegisterModality([[1, 0, 0], [0, 1, 0], [-0.02, 0, 1]])(sample())
 
 
@@ -167,7 +167,7 @@ def test_samples_that_do_not_fit_are_refused():
         RegisterModality()(sample())
     with pytest.raises(PairError, match="labels belong to 'rgb'"):
         RegisterModality(EYE)(sample(img_path='set/rgb/0007.png'))
-    with pytest.raises(PairError, match="no modality 'nir'"):
+    with pytest.raises(PairError, match="unknown modality 'nir'"):
         RegisterModality(EYE, onto='nir')(sample())
 
 

@@ -1,4 +1,4 @@
-"""Every stock transform that PairedTransform supports, a row each in replay_rows."""
+"""Every stock transform that PairedTransform supports, see `replay_rows`."""
 
 import copy
 import importlib
@@ -65,7 +65,7 @@ def samples(row: Row, seed: int, marked: bool = False) -> dict:
 
 
 def next_draws() -> tuple:
-    """What the generators would give next."""
+    """Return the next numbers of the generators."""
     import random
 
     import torch
@@ -113,7 +113,7 @@ def test_each_modality_is_what_the_stock_transform_makes_of_it(row):
 
 
 def extent(mask: np.ndarray) -> np.ndarray | None:
-    """Box (x1, y1, x2, y2) around what is set."""
+    """Return the box (x1, y1, x2, y2) around the nonzero pixels."""
     ys, xs = np.nonzero(mask)
     if not len(ys):
         return None
@@ -203,13 +203,15 @@ def test_mixing_that_squeezes_counts_into_8_bits_is_refused():
 
 @pytest.mark.parametrize('name', ['CachedMosaic', 'CachedMixUp'])
 def test_transforms_with_a_cache_are_refused_by_name(name):
-    with pytest.raises(TypeError, match=rf'{name} keeps a cache .* Take {name[6:]} '):
+    with pytest.raises(
+        TypeError, match=rf'{name} keeps its own cache .* Use {name[6:]} '
+    ):
         built(Row('mmdet', dict(type=name)))
 
 
 def test_a_cache_in_a_list_of_choices_is_found():
     inner = dict(type='RandomApply', transforms=[dict(type='CachedMosaic')])
-    with pytest.raises(TypeError, match='CachedMosaic keeps a cache'):
+    with pytest.raises(TypeError, match='CachedMosaic keeps its own cache'):
         built(Row('mmdet', dict(type='RandomChoice', transforms=[[inner]])))
 
 
@@ -226,7 +228,9 @@ def test_transforms_that_move_pixels_are_refused_on_one_modality(row):
 
     with (
         DefaultScope.overwrite_default_scope(row.host),
-        pytest.raises(ValueError, match=r"OnModality: .* moves pixels, of 'ir' alone"),
+        pytest.raises(
+            ValueError, match=r"OnModality: .* would move pixels of 'ir' alone"
+        ),
     ):
         OnModality('ir', copy.deepcopy(row.transforms))
 

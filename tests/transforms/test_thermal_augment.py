@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import OnModality, PairedTransform, read_image
+from mmir.data.images import read_image
+from mmir.transforms import OnModality, PairedTransform
 from mmir.transforms.thermal_augment import (
     RandomPolarityInversion,
     RandomThermalDrift,
@@ -42,7 +43,7 @@ def apply(transform, img, seed=0):
 
 
 def image(dtype=np.uint16, shape=(40, 50), seed=0):
-    """Grey values, 14-bit counts or degrees."""
+    """Gray values, 14-bit counts or degrees."""
     low, high = {np.uint8: (0, 256), np.uint16: (2000, 14000)}.get(dtype, (-20, 60))
     return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
 
@@ -77,7 +78,7 @@ def test_shape_and_dtype_stay_and_the_seed_decides(kind, img, seed):
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(ALL), IMAGES, IMAGES)
 def test_random_numbers_do_not_depend_on_the_image(kind, one, other):
-    """What lets PairedTransform replay them."""
+    """Required for replay by PairedTransform."""
     states = []
     for img in (one, other):
         apply(kind(prob=0.5), img, 3)
@@ -247,7 +248,7 @@ def test_blur_of_a_point_has_its_deviation(kind, sigma):
         expected = np.outer(expected, expected) / expected.sum() ** 2
         np.testing.assert_allclose(out, expected, atol=1e-3 * expected.max())
     else:
-        far = np.hypot(where[:, None], where)  # a corner is 0.71 from the centre
+        far = np.hypot(where[:, None], where)  # a corner is 0.71 from the center
         assert np.ptp(out[far <= 2 * sigma - 0.71]) < 1e-6  # even within
         assert np.abs(out[far >= 2 * sigma + 0.71]).max() < 1e-9
         area = out.max() * np.pi * (2 * sigma) ** 2
@@ -345,8 +346,8 @@ def test_dead_pixels_of_a_pair_are_at_the_same_places():
         (RandomThermalDrift, dict(offset=np.nan), 'offset must be'),
         (RandomThermalGamma, dict(gamma=0), 'gamma must be'),
         (RandomThermalBlur, dict(sigma=0), 'sigma must be'),
-        (RandomThermalBlur, dict(kinds='motion'), "kinds must be of .*'motion'"),
-        (RandomThermalBlur, dict(kinds=()), 'kinds must be of'),
+        (RandomThermalBlur, dict(kinds='motion'), "kinds must be some of .*'motion'"),
+        (RandomThermalBlur, dict(kinds=()), 'kinds must be some of'),
     ],
 )
 def test_wrong_options(kind, kwargs, message):
@@ -356,7 +357,7 @@ def test_wrong_options(kind, kwargs, message):
 
 @pytest.mark.parametrize('kind', ALL)
 def test_wrong_images_are_named(kind):
-    """Also where the draw left the image alone."""
+    """Also if the image was not augmented."""
     transform = kind(prob=0)
     sample = {'img': np.zeros((2, 2), np.int64), 'img_path': 'hot.png'}
     with pytest.raises(TypeError, match=rf'{kind.__name__}: hot\.png is int64, not'):
@@ -376,7 +377,7 @@ def test_base_class_and_options_shown():
 
 @pytest.mark.parametrize('kind', ALL)
 def test_real_cameras_look_alike_afterwards(kind, real_data):
-    """With the defaults a scene stays the scene: range and order of the values."""
+    """With default settings, range and order of the values are preserved."""
     transform = TRANSFORMS.build(dict(type=kind.__name__, prob=1))
     for path in sorted((real_data / 'flir16_commons' / 'raw16').glob('*.png')):
         img = cv2.resize(read_image(str(path)), (80, 60), interpolation=cv2.INTER_AREA)

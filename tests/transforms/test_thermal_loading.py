@@ -7,7 +7,8 @@ from coco_files import image, write_image
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import ImageReadError, LoadThermalImage, read_image
+from mmir.data.images import ImageReadError, read_image
+from mmir.transforms import LoadThermalImage
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_16_bit_pipeline(tmp_path):
 
 
 def broken_files(folder):
-    """Write one file of each way to be broken; yield it with a word of the message."""
+    """Write one file per defect; yield it with a word of the message."""
     yield folder / 'absent.png', 'missing'
     empty = folder / 'empty.png'
     empty.write_bytes(b'')
@@ -116,7 +117,7 @@ def test_skip_counts_and_warns(tmp_path, caplog, monkeypatch):
     assert results == [None] * 6
     assert load.skipped == 6
     assert 'absent.png' in lines[0][0]
-    assert 'number 6' in lines[5][0]
+    assert 'skipped image 6' in lines[5][0]
     assert lines[0][1]['level'] == logging.WARNING
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mmengine.registry import TRANSFORMS
 
-from mmir.transforms import ThermalToUint8, read_image
+from mmir.data.images import read_image
+from mmir.transforms import ThermalToUint8
 from mmir.transforms.thermal import percentiles
 
 AUTOMATIC = ('percentile', 'plateau', 'clahe')
@@ -101,7 +102,7 @@ def test_wrong_options(kwargs, message):
 
 def test_wrong_images_are_named():
     transform = ThermalToUint8()
-    with pytest.raises(TypeError, match=r'hot\.png has 8 bits already'):
+    with pytest.raises(TypeError, match=r'hot\.png already has 8 bits'):
         transform({'img': np.zeros((2, 2), np.uint8), 'img_path': 'hot.png'})
     with pytest.raises(ValueError, match=r'hot\.tiff holds NaN'):
         transform({'img': np.array([[np.nan, 1.0]]), 'img_path': 'hot.tiff'})
@@ -116,7 +117,7 @@ def scene(seed=0, shape=(48, 64)):
 
 
 def equalised(img):
-    """Plain histogram equalisation: the share of pixels that are cooler, stretched."""
+    """Plain histogram equalization: the share of pixels that are cooler, stretched."""
     flat = np.sort(img, axis=None)
     first = np.searchsorted(flat, flat[0], 'right')
     below = np.searchsorted(flat, img, 'right')
@@ -134,7 +135,7 @@ def test_plateau_of_all_pixels_is_plain_equalisation():
 
 
 def test_plateau_clips_the_histogram():
-    """5, 1 and 2 pixels of three counts, clipped at 2: steps of 1 and 2 greys of 3."""
+    """5, 1 and 2 pixels of three counts, clipped at 2: steps of 1 and 2 levels of 3."""
     img = np.array([[10, 10, 10, 10], [10, 20, 30, 30]], np.uint16)
     out = apply(img, mode='plateau', plateau=2 / 8)
     assert out.tolist() == [[0, 0, 0, 0], [0, 85, 255, 255]]
@@ -151,7 +152,7 @@ def test_plateau_clips_the_histogram():
 
 
 def test_plateau_keeps_greys_for_what_is_rare():
-    """The spot is 24 of 3072 pixels: equalisation leaves it 2 greys of 256."""
+    """The spot is 24 of 3072 pixels: equalization leaves it 2 gray values of 256."""
     img = scene()
     spot = np.s_[10:14, 20:26]
     plain = apply(img, mode='plateau', plateau=1)[spot]
@@ -194,7 +195,7 @@ def test_clahe_limits_contrast(size, limit):
     reach = np.searchsorted(linear, linear + 10) - 1
     inside = linear <= 245
     rise = (grey[reach] - grey)[inside] / 10
-    assert 0.8 * limit < rise.max() <= limit + 1 + 0.3  # 0.3: rounding over 10 greys
+    assert 0.8 * limit < rise.max() <= limit + 1 + 0.3  # 0.3: rounding over 10 levels
 
 
 def test_clahe_adapts_to_the_place():
@@ -265,14 +266,14 @@ def test_constant_and_wrong_images_in_every_mode(mode):
         assert not apply(img, mode=mode).any()
     with pytest.raises(ValueError, match='NaN'):
         apply(np.array([[np.inf, 1]], np.float32), mode=mode)
-    with pytest.raises(TypeError, match='8 bits already'):
+    with pytest.raises(TypeError, match='already has 8 bits'):
         apply(np.zeros((2, 2), np.uint8), mode=mode)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 60000), st.integers(1, 5535), st.integers(0, 99))
 def test_percentiles_of_large_images_are_those_of_numpy(low, width, seed):
-    """Those come from a histogram."""
+    """Percentiles come from a histogram."""
     img = np.random.default_rng(seed).integers(low, low + width, (257, 256))
     shares = (0.1, 0.0, 1.0, 50.0, 99.9, 100.0)
     for pair in pairwise(shares):
@@ -283,7 +284,7 @@ def test_percentiles_of_large_images_are_those_of_numpy(low, width, seed):
 
 @pytest.mark.parametrize('mode', ['range', *AUTOMATIC])
 def test_large_images_through_a_table(mode):
-    """As many pixels as 16 bits have values, or more: the same greys as of floats."""
+    """With at least 65536 pixels, integers give the same gray values as floats."""
     img = scene(shape=(260, 256))
     ends = dict(low=7950, high=8300) if mode == 'range' else {}
     out = apply(img, mode=mode, **ends)
@@ -323,7 +324,7 @@ def test_real_images_are_equalised(mode, real_data):
         raw = read_image(str(path))
         out = transform({'img': raw})['img']
         assert (out.min(), out.max()) == (0, 255)
-        # greys are used: half of what they could tell at best, in bits
+        # gray values in use: at least half of the possible entropy, in bits
         share = np.bincount(out.ravel(), minlength=256) / out.size
         bits = -(share[share > 0] * np.log2(share[share > 0])).sum()
         assert bits > 4, path.name
@@ -348,7 +349,7 @@ def test_plateau_ranks_pixels_as_the_cameras_do(real_data):
 
 
 def test_centikelvin_range_gives_equal_greys_to_equal_temperatures(real_data):
-    """10 to 50 degrees Celsius over 255 greys, against float arithmetic of cv2."""
+    """10 to 50 degrees Celsius on 255 gray levels, against float math of cv2."""
     path = real_data / 'flir16_commons' / 'temp16' / '01.png'
     raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     out = apply(raw, mode='range', low=28315, high=32315)

@@ -1,4 +1,4 @@
-"""Checkpoints: nothing runs, everything plain loads, files are whole or absent."""
+"""Checkpoints: no code runs, plain content loads, files are complete or absent."""
 
 import argparse
 import hashlib
@@ -77,6 +77,11 @@ WRITERS = pytest.mark.parametrize(
         write_pickle_protocol_4,
     ],
 )
+# torch lists nothing of these, but it does not load them either.
+UNLISTED = {
+    write_zip_protocol_4: 'a pickle of protocol 3 or later',
+    write_pickle_protocol_4: 'cannot be read',
+}
 
 
 @pytest.fixture
@@ -89,11 +94,12 @@ def test_malicious_files_are_refused_by_name(write, tmp_path, trace):
     path = tmp_path / 'weights.pth'
     write({'state_dict': {}, 'meta': Malicious(trace)}, path)
     for read in (load_checkpoint, require_safe):
-        with pytest.raises(UnsafeCheckpointError) as refused:
+        with pytest.raises(CheckpointError) as refused:
             read(path)
-        assert refused.value.names == ['builtins.exec']
+        assert UNLISTED.get(write, 'builtins.exec') in str(refused.value)
         assert str(path) in str(refused.value)
-        assert '--trust-checkpoint' in str(refused.value)
+        opt_in = '--trust-checkpoint' in str(refused.value)
+        assert opt_in == (write is not write_pickle_protocol_4)
     assert not trace.exists()
 
 
@@ -116,7 +122,7 @@ def test_the_payload_is_live(tmp_path, trace):
     content = load_checkpoint(path, trust=True)
     assert trace.exists()
     assert content == {'state_dict': {}, 'meta': None}
-    # One trusted file does not open the door to the next.
+    # Trusting one file does not extend to the next.
     assert os.environ[SWITCHES[0]] == '1'
 
 
@@ -136,7 +142,9 @@ def test_getattr_gadget_is_refused_by_name(tmp_path):
 def test_harmless_foreign_objects_need_the_opt_in(write, tmp_path):
     path = tmp_path / 'weights.pth'
     write({'args': argparse.Namespace(lr=0.1)}, path)
-    with pytest.raises(UnsafeCheckpointError, match=r'argparse\.Namespace'):
+    with pytest.raises(
+        CheckpointError, match=UNLISTED.get(write, 'argparse.Namespace')
+    ):
         load_checkpoint(path)
     if write in (write_zip, write_legacy, write_zip_protocol_4):
         assert load_checkpoint(path, trust=True)['args'].lr == 0.1

@@ -1,4 +1,4 @@
-"""The report on the environment tells versions, parts and reasons."""
+"""The environment report shows versions, parts and reasons."""
 
 import subprocess
 import sys
@@ -64,3 +64,11 @@ def test_command_prints_the_report():
     )
     assert lines['torch'] == f'torch {version("torch")}'
     assert lines['mmir.det'].startswith(('on (mmdet)', 'off: '))
+
+
+def test_a_release_that_is_too_old_is_told(monkeypatch):
+    monkeypatch.setattr(module, 'version', lambda name: '2.5.1+cpu')
+    told = distribution('torch', {'torch': ['torch']})
+    assert told == 'torch 2.5.1+cpu (too old: 2.6 or newer is needed)'
+    monkeypatch.setattr(module, 'version', lambda name: '2.11.0+cu128')
+    assert distribution('torch', {'torch': ['torch']}) == 'torch 2.11.0+cu128'

@@ -1,4 +1,4 @@
-"""Boxes are drawn where they are, weak detections are not."""
+"""Boxes are drawn at the right place; weak detections are not drawn."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ BOX = np.array([[10.0, 10.0, 60.0, 40.0]])
 
 
 def colourful(path: Path) -> int:
-    """Number of pixels with a saturated colour, the legend at the bottom left out."""
+    """Number of pixels with a saturated color, the legend at the bottom left out."""
     image = cv2.imread(str(path))
     hsv = cv2.cvtColor(image[: int(image.shape[0] * 0.85)], cv2.COLOR_BGR2HSV)
     return int((hsv[..., 1] > 120).sum())

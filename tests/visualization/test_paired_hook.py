@@ -1,4 +1,4 @@
-"""What the hook draws, in runs of mmengine with the visualizers of the hosts."""
+"""Images drawn by the hook, in mmengine runs with the hosts' visualizers."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mmengine.visualization import Visualizer
 import mmir  # noqa: F401
 from mmir.structures import drop_modalities
 from mmir.transforms import LoadPairedImages, PackPairedInputs
-from mmir.visualization.labelled import draw_labels, has_labels, packed_images
+from mmir.visualization.labeled import draw_labels, has_labels, packed_images
 from mmir.visualization.paired_hook import PairedVisualizationHook
 
 SIZE = (120, 160)  # height, width
@@ -25,7 +25,7 @@ STRIP, GAP = 20, 4
 
 
 class Pairs(BaseDataset):
-    """Pairs of evenly grey images in RGB (40) and thermal (90) of one channel."""
+    """Pairs of constant images: RGB (40) and one-channel thermal (90)."""
 
     METAINFO = dict(classes=('person', 'car'), palette=[(255, 0, 0), (0, 255, 0)])
 

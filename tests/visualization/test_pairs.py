@@ -1,4 +1,4 @@
-"""Mixtures of two pictures against closed forms."""
+"""Blending of two images against closed forms."""
 
 import colorsys
 
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmir.visualization.colour_maps import (
-    COLOUR_MAPS,
-    colour_table,
-    is_grey,
+from mmir.visualization.color_maps import (
+    COLOR_MAPS,
+    color_table,
+    is_gray,
     stretch,
     to_display,
 )
@@ -20,7 +20,7 @@ from mmir.visualization.pairs import (
     absent_panel,
     checkerboard,
     compose,
-    false_colour,
+    false_color,
     overlay,
     side_by_side,
     stacked,
@@ -60,10 +60,10 @@ def test_checkerboard_takes_every_pixel_from_one(tile: int, h: int, w: int) -> N
             assert np.array_equal(board[y, x], source[y, x])
 
 
-def test_false_colour_keeps_brightness_and_takes_the_hue() -> None:
+def test_false_color_keeps_brightness_and_takes_the_hue() -> None:
     first = np.stack([RNG.integers(110, 140, (20, 30), dtype=np.uint8)] * 3, 2)
     second = np.full((20, 30, 3), (150, 120, 110), np.uint8)
-    mixed = false_colour(first, second)
+    mixed = false_color(first, second)
     assert np.abs(luminance(mixed) - luminance(first)).max() < 2
     hue = [colorsys.rgb_to_hsv(*pixel)[0] for pixel in mixed.reshape(-1, 3) / 255]
     wanted = colorsys.rgb_to_hsv(150 / 255, 120 / 255, 110 / 255)[0]
@@ -99,7 +99,7 @@ def test_compose_makes_the_panels_asked_for() -> None:
     panels = compose(pictures, MODES, alpha=0.25, tile=5)
     first, second = pictures['rgb'], pictures['ir']
     assert list(panels) == [
-        'rgb', 'ir', 'nir', 'rgb + ir', 'rgb in colours of ir', 'rgb | ir',
+        'rgb', 'ir', 'nir', 'rgb + ir', 'rgb in colors of ir', 'rgb | ir',
     ]  # fmt: skip
     assert np.array_equal(panels['rgb + ir'], overlay(first, second, 0.25))
     assert np.array_equal(panels['rgb | ir'], checkerboard(first, second, 5))
@@ -110,12 +110,12 @@ def test_compose_makes_the_panels_asked_for() -> None:
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        (lambda a: overlay(a, a[:5]), r'one size.*\(20, 30, 3\) and \(5, 30, 3\)'),
+        (lambda a: overlay(a, a[:5]), r'same size.*\(20, 30, 3\) and \(5, 30, 3\)'),
         (lambda a: overlay(a, a, 1.5), r'alpha must be in 0\.\.1, got 1\.5'),
         (lambda a: checkerboard(a, a, 0), 'tile must be at least 1 px, got 0'),
         (lambda a: compose({'a': a, 'b': a}, ['blend']), "one of .*, got 'blend'"),
         (lambda a: compose({}), 'no picture'),
-        (lambda a: colour_table('iron'), "one of .*ironbow.*, got 'iron'"),
+        (lambda a: color_table('iron'), "one of .*ironbow.*, got 'iron'"),
     ],
 )
 def test_bad_input_is_named(wrong, message: str) -> None:
@@ -126,26 +126,26 @@ def test_bad_input_is_named(wrong, message: str) -> None:
 @pytest.mark.parametrize('name', ['inferno', 'viridis'])
 def test_palettes_equal_those_of_matplotlib(name: str) -> None:
     theirs = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].astype(int)
-    assert np.abs(colour_table(name) - theirs).max() <= 2
+    assert np.abs(color_table(name) - theirs).max() <= 2
 
 
 def test_jet_is_three_trapezoids() -> None:
     x = np.linspace(0, 1, 256)[:, None]
     expected = 255 * np.clip(1.5 - np.abs(4 * x - [3, 2, 1]), 0, 1)
-    assert np.abs(colour_table('jet') - expected).max() <= 3
+    assert np.abs(color_table('jet') - expected).max() <= 3
 
 
 def test_hot_is_light_in_all_palettes_but_black_hot_and_jet() -> None:
     ramp = np.arange(256)
-    for name in COLOUR_MAPS:
-        steps = np.diff(luminance(colour_table(name).astype(float)))
+    for name in COLOR_MAPS:
+        steps = np.diff(luminance(color_table(name).astype(float)))
         if name not in ('black-hot', 'jet'):
             assert (steps > -0.75).all(), name  # a step of 1 in 8 bits
-            assert luminance(colour_table(name)[-1]) > 200 > 40 > steps[0]
-    assert np.array_equal(colour_table('white-hot')[:, 1], ramp)
-    assert np.array_equal(colour_table('black-hot')[:, 1], 255 - ramp)
+            assert luminance(color_table(name)[-1]) > 200 > 40 > steps[0]
+    assert np.array_equal(color_table('white-hot')[:, 1], ramp)
+    assert np.array_equal(color_table('black-hot')[:, 1], 255 - ramp)
     with pytest.raises(ValueError, match='read-only'):
-        colour_table('ironbow')[0] = 1
+        color_table('ironbow')[0] = 1
 
 
 def test_values_of_8_bits_are_shown_as_they_are() -> None:
@@ -153,13 +153,13 @@ def test_values_of_8_bits_are_shown_as_they_are() -> None:
     assert np.array_equal(to_display(bgr, 'jet'), bgr[..., ::-1])
     assert np.array_equal(to_display(bgr.astype(np.float32)), bgr[..., ::-1])
     grey = bgr[..., :1]
-    assert np.array_equal(to_display(grey, 'jet'), colour_table('jet')[grey[..., 0]])
+    assert np.array_equal(to_display(grey, 'jet'), color_table('jet')[grey[..., 0]])
     # three times the same plane is a thermal image too
     assert np.array_equal(
         to_display(np.repeat(grey, 3, 2), 'jet'), to_display(grey[..., 0], 'jet')
     )
-    assert is_grey(np.repeat(grey, 3, 2))
-    assert not is_grey(bgr)
+    assert is_gray(np.repeat(grey, 3, 2))
+    assert not is_gray(bgr)
 
 
 @pytest.mark.parametrize('kind', [np.uint16, np.float32])
@@ -183,7 +183,7 @@ def test_pixels_without_value_do_not_spoil_the_stretch() -> None:
 
 
 def test_real_16_bit_images_fill_the_greys(real_data) -> None:
-    from mmir.transforms import read_image
+    from mmir.data.images import read_image
 
     files = sorted((real_data / 'flir16_commons/raw16').iterdir())[:4]
     for path in files:

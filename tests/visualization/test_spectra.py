@@ -1,4 +1,4 @@
-"""The plots of a data set show the numbers given."""
+"""Dataset plots show the given numbers."""
 
 import cv2
 from matplotlib.figure import Figure

@@ -1,10 +1,10 @@
-"""The report on a data set in words and tables."""
+"""Write a dataset report as Markdown."""
 
-from mmir.utils.coco import few
+from mmir.utils.files import few
 
 
 def snippet(rows: dict[str, dict]) -> str:
-    """Write `modalities` of the paired preprocessors."""
+    """Write the `modalities` setting of the paired preprocessors."""
     lines = ['modalities=dict(']
     for name, row in rows.items():
         mean, std = row['mean'], row['std']
@@ -19,13 +19,13 @@ def snippet(rows: dict[str, dict]) -> str:
 
 
 def markdown(report: dict) -> str:
-    """Write the report for people.
+    """Format the report as Markdown.
 
     Args:
-        report (dict): What `dataset_report.py` writes as JSON.
+        report (dict): Report, as `dataset_report.py` writes it to JSON.
 
     Returns:
-        str: Markdown.
+        str: Markdown text.
     """
     rows = report['modalities']
     after = ', '.join(report['measured_after']) or 'reading the files'
@@ -42,8 +42,8 @@ def markdown(report: dict) -> str:
         '|' + '---|' * 11,
         *(_intensity_line(name, row) for name, row in rows.items()),
         '',
-        'Energy over spatial frequencies (low: periods over 16 px, mid: 16 to 4 px, '
-        'high: under 4 px), the mean of each image left out:',
+        'Energy by spatial frequency (low: periods over 16 px, mid: 16 to 4 px, high: '
+        'under 4 px), without the mean of each image:',
         '',
         '| modality | low | mid | high | images without structure |',
         '|' + '---|' * 5,
@@ -58,12 +58,12 @@ def markdown(report: dict) -> str:
             f'{band} {value["mean"]:+.2f} ({value["size"]:.2f})'
             for band, value in bands.items()
         )
-        lines += ['', f'Correlation of {names} a pair, mean (mean size): {text}.']
+        lines += ['', f'Correlation of {names} per pair, mean (mean size): {text}.']
     if light := report['brightness']:
         lines += [
             '',
-            f'Light by {light["modality"]}: {light["day"]} day, {light["night"]} night '
-            f'(mean grey below {light["night_below"]:g}).',
+            f'Brightness of {light["modality"]}: {light["day"]} day, {light["night"]} '
+            f'night (mean gray value below {light["night_below"]:g}).',
         ]
     lines += ['', *_label_lines(report['labels'])]
     lines += ['', 'For the paired preprocessor:', '', '```python', snippet(rows), '```']
@@ -71,7 +71,7 @@ def markdown(report: dict) -> str:
 
 
 def _intensity_line(name: str, row: dict) -> str:
-    """One line of the table of intensities."""
+    """One row of the table of intensities."""
     size = few((f'{size} ({n})' for size, n in row['sizes'].items()), 3)
     mean, std = (' '.join(f'{v:.1f}' for v in row[key]) for key in ('mean', 'std'))
     cells = [name, row['images'], row['absent'], size, row['type'], row['bits'] or '-']
@@ -83,7 +83,7 @@ def _intensity_line(name: str, row: dict) -> str:
 
 
 def _label_lines(labels: dict | None) -> list[str]:
-    """What the report says of the labels."""
+    """Section of the report on the labels."""
     if not labels:
         return ['No labels.']
     lines = [f'| class | {labels["unit"]} |', '|---|---|']
@@ -97,10 +97,9 @@ def _label_lines(labels: dict | None) -> list[str]:
         per = labels['per_image']
         lines += [
             '',
-            f'{labels["boxes"]} boxes ({labels["ignored"]} more are to be ignored): '
-            f'{sizes} (divided at 32^2 and 96^2 px). Square root '
-            f'of the area in px: {sides or "-"}. Boxes an image: mean '
-            f'{per["mean"]:.2f}, highest {per["highest"]}, {per["without"]} images '
-            'without.',
+            f'{labels["boxes"]} boxes (and {labels["ignored"]} ignored ones): {sizes} '
+            '(thresholds 32^2 and 96^2 px). Square root of the area in px: '
+            f'{sides or "-"}. Boxes per image: mean {per["mean"]:.2f}, maximum '
+            f'{per["highest"]}, {per["without"]} images without boxes.',
         ]
     return lines

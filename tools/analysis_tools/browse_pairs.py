@@ -1,9 +1,9 @@
-"""Draw what the dataset of a config yields, all cameras, with labels.
+"""Draw samples of a config's dataset, all modalities, with their labels.
 
     python tools/analysis_tools/browse_pairs.py CONFIG --split train --number 12
 
-Needs no display: writes one PNG a sample and says where. Works for paired datasets and
-for those of one camera, of mmdet and mmseg.
+Needs no display: writes one PNG per sample and prints the folder. Works for paired and
+single-modality datasets of mmdet and mmseg.
 """
 
 import argparse
@@ -19,19 +19,20 @@ from mmengine.runner import set_random_seed
 from mmengine.visualization import Visualizer
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
+from mmir.cli import cli
+from mmir.cli.config import apply_options
+from mmir.data.images import ImageReadError
 from mmir.structures import PairError
-from mmir.transforms import ImageReadError
-from mmir.utils import cli
-from mmir.utils.config import UserError, apply_options
-from mmir.utils.pipeline_stages import (
+from mmir.utils.errors import UserError
+from mmir.visualization.color_maps import COLOR_MAPS
+from mmir.visualization.labeled import PairStyle, packed_images, sample_row
+from mmir.visualization.pairs import MODES, stacked, titled
+from mmir.visualization.pipeline_stages import (
     LoadedSamples,
     Steps,
     build_dataset,
     pipelines,
 )
-from mmir.visualization.colour_maps import COLOUR_MAPS
-from mmir.visualization.labelled import PairStyle, packed_images, sample_row
-from mmir.visualization.pairs import MODES, stacked, titled
 
 STAGES = ('original', 'transformed', 'pipeline')
 DRAWERS = {'mmdet': 'mmdet.DetLocalVisualizer', 'mmseg': 'mmseg.SegLocalVisualizer'}
@@ -45,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--mode', nargs='+', choices=MODES, default=[MODES[0]])
     parser.add_argument(
         '--colormap',
-        choices=COLOUR_MAPS,
+        choices=COLOR_MAPS,
         default='white-hot',
         help='palette of thermal images',
     )
@@ -53,12 +54,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--stage',
         choices=STAGES,
         default='transformed',
-        help='as loaded, after the pipeline, or after every transform of it',
+        help='as loaded, after the pipeline, or after each of its transforms',
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/browse'))
-    parser.add_argument('--seed', type=int, default=0, help='of choice and transforms')
-    parser.add_argument('--alpha', type=float, default=0.5, help='share of the second')
-    parser.add_argument('--tile', type=int, default=64, help='px, of the checkerboard')
+    parser.add_argument('--seed', type=int, default=0, help='for samples, transforms')
+    parser.add_argument(
+        '--alpha', type=float, default=0.5, help='weight of the second image'
+    )
+    parser.add_argument(
+        '--tile', type=int, default=64, help='tile of the checkerboard, in pixels'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite pictures')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     return parser.parse_args(argv)
@@ -67,11 +72,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> list[Path]:
     args = parse_args(argv)
     if not 0 <= args.alpha <= 1 or args.tile < 1 or args.number < 1:
-        raise UserError('--alpha is in 0..1, --tile and --number are at least 1')
+        raise UserError('--alpha must be in 0..1, --tile and --number at least 1')
     if not args.force and any(args.out.glob('*.png')):
         raise UserError(
-            f'{args.out} holds pictures already; choose another folder by --out, or '
-            '--force to write into this one'
+            f'{args.out} already holds pictures; choose another folder with --out, or '
+            'use --force to write into this one'
         )
     cfg = cli.load_config(args.config)
     apply_options(cfg, args.cfg_options)
@@ -82,12 +87,12 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     visualizer = build_visualizer(cfg, dataset.metainfo)
     style = PairStyle(args.mode, args.colormap, args.alpha, args.tile)
     packer = find_packer(dataset)
-    # as loaded, a repeated sample is counted once
+    # at the stage original, a repeated sample counts once
     source = {'original': LoadedSamples, 'pipeline': Steps}.get(args.stage)
     samples = dataset if source is None else source(dataset)
     written = []
     for index in chosen(len(samples), args.number, args.seed):
-        set_random_seed(args.seed + index)  # a sample looks alike whatever the number
+        set_random_seed(args.seed + index)  # the same picture for any --number
         try:
             rows = sample_stages(samples, index, packer)
         except (ImageReadError, PairError) as error:
@@ -106,10 +111,10 @@ def chosen(total: int, number: int, seed: int) -> list[int]:
 
 
 def find_packer(dataset: Any) -> Any:
-    """Get the last transform of a dataset, which packs images and labels.
+    """Return the packing transform, the last one of a dataset.
 
     Raises:
-        UserError: It does not pack.
+        UserError: The last transform does not pack.
     """
     transforms = [t for pipeline in pipelines(dataset) for t in pipeline]
     if not transforms or not type(transforms[-1]).__name__.startswith('Pack'):
@@ -121,29 +126,29 @@ def find_packer(dataset: Any) -> Any:
 
 
 def sample_stages(samples: Any, index: int, packer: Any) -> list[tuple[str, dict]]:
-    """Get titles and packed samples of the stages that `samples` knows."""
+    """Return the titles and packed samples of all stages of a sample."""
     found = samples[index]
     if not found:
-        raise UserError(f'sample {index}: nothing is left of it after the pipeline')
+        raise UserError(f'sample {index}: the pipeline discarded it')
     if not isinstance(samples, Steps):
         return [('', found if 'inputs' in found else packer(found))]
     start = max(
         (k for k, (name, _) in enumerate(found) if name.startswith('Load')), default=0
     )
-    # the last one is packed already and looks like the one before
+    # the last stage is already packed and looks like the one before it
     rows = [(name, step) for name, step in found[start:] if 'inputs' not in step]
     return [(name, packer(step)) for name, step in rows]
 
 
 def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
-    """Build the config's visualizer, or its host's, with nowhere to store pictures."""
+    """Build the visualizer of the config or of its host, without storage backends."""
     from mmengine.registry import VISUALIZERS
 
     given = dict(cfg.get('visualizer') or {})
     default = DRAWERS.get(cfg.get('default_scope', ''), 'Visualizer')
     given = dict(given, type=given.get('type', default), vis_backends=None)
     given.pop('save_dir', None)
-    # mmengine keeps visualizers by name and would return one of another config
+    # mmengine caches visualizers by name and could return that of another config
     visualizer = VISUALIZERS.build(dict(given, name=f'browse_{uuid4().hex}'))
     visualizer.dataset_meta = metainfo
     return visualizer
@@ -152,7 +157,7 @@ def build_visualizer(cfg: Config, metainfo: dict) -> Visualizer:
 def draw(
     visualizer: Visualizer, title: str, packed: dict, style: PairStyle
 ) -> np.ndarray:
-    """Draw one packed sample, a row of panels."""
+    """Draw one packed sample as a row of panels."""
     sample = packed['data_samples']
     images = packed_images(packed['inputs'], sample.metainfo)
     row = sample_row(visualizer, images, sample, 'gt', style)
@@ -162,7 +167,7 @@ def draw(
 
 
 def caption(sample: Any, metainfo: dict) -> str:
-    """Write out what cannot be drawn: the class of an image."""
+    """Caption with what cannot be drawn: the class of an image."""
     if 'gt_label' not in sample:
         return ''
     classes = metainfo.get('classes') or ()

@@ -1,12 +1,12 @@
-"""Find pairs of images that are not registered.
+"""Find misaligned image pairs.
 
     python tools/analysis_tools/check_alignment.py CONFIG --split test
     python tools/analysis_tools/check_alignment.py THERMAL_FOLDER RGB_FOLDER
     python tools/analysis_tools/check_alignment.py data/ir --folder ir rgb --suffix .jpg
 
-Every pair is measured by the correlation of its edges; see `mmir.utils.alignment` for
-what that can see and what not. The output folder gets `alignment.json` with all pairs
-and `worst.png` with those most out of place.
+The shift of every pair is measured by correlating edges; `mmir.data.alignment`
+describes what this can detect and what it cannot. Writes `alignment.json` with all
+pairs and `worst.png` with the most misaligned ones.
 """
 
 import argparse
@@ -23,25 +23,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from mmir.transforms.loading import read_image
-from mmir.utils.alignment import (
-    RELIABLE,
-    Alignment,
-    PairFiles,
-    edge_map,
-    measure_files,
-)
-from mmir.utils.coco import few, write_json
-from mmir.utils.config import UserError
-from mmir.utils.pairing import PairRule
+from mmir.data.alignment import RELIABLE, Alignment, PairFiles, edge_map, measure_files
+from mmir.data.images import SUFFIXES, list_images, read_image
+from mmir.data.pairing import PairRule
+from mmir.utils.errors import UserError
+from mmir.utils.files import few, write_json
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
-TILE = 48  # pixels, of the checkerboard
+TILE = 48  # tile of the checkerboard, in pixels
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='config, or folder of the images that stay')
+    parser.add_argument('source', help='config, or folder of the reference images')
     parser.add_argument('partners', nargs='?', help='folder of the other images')
     rule = parser.add_argument_group('file names of the other images')
     rule.add_argument('--folder', nargs=2, metavar=('OLD', 'NEW'))
@@ -52,36 +45,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--modalities',
         nargs=2,
         default=['ir', 'rgb'],
-        metavar=('STAYS', 'MOVES'),
-        help='of a config; default: ir rgb',
+        metavar=('REFERENCE', 'MOVING'),
+        help='modalities of the config to compare; default: ir rgb',
     )
     parser.add_argument('--window', type=int, default=32, help='largest shift, pixels')
-    parser.add_argument('--threshold', type=float, default=4.0, help='pixels')
     parser.add_argument(
-        '--resize', action='store_true', help='to the size of the first'
+        '--threshold', type=float, default=4.0, help='report shifts above, pixels'
+    )
+    parser.add_argument(
+        '--resize', action='store_true', help='resize to the reference image'
     )
     parser.add_argument('--worst', type=int, default=8, help='pairs to draw')
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/alignment'))
     return parser.parse_args(argv)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the images of a folder and its sub-folders, relative to it, sorted.
-
-    Raises:
-        UserError: There is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise UserError(f'no folder {folder}')
-    names = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob('*')
-        if path.suffix.lower() in SUFFIXES
-    )
-    if not names:
-        raise UserError(f'no images ({", ".join(SUFFIXES)}) in {folder}')
-    return names
 
 
 def pairs_of_folders(
@@ -90,8 +67,8 @@ def pairs_of_folders(
     """Pair the files of folders.
 
     Returns:
-        The pairs, the images without partner, and the files of the partners' folder
-        that nothing belongs to.
+        The pairs, the images without a partner, and the unused files of the partners'
+        folder.
     """
     source = Path(args.source)
     rule = PairRule(
@@ -103,7 +80,7 @@ def pairs_of_folders(
         raise UserError('name the folder of the other images, or give --folder OLD NEW')
     pairs, unpaired, used = [], [], set()
     names = list_images(source)
-    if args.folder:  # the source may hold the partners' folder as well
+    if args.folder:  # the source may also contain the partners' folder
         names = [name for name in names if args.folder[0] in (source / name).parts[:-1]]
         if not names:
             raise UserError(f'no images below a folder {args.folder[0]!r} in {source}')
@@ -126,7 +103,7 @@ def pairs_of_folders(
 
 
 def with_suffix(path: Path) -> Path | None:
-    """Find a file of that stem with another image suffix."""
+    """Find a file with the same stem and another image suffix."""
     tried = (path.with_suffix(suffix) for suffix in SUFFIXES)
     return next((other for other in tried if other.is_file()), None)
 
@@ -137,12 +114,10 @@ def pairs_of_config(
     """Pair the files as the dataset of a config does; see `pairs_of_folders`."""
     from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-    from mmir.utils.cli import load_config
-    from mmir.utils.config import check_data
+    from mmir.cli.cli import load_config
 
     cfg = load_config(args.source)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    check_data(cfg, [f'{args.split}_dataloader'])
     node = (cfg.get(f'{args.split}_dataloader') or {}).get('dataset') or {}
     steps = list(node.get('pipeline') or ())
     while 'dataset' in node:  # a wrapper such as mmir.PairedMixDataset
@@ -177,7 +152,7 @@ def pairs_of_config(
 
 
 def measure(pairs: Sequence[PairFiles], args: argparse.Namespace) -> list:
-    """Measure all pairs: an Alignment each, or what is wrong with its files."""
+    """Measure all pairs: an Alignment per pair, or what is wrong with its files."""
     work = partial(measure_files, window=args.window, resize=args.resize)
     with ExitStack() as stack:
         done: Iterator = map(work, pairs)
@@ -187,8 +162,8 @@ def measure(pairs: Sequence[PairFiles], args: argparse.Namespace) -> list:
         return list(tqdm(done, total=len(pairs), unit='pair', desc='alignment'))
 
 
-def summarise(results: Sequence[Alignment], threshold: float) -> dict[str, float]:
-    """Figures over the pairs that were measured."""
+def summarize(results: Sequence[Alignment], threshold: float) -> dict[str, float]:
+    """Statistics over the measured pairs."""
     sure = [r for r in results if r.reliable]
     summary = {
         'measured': len(results),
@@ -208,7 +183,7 @@ def summarise(results: Sequence[Alignment], threshold: float) -> dict[str, float
 
 
 def table(summary: dict[str, float], problems: dict[str, list[str]]) -> str:
-    """The summary as people read it."""
+    """Format the summary as text."""
     total, low = summary['measured'], summary['low_confidence']
     lines = [f'pairs measured               {total}']
     lines.append(f'  low confidence, left out   {low}')
@@ -229,13 +204,13 @@ def table(summary: dict[str, float], problems: dict[str, list[str]]) -> str:
 
 
 def worst_of(results: Sequence[tuple], count: int) -> list[tuple]:
-    """The reliable pairs most out of place, the worst first."""
+    """The most misaligned reliable pairs, worst first."""
     sure = [pair for pair in results if pair[1].reliable]
     return sorted(sure, key=lambda pair: -pair[1].length)[:count]
 
 
 def draw(worst: Sequence[tuple[PairFiles, Alignment]], path: Path) -> None:
-    """Draw pairs: both images, a checkerboard, and the edges with the shift."""
+    """Draw both images, a checkerboard, and the edges with the shift per pair."""
     figure = Figure(figsize=(16, 3.3 * len(worst)), layout='constrained')
     axes = figure.subplots(len(worst), 4, squeeze=False)
     for row, (files, result) in zip(axes, worst, strict=True):
@@ -262,7 +237,7 @@ def draw(worst: Sequence[tuple[PairFiles, Alignment]], path: Path) -> None:
 
 
 def arrow(ax: Axes, size: tuple[int, int], result: Alignment) -> None:
-    """Draw the shift from the middle, ten times as long as it is."""
+    """Draw the shift as an arrow from the center, ten times its length."""
     start = (size[0] / 2, size[1] / 2)
     end = tuple(s + 10 * d for s, d in zip(start, result.shift, strict=True))
     style = dict(arrowstyle='->', color='yellow', linewidth=2)
@@ -272,22 +247,22 @@ def arrow(ax: Axes, size: tuple[int, int], result: Alignment) -> None:
 
 
 def shown(path: str, planes: tuple[int, int] | None) -> np.ndarray:
-    """An image as (H, W, 3) uint8 in RGB order, stretched unless it is a colour one."""
+    """Read an image as (H, W, 3) uint8 RGB; stretch all but 8-bit color."""
     img = read_image(path)
     if planes is not None and img.ndim == 3:
         img = img[..., slice(*planes)]
-    grey = img.ndim == 2 or img.shape[2] < 3
-    if grey or img.dtype != np.uint8:
+    gray = img.ndim == 2 or img.shape[2] < 3
+    if gray or img.dtype != np.uint8:
         low, high = np.percentile(img, (1, 99))
         img = np.clip((img - low) * (255.0 / max(high - low, 1e-6)), 0, 255)
         img = img.astype(np.uint8)
-    if grey:
+    if gray:
         return cv2.merge([img if img.ndim == 2 else img[..., 0].copy()] * 3)
     return cv2.cvtColor(np.ascontiguousarray(img[..., :3]), cv2.COLOR_BGR2RGB)
 
 
 def edges(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Edges of the image that stays in cyan, of the other in red; both are white."""
+    """Draw the edges of the reference in cyan, of the other in red; common in white."""
     strength = [np.linalg.norm(edge_map(img), axis=2) for img in (fixed, moving)]
     cyan, red = (np.clip(255 * s, 0, 255).astype(np.uint8) for s in strength)
     return cv2.merge([red, cyan, cyan])
@@ -303,10 +278,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     good = [pair for pair in results if isinstance(pair[1], Alignment)]
     problems = {
         'without partner': unpaired,
-        'partners of nothing': extra,
+        'unused partners': extra,
         'could not be measured': [r for _, r in results if isinstance(r, str)],
     }
-    summary = summarise([result for _, result in good], args.threshold)
+    summary = summarize([result for _, result in good], args.threshold)
     rows = [
         dict(
             reference=files.reference,

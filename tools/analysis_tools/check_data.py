@@ -1,11 +1,11 @@
-"""Check every file of the data sets of a config, as its training would read them.
+"""Check every file of the datasets of a config, the way training would read them.
 
     python tools/analysis_tools/check_data.py CONFIG
 
-Missing partners, unreadable or truncated images, wrong bit depths, pairs of two sizes,
-files used twice and labels outside their image are counted and named. Exit code 2 if
-there are any. With `custom_hooks=[dict(type='mmir.ValidateDataHook')]` a training does
-the same before its first step.
+Counts and lists missing partners, unreadable or truncated images, wrong bit depths,
+pairs of different sizes, files used twice and labels outside their image. Exit code 2
+if there are any. `custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does
+the same before training.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
 import mmir  # noqa: F401  the hosts need it before they load
+from mmir.cli import cli
 from mmir.engine import check_dataset
-from mmir.utils import cli
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,9 +30,9 @@ def parse_args() -> argparse.Namespace:
         choices=['train', 'val', 'test'],
         default=['train', 'val', 'test'],
     )
-    parser.add_argument('--workers', type=int, default=4, help='threads that read')
+    parser.add_argument('--workers', type=int, default=4, help='reader threads')
     parser.add_argument(
-        '--cache', type=Path, help='JSON file that remembers good files'
+        '--cache', type=Path, help='JSON file that lists files found good'
     )
     parser.add_argument(
         '--cfg-options',
@@ -55,9 +55,10 @@ def main() -> None:
         if loader is None or loader.dataset in seen:
             continue
         seen.append(loader.dataset)
-        report = check_dataset(DATASETS.build(loader.dataset), args.workers, args.cache)
-        print(f'{split}: {report}', flush=True)
-        bad += len(report.problems) + len(report.skippable)
+        dataset = DATASETS.build(loader.dataset)
+        report = check_dataset(dataset, args.workers, args.cache, source=split)
+        print(report.text(), flush=True)
+        bad += len(report.problems) + len(report.skipped)
     if bad:
         raise UserError(f'{bad} problems, listed above')
 

@@ -1,12 +1,11 @@
-"""Measure a data set: images, boxes, intensities, frequencies of every camera.
+"""Report on a dataset: images, boxes, intensities, spatial frequencies per modality.
 
     python tools/analysis_tools/dataset_report.py CONFIG --split train
     python tools/analysis_tools/dataset_report.py rgb=FOLDER ir=FOLDER
 
-Images are measured as loaded, in their values after radiometry and registration if the
-pipeline has them, before anything augments or resizes them. Writes report.md,
-report.json and report.png, and prints `modalities` with mean and std for the paired
-preprocessors.
+Images are measured as loaded: after radiometry and registration, if the pipeline has
+them, but before any augmentation or resizing. Writes report.md, report.json and
+report.png, and prints `modalities` with mean and std for the paired preprocessors.
 """
 
 import argparse
@@ -21,22 +20,22 @@ from mmengine.config import DictAction
 from tqdm import tqdm
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
-from mmir.structures import ABSENT, PairError
-from mmir.transforms import ImageReadError, read_image
-from mmir.utils import cli
-from mmir.utils.coco import few, write_json
-from mmir.utils.config import UserError, apply_options
-from mmir.utils.dataset_statistics import (
+from mmir.cli import cli
+from mmir.cli.config import apply_options
+from mmir.data.images import ImageReadError, list_images, read_image
+from mmir.data.statistics import (
     DatasetStatistics,
     Intensity,
     Measured,
     describe_boxes,
     measure,
 )
-from mmir.utils.pipeline_stages import LoadedSamples, build_dataset, images_of
+from mmir.structures import ABSENT, PairError
+from mmir.utils.errors import UserError
+from mmir.utils.files import few, write_json
+from mmir.visualization.pipeline_stages import LoadedSamples, build_dataset, images_of
 from mmir.visualization.spectra import save_dataset_figure
 
-SUFFIXES = {'.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp'}
 PERCENTILES = (1, 50, 99)
 BINS = 64
 FILES = ('report.md', 'report.json', 'report.png')
@@ -45,17 +44,17 @@ FILES = ('report.md', 'report.json', 'report.png')
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'data', nargs='+', help='a config, or folders as NAME=FOLDER, paired by stem'
+        'data', nargs='+', help='config, or folders as NAME=FOLDER, paired by stem'
     )
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument('--number', type=int, help='measure as many random samples')
-    parser.add_argument('--seed', type=int, default=0, help='of --number')
+    parser.add_argument('--number', type=int, help='number of random samples to use')
+    parser.add_argument('--seed', type=int, default=0, help='seed of --number')
     parser.add_argument('--workers', type=int, default=4, help='threads')
     parser.add_argument(
         '--night-below',
         type=float,
         default=50,
-        help='mean grey of the RGB image, 0..255, under which it is night',
+        help='mean gray value of the RGB image, 0..255, below which it is night',
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/report'))
     parser.add_argument('--force', action='store_true', help='overwrite a report')
@@ -64,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 class Folders:
-    """Images of several folders, paired by their path below it without suffix."""
+    """Images of several folders, paired by relative path without suffix."""
 
     def __init__(self, named: dict[str, Path]) -> None:
         self.files = {name: self._list(folder) for name, folder in named.items()}
@@ -74,25 +73,21 @@ class Folders:
 
     @staticmethod
     def _list(folder: Path) -> dict[str, Path]:
-        if not folder.is_dir():
-            raise UserError(f'no folder {folder}')
         found: dict[str, Path] = {}
-        for path in sorted(folder.rglob('*')):
-            stem = str(path.relative_to(folder).with_suffix(''))
-            if path.suffix.lower() not in SUFFIXES:
-                continue
+        for path in list_images(folder):
+            stem = str(path.with_suffix(''))
             if stem in found:
-                raise UserError(f'{found[stem]} and {path} have one stem; keep one')
-            found[stem] = path
-        if not found:
-            raise UserError(f'no images ({", ".join(sorted(SUFFIXES))}) in {folder}')
+                raise UserError(
+                    f'{found[stem]} and {folder / path} have the same stem; keep one'
+                )
+            found[stem] = folder / path
         return found
 
     def __len__(self) -> int:
         return len(self.stems)
 
     def info(self, index: int) -> dict:
-        """Folders hold no labels."""
+        """Empty: folders have no labels."""
         return {}
 
     def __getitem__(self, index: int) -> dict:
@@ -112,10 +107,10 @@ def _read(path: Path) -> np.ndarray:
 
 
 def find_source(args: argparse.Namespace) -> Folders | LoadedSamples:
-    """Open what the command line names.
+    """Open the data given on the command line.
 
     Raises:
-        UserError: Neither one config nor folders.
+        UserError: It is neither one config nor folders.
     """
     named = [item.partition('=') for item in args.data]
     if all(equal for _, equal, _ in named):
@@ -130,12 +125,12 @@ def find_source(args: argparse.Namespace) -> Folders | LoadedSamples:
 def main(argv: Sequence[str] | None = None) -> dict:
     args = parse_args(argv)
     if args.workers < 1 or (args.number is not None and args.number < 1):
-        raise UserError('--workers and --number are at least 1')
+        raise UserError('--workers and --number must be at least 1')
     there = [name for name in FILES if (args.out / name).exists()]
     if there and not args.force:
         raise UserError(
-            f'{args.out} holds {few(there)} already; choose another folder by --out, '
-            'or --force to overwrite'
+            f'{args.out} already holds {few(there)}; choose another folder with --out, '
+            'or use --force to overwrite'
         )
     source = find_source(args)
     order = np.random.default_rng(args.seed).permutation(len(source))
@@ -174,7 +169,7 @@ def run(
     """Measure the samples.
 
     Returns:
-        tuple: Statistics, samples skipped as unreadable, pixels of each class (256,).
+        tuple: Statistics, number of unreadable samples, pixels per class (256,).
     """
 
     def one(index: int) -> tuple[Measured, np.ndarray | None] | None:
@@ -191,7 +186,7 @@ def run(
 
     statistics, skipped, pixels = DatasetStatistics(), 0, np.zeros(256, np.int64)
     with ThreadPoolExecutor(workers) as pool:
-        # in the order of the samples, so that the result is that of one worker
+        # in sample order, so the result does not depend on the number of workers
         for found in tqdm(
             _ahead(pool, one, chosen, 2 * workers), 'images', len(chosen)
         ):
@@ -211,7 +206,7 @@ def run(
 def _ahead(
     pool: ThreadPoolExecutor, work: Any, items: Sequence, count: int
 ) -> Iterator:
-    """Yield results in order, only `count` tasks ahead: results may be large."""
+    """Yield results in order, at most `count` tasks ahead: results can be large."""
     waiting: list = []
     for item in items:
         waiting.append(pool.submit(work, item))
@@ -222,7 +217,7 @@ def _ahead(
 
 
 def modality_rows(statistics: DatasetStatistics) -> dict[str, dict]:
-    """Describe each modality in plain types."""
+    """Describe each modality in JSON types."""
     rows = {}
     for name, values in statistics.intensity.items():
         spectrum = statistics.spectrum[name]
@@ -236,7 +231,7 @@ def modality_rows(statistics: DatasetStatistics) -> dict[str, dict]:
             'type': str(values.kind),
             'bits': values.bits,
             'channels': len(values.mean),
-            'grey': values.grey,
+            'grey': values.gray,
             'mean': values.mean.tolist(),
             'std': values.std.tolist(),
             'low': values.low,
@@ -252,7 +247,7 @@ def modality_rows(statistics: DatasetStatistics) -> dict[str, dict]:
 
 
 def histogram_of(values: Intensity) -> dict | None:
-    """Sum the histogram up to a few bins over the range that the values use."""
+    """Reduce the histogram to a few bins over the range of the values."""
     if values.histogram is None:
         return None
     counts = values.histogram.sum(0)
@@ -265,19 +260,19 @@ def histogram_of(values: Intensity) -> dict | None:
 
 
 def brightness_of(statistics: DatasetStatistics, night_below: float) -> dict | None:
-    """Tell day from night by the brightness of the first modality in colour."""
-    colour = [
+    """Classify day and night by the brightness of the first color modality."""
+    color = [
         name
         for name, values in statistics.intensity.items()
-        if not values.grey and values.kind == np.uint8
+        if not values.gray and values.kind == np.uint8
     ]
-    if not colour:
+    if not color:
         return None
-    light = np.array(statistics.brightness[colour[0]])
+    light = np.array(statistics.brightness[color[0]])
     counts, edges = np.histogram(light, np.arange(0, 257, 8))
     night = int((light < night_below).sum())
     return {
-        'modality': colour[0],
+        'modality': color[0],
         'night_below': night_below,
         'night': night,
         'day': len(light) - night,
@@ -287,7 +282,7 @@ def brightness_of(statistics: DatasetStatistics, night_below: float) -> dict | N
 
 
 def labels_of(source: Any, chosen: Sequence[int], pixels: np.ndarray) -> dict | None:
-    """Describe the labels: boxes, pixels of classes, or classes of images."""
+    """Describe the labels: boxes, pixels per class, or image classes."""
     classes = list(source.metainfo.get('classes') or ())
     infos = [source.info(index) for index in chosen]
     if pixels.any():

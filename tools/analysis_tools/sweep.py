@@ -1,10 +1,10 @@
-"""Train a config once for every combination of some of its values.
+"""Sweep: train a config for every combination of some of its values.
 
     python tools/analysis_tools/sweep.py CONFIG --sweep rank 1 2 4 --sweep lr 1e-3 1e-4
 
-Runs that are done are not repeated and an interrupted one goes on, so the same command
-resumes a sweep. After every run the output folder has a table (mean and standard
-deviation over the seeds), a plot and a JSON file of all there is.
+Finished runs are skipped and interrupted ones are resumed, so the same command
+continues a sweep. After every run, a table (mean and standard deviation over the
+seeds), a plot and a JSON file of all results are updated in the output folder.
 """
 
 import argparse
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from mmir.apis.study import collect, grouped, run_once, table
+from mmir.cli.study import collect, grouped, run_once, table
 from mmir.testing.demo import apply_demo
-from mmir.utils.coco import write_json
-from mmir.utils.config import UserError
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves
 
 NAMES = {
-    'rank': 'model.factorize.rank',
-    'split': 'model.factorize.split',
-    'delta_rank': 'model.factorize.delta.rank',
-    'delta_init': 'model.factorize.delta.init',
-    'bn': 'model.factorize.bn',
+    'rank': 'model.adapt.rank',
+    'split': 'model.adapt.split',
+    'delta_rank': 'model.adapt.delta.rank',
+    'delta_init': 'model.adapt.delta.init',
+    'norm': 'model.adapt.norm',
     'lr': 'optim_wrapper.optimizer.lr',
 }
 SUBSET = {'fraction': 'frac', 'images': 'num'}
@@ -42,18 +42,18 @@ def parse_args() -> argparse.Namespace:
         action='append',
         required=True,
         metavar=('KEY', 'VALUE'),
-        help=f'a key of the config, or {short}; repeat it for a grid',
+        help=f'key of the config, or {short}; repeat for a grid',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--metric', default='coco/bbox_mAP_50')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/sweep'))
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    parser.add_argument('--demo', action='store_true', help='small, synthetic images')
+    parser.add_argument('--demo', action='store_true', help='small, synthetic data')
     return parser.parse_args()
 
 
 def parse_value(text: str) -> object:
-    """Read a number, a list or a dict; anything else is a word."""
+    """Parse a number, list or dict; anything else is kept as a string."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -64,7 +64,7 @@ def axes_of(sweeps: Iterable[list[str]]) -> dict[str, list]:
     """Values of each swept key.
 
     Raises:
-        UserError: A key without values, or given twice.
+        UserError: A key has no values or is given twice.
     """
     axes: dict[str, list] = {}
     for key, *values in sweeps:
@@ -78,7 +78,7 @@ def change(cfg: Config, key: str, value: object) -> None:
     """Set one swept value, in place.
 
     Raises:
-        UserError: The config has nothing there that could be changed.
+        UserError: The config has no such key.
     """
     if key in SUBSET:
         dataset = cfg.train_dataloader.dataset
@@ -95,12 +95,12 @@ def change(cfg: Config, key: str, value: object) -> None:
             raise UserError(
                 f'--sweep {key}: no {".".join(path[: depth + 1])} in config'
             )
-    # replaces what stands there: merging dict(energy=.9) into dict(alpha=1) is no rule
+    # replace, not merge: dict(energy=.9) merged into dict(alpha=1) is not a rule
     node[last] = ConfigDict(value) if isinstance(value, dict) else value
 
 
 def set_seed(cfg: Config, seed: int) -> None:
-    """Seed everything random of a run, the choice of a few-shot subset included."""
+    """Seed everything random in a run, including the choice of a few-shot subset."""
     cfg.randomness = dict(seed=seed)
     dataset = cfg.train_dataloader.dataset
     while 'dataset' in dataset:
@@ -110,7 +110,7 @@ def set_seed(cfg: Config, seed: int) -> None:
 
 
 def folder_name(settings: dict[str, object]) -> str:
-    """Name of the folder of a run, safe on any file system."""
+    """Folder name of a run, safe on any file system."""
     text = '_'.join(
         f'{key.rpartition(".")[2]}={value}' for key, value in settings.items()
     )

@@ -1,7 +1,7 @@
-"""Fusion of segmentors: leaves in 27 crops of RGB and 16-bit radiometric thermal.
+"""Fusion of segmentors on leaves: 27 crops of RGB and 16-bit radiometric thermal.
 
-Too few images to rank anything: it shows that segmentation on pairs, with temperatures
-as floats from the file to the model, works from end to end.
+Too few images to rank methods. The study shows that segmentation on pairs works end to
+end, with temperatures as floats from the file to the model.
 """
 
 import json
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmir.apis.stages import ROOT
-from mmir.utils.rescale import set_schedule
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_schedule
 
 METRIC, DETAILS = 'mIoU', ('mAcc', 'aAcc')
 STRENGTHS = (3,)
-VALUE_RANGES = dict(rgb=(0, 255), ir=(20, 55))  # grey values, degrees Celsius
+VALUE_RANGES = dict(rgb=(0, 255), ir=(20, 55))  # gray values, degrees Celsius
 CROP, BATCH_SIZE, EPOCHS = 128, 4, 20
 ROWS = {row: (row, False) for row in ('rgb', 'ir', 'early', 'concat', 'late')}
 LOAD = dict(rgb={}, ir=dict(channels=1, to_float32=True))
@@ -28,7 +28,7 @@ FOLDERS = dict(rgb='rgb', ir='thermal16', seg_map_path='mask')
 
 
 def config(row: str, seed: int, data: Path, start: Path | None, out: Path) -> Config:
-    """Config of a row on the leaves."""
+    """Config of a row on the leaf dataset."""
     name = f'configs/fusion/deeplabv3plus_r18_msrs_{ROWS[row][0]}.py'
     cfg = Config.fromfile(ROOT / name)
     for split, loader in (
@@ -67,7 +67,7 @@ def config(row: str, seed: int, data: Path, start: Path | None, out: Path) -> Co
 
 
 def _names(data: Path, split: str, out: Path) -> Path:
-    """Write the names of a split that does not leak."""
+    """Write the image names of a leak-free split."""
     rows = json.loads((data / 'index.json').read_text())
     path = out / f'{split}.txt'
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,19 +1,19 @@
-"""Tables, curves and JSON of the fusion study."""
+"""Tables, plots and JSON of the fusion study."""
 
 import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmir.apis.study import collect, mean_std, table
-from mmir.utils.coco import write_json
+from mmir.cli.study import collect, mean_std, table
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves
 
 SUBSETS = 'rgb', 'ir', 'rgb+ir'
 TESTS = 'modality_subsets', 'corruptions'
 
 Cells = dict[str, dict[str, list[float]]]
-"""Row -> column -> one value a seed."""
+"""Row -> column -> one value per seed."""
 
 
 def report(
@@ -23,30 +23,30 @@ def report(
     order: Sequence[str],
     strengths: Sequence[int],
 ) -> None:
-    """Write what is there to `table.md`, `results.json` and `corruptions.png`.
+    """Write the results so far to `table.md`, `results.json` and `corruptions.png`.
 
     Args:
         out (Path): Folder of the study; the runs are in `runs/<row>_seed<seed>`.
-        metric (str): The one metric all tables show, such as `mIoU`.
-        details (Sequence[str]): Other metrics, shown with both cameras.
-        order (Sequence[str]): All rows, as the tables have them.
-        strengths (Sequence[int]): Strengths the corruptions were tested in.
+        metric (str): Main metric, shown in all tables, such as `mIoU`.
+        details (Sequence[str]): Other metrics, shown for both modalities together.
+        order (Sequence[str]): All rows in the order of the tables.
+        strengths (Sequence[int]): Tested strengths of the corruptions.
     """
     runs, tests = collect(out / 'runs'), _tests(out / 'runs', order)
     subsets, corruptions = (tests[name] for name in TESTS)
     corrupted = _cells(corruptions, lambda m: _by_corruption(m, metric, strengths))
     parts = {
         'training': table(runs, ['row'], {metric: lambda run: run['final'][metric]}),
-        f'{metric} by the cameras there are': _markdown(
+        f'{metric} by available modalities': _markdown(
             _cells(subsets, lambda m: {s: m.get(f'{s}/{metric}', 0.0) for s in SUBSETS})
         ),
-        'with both cameras': _markdown(
+        'with both modalities': _markdown(
             _cells(
                 subsets,
                 lambda m: {d: m.get(f'{SUBSETS[-1]}/{d}', 0.0) for d in details},
             )
         ),
-        f'{metric}, mean over the strengths {strengths}': _markdown(corrupted),
+        f'{metric}, mean over strengths {strengths}': _markdown(corrupted),
     }
     text = '\n\n'.join(f'{title}\n\n{part}' for title, part in parts.items())
     (out / 'table.md').write_text(text + '\n')
@@ -61,7 +61,7 @@ def report(
 
 
 def _tests(runs: Path, order: Sequence[str]) -> dict[str, dict[str, dict]]:
-    """Test -> name of the run -> its metrics, sorted by row."""
+    """Test -> run name -> metrics, sorted by row."""
     found: dict[str, dict[str, dict]] = {}
     for name in TESTS:
         files = sorted(
@@ -78,7 +78,7 @@ def _row(run: str) -> str:
 
 
 def _cells(runs: dict[str, dict], values: Callable[[dict], dict[str, float]]) -> Cells:
-    """Values of all runs, those of one row together."""
+    """Values of all runs, grouped by row."""
     rows: Cells = {}
     for run, metrics in runs.items():
         for column, value in values(metrics).items():
@@ -89,7 +89,7 @@ def _cells(runs: dict[str, dict], values: Callable[[dict], dict[str, float]]) ->
 def _by_corruption(
     metrics: dict, metric: str, strengths: Sequence[int]
 ) -> dict[str, float]:
-    """The metric on clean images and with each corruption, mean over strengths."""
+    """Metric on clean images and per corruption, averaged over strengths."""
     kinds = dict.fromkeys(k.split('/')[0] for k in metrics if k.split('/')[1].isdigit())
     values = {
         kind: statistics.mean(
@@ -101,7 +101,7 @@ def _by_corruption(
 
 
 def _markdown(rows: Cells) -> str:
-    """Mean and spread over the seeds."""
+    """Markdown table of mean and spread over the seeds."""
     columns = list(dict.fromkeys(title for row in rows.values() for title in row))
     lines = ['| row | seeds | ' + ' | '.join(columns) + ' |']
     lines.append('|' + '---|' * (len(columns) + 2))
@@ -115,7 +115,7 @@ def _markdown(rows: Cells) -> str:
 def _plots(
     mean: Cells, by_strength: Sequence[Cells], strengths: Sequence[int]
 ) -> dict[str, dict]:
-    """Corruption -> row -> strengths, 0 is clean, and means over the seeds."""
+    """Corruption -> row -> strengths (0 is clean) and means over the seeds."""
     plots: dict[str, dict] = {}
     for row, kinds in mean.items():
         for kind in kinds.keys() - {'clean'}:

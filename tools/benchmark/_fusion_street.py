@@ -1,11 +1,11 @@
-"""Fusion of RGB and infrared detectors: YOLOv7-tiny on pairs in FLIR layout."""
+"""Fusion of RGB and infrared detectors: YOLOv7-tiny on pairs in the FLIR layout."""
 
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mmir.apis.stages import ROOT
-from mmir.utils.rescale import set_image_scale, set_schedule
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_image_scale, set_schedule
 
 METRIC = 'coco/bbox_mAP_50'
 DETAILS = (
@@ -16,11 +16,11 @@ DETAILS = (
     'coco/car_precision',
 )
 STRENGTHS = 1, 3, 5
-VALUE_RANGES = None  # all images have 8 bits
+VALUE_RANGES = None  # all images are 8-bit
 SCALE, BATCH_SIZE, EPOCHS, RATE = (320, 320), 8, 18, 1e-3
 DROP = dict(rgb=0.2, ir=0.2)
 
-# Row -> ending of its config, and whether modalities are dropped in its training.
+# Row -> suffix of its config name, and whether modalities are dropped in training.
 ROWS = {
     'rgb': ('rgb', False),
     'ir': ('ir', False),

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and what would make a GPU wait."""
+"""Profiling of a training step: time per part, operations that wait for a GPU."""
 
 import sys
 from collections import Counter, defaultdict
@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
 
 
 class Stopwatch:
-    """Own time of nested parts of a program, children taken out.
+    """Stopwatch for nested parts of a program; each part excludes the ones inside it.
 
     Args:
-        clock: Returns seconds, after a device has finished.
+        clock: Returns seconds, after waiting for the device.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -30,13 +30,13 @@ class Stopwatch:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was measured."""
+        """Reset all measurements."""
         self.seconds: dict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add the time in this context, without that of parts in it, to `name`."""
+        """Add the time in this context, without nested parts, to `name`."""
         start = self.clock()
         self._children.append(0.0)
         try:
@@ -49,7 +49,7 @@ class Stopwatch:
                 self._children[-1] += elapsed
 
     def watch(self, owner: Any, method: str, name: str) -> None:
-        """Make every call of a method of this object the part `name`."""
+        """Time every call of a method of an object as the part `name`."""
         original = getattr(owner, method)
 
         @wraps(original)
@@ -74,12 +74,16 @@ _WAITS = {
 
 
 class WaitCounter(TorchDispatchMode):
-    """Counts operations for which the host has to wait for a GPU, by line of code.
+    """Counts operations that make the host wait for a GPU, by line of code.
 
-    It works on a CPU as well, where nothing waits. Sizes that depend on values
-    (`nonzero`, boolean masks, `unique`), values read (`item`) and tensors made of host
-    values are counted; what the optimizer keeps on the host is not. Checks of values
-    that only a CPU makes, as in `one_hot`, are counted there too.
+    Works on a CPU as well, where nothing waits. These are counted:
+
+    - sizes that depend on values (`nonzero`, boolean masks, `unique`);
+    - values that are read (`item`);
+    - tensors created from host values;
+    - on a CPU, also value checks that only happen there, as in `one_hot`.
+
+    Values that the optimizer keeps on the host are not counted.
     """
 
     def __init__(self) -> None:
@@ -89,7 +93,7 @@ class WaitCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        """Run the operation and note it if it waits."""
+        """Run the operation and count it if it waits."""
         result = func(*args, **(kwargs or {}))
         reason = self._reason(func, args, result)
         if reason:
@@ -112,7 +116,7 @@ class WaitCounter(TorchDispatchMode):
 
 
 def _where(frame: FrameType | None) -> str | None:
-    """Line of the project or of its hosts a call comes from; None for optimizers."""
+    """Line of mmir or its hosts that a call comes from; None for optimizers."""
     place = None
     while frame:
         path = Path(frame.f_code.co_filename)
@@ -127,7 +131,7 @@ def _where(frame: FrameType | None) -> str | None:
 
 
 def _package_path(path: Path) -> Path:
-    """Path from the folder of the installed package on."""
+    """Path relative to the parent of the installed package."""
     parts = path.parts
     first = next(i for i, p in enumerate(parts) if p in ('mmdet', 'mmengine'))
     return Path(*parts[first:])

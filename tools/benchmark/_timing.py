@@ -1,4 +1,4 @@
-"""Timing side by side, peak memory, and where it was measured."""
+"""Interleaved timing, peak memory, and a description of the machine."""
 
 import ctypes
 import json
@@ -20,10 +20,10 @@ Call = Callable[[], object]
 
 
 def keep_memory() -> None:
-    """Keep freed memory in this process (glibc), for the rest of its life.
+    """Make this process keep freed memory (glibc).
 
-    Otherwise some calls return theirs to the system and pay for getting it back: the
-    same convolution takes up to a fifth longer, depending on what ran before.
+    Otherwise some calls return memory to the system and pay for getting it back: the
+    same convolution takes up to 20 % longer, depending on what ran before.
     """
     if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'mallopt'):
         trim_threshold, mmap_max = -1, -4  # names of malloc.h
@@ -32,31 +32,33 @@ def keep_memory() -> None:
 
 
 def clock_for(device: str, threads: int) -> Clock:
-    """Clock in seconds for calls on a device.
+    """Choose a clock, in seconds, for calls on a device.
 
-    One thread: processor time of this thread, in which the backward pass runs as well,
-    so that other processes disturb little. CUDA: wall time after all kernels are done.
+    - CUDA: wall time after all kernels have finished.
+    - One CPU thread: CPU time of this thread, which also runs the backward pass; little
+      affected by other processes.
+    - Several CPU threads: wall time.
     """
     if device == 'cuda':
 
-        def synchronised() -> float:
+        def synchronized() -> float:
             torch.cuda.synchronize()
             return time.perf_counter()
 
-        return synchronised
+        return synchronized
     return time.thread_time if threads == 1 else time.perf_counter
 
 
 def take_turns(
     calls: Mapping[str, Call], rounds: int, clock: Clock, min_seconds: float = 0.01
 ) -> dict[str, list[float]]:
-    """Time calls in turns, so that a drift of the machine hits all alike.
+    """Time calls in turns, so that a drift of the machine affects all alike.
 
-    Every call is first made twice, to warm up and to learn how often it has to be
-    repeated to last `min_seconds`. Each round begins with another call.
+    Every call first runs twice, to warm up and to find out how often it must be
+    repeated to last `min_seconds`. Each round starts with a different call.
 
     Returns:
-        Seconds of one call by its name, one value a round.
+        Name -> seconds per call, one value per round.
     """
 
     def measure(call: Call, repeat: int) -> float:
@@ -78,15 +80,15 @@ def take_turns(
     return times
 
 
-def summarise(
+def summarize(
     times: Mapping[str, list[float]], baseline: str
 ) -> dict[str, dict[str, list[float]]]:
-    """Quartiles (lower, median, upper) of the times and of their ratio to one of them.
+    """Quartiles (lower, median, upper) of times and of their ratio to a baseline.
 
-    Ratios are taken within a round, where the machine was the same.
+    Ratios are computed within a round, where conditions are the same.
 
     Returns:
-        `ms` and `ratio` by name.
+        Name -> `ms` and `ratio`.
     """
 
     def quartiles(values: list[float] | np.ndarray) -> list[float]:
@@ -103,10 +105,10 @@ def summarise(
 
 
 def peak_memory(call: Call, device: str) -> int:
-    """Largest number of bytes that are allocated at a time during a call.
+    """Peak of allocated bytes during a call.
 
-    What exists before the call is not counted; its workspaces, saved activations and
-    gradients are.
+    Includes workspaces, saved activations and gradients of the call, but nothing
+    allocated before it.
     """
     if device == 'cuda':
         torch.cuda.synchronize()
@@ -133,7 +135,7 @@ def peak_memory(call: Call, device: str) -> int:
 
 
 def environment(device: str, **options: Any) -> dict[str, Any]:
-    """What a measurement depends on, for the record."""
+    """Describe the machine and software a measurement depends on."""
     processor = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.is_file():
@@ -147,11 +149,3 @@ def environment(device: str, **options: Any) -> dict[str, Any]:
         load=os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
         **options,
     )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file at once: a run that is stopped leaves the former one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(content, indent=1) + '\n')
-    temporary.replace(path)

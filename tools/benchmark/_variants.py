@@ -1,4 +1,4 @@
-"""What is compared: a dense model and the factorised ones made of it."""
+"""Variants to compare: a dense model and the factorized ones made from it."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -10,22 +10,23 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from mmir.apis.stages import ROOT
-from mmir.layers import TensorFactConv, augment_, factorize_, freeze_base_, merge_
+from mmir.adapters import adapt_, merge_
+from mmir.cli.stages import ROOT
+from mmir.tensorfact import TensorFact, TensorFactConv, factorize_
 
 BASELINE, CONTROL = 'dense', 'dense, again'
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the things to measure.
+    """Variant to measure.
 
     Attributes:
         name: Row of the tables.
-        kind: How it computes, the name without the rank.
-        build: Makes the model of a copy of the dense one, in place or not.
-        rank: Rank of the factors, None if there are none.
-        phases: Where it has something of its own to show.
+        kind: Form of computation: the name without the rank.
+        build: Builds the variant from a copy of the dense model, in place or not.
+        rank: Rank of the factors; None if there are none.
+        phases: Phases to measure; in others it equals another variant.
     """
 
     name: str
@@ -37,14 +38,14 @@ class Variant:
 
 @dataclass
 class Case:
-    """A model and its input.
+    """Model and its input.
 
     Attributes:
-        name: Column of the tables.
+        name: Title of the table.
         scope: `'layer'` or `'net'`.
         model: The dense model.
-        x: Input; with a gradient if the layer is one of many.
-        skipped: Why a variant is not measured, by its name.
+        x: Input; requires a gradient for single layers, as inside a network.
+        skipped: Reason why a variant is not measured, by name.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Case:
 
 @dataclass(frozen=True, order=True)
 class Geometry:
-    """A 3x3 convolution: channels, height and width of the input, stride."""
+    """Geometry of a 3x3 convolution: channels, input height and width, stride."""
 
     out_channels: int
     in_channels: int
@@ -71,7 +72,7 @@ class Geometry:
         return text if self.stride == 1 else f'{text} /{self.stride}'
 
     def case(self, batch: int) -> Case:
-        """A layer of this geometry on random input."""
+        """Case of one layer of this geometry on random input."""
         channels = self.in_channels, self.out_channels
         conv = nn.Conv2d(*channels, 3, self.stride, padding=1, bias=False)
         x = torch.randn(batch, self.in_channels, self.height, self.width)
@@ -89,11 +90,11 @@ TABLE = (
 
 
 def variants(ranks: Sequence[int], middle: int, modes: Sequence[str]) -> list[Variant]:
-    """All variants of TensorFact.
+    """List all variants of TensorFact.
 
     Args:
-        ranks: For the modes whose cost depends on the rank.
-        middle: Rank for the others.
+        ranks: Ranks for modes whose cost depends on the rank.
+        middle: Rank for the other modes.
         modes: Modes of `TensorFactConv` to measure.
     """
 
@@ -106,9 +107,7 @@ def variants(ranks: Sequence[int], middle: int, modes: Sequence[str]) -> list[Va
 
     def stage(mode: str) -> Callable[[nn.Module], nn.Module]:
         def build(model: nn.Module) -> nn.Module:
-            factorize_(model, middle, mode=mode)
-            augment_(model, 'ir', 1)
-            freeze_base_(model, 'ir')
+            adapt_(model, TensorFact(middle, mode=mode))
             return model
 
         return build
@@ -121,7 +120,7 @@ def variants(ranks: Sequence[int], middle: int, modes: Sequence[str]) -> list[Va
     found.append(Variant('merged', 'merged', merged, middle, ('forward',)))
     for mode in modes:
         if mode == 'branch':
-            continue  # without deltas it is `reconstruct`
+            continue  # without deltas the same as `reconstruct`
         for rank in (middle,) if mode == 'reconstruct' else ranks:
             found.append(Variant(f'{mode} r={rank}', mode, in_mode(mode, rank), rank))
     # the infrared stage: factors frozen, a delta of rank 1 and batch norms train
@@ -133,14 +132,14 @@ def variants(ranks: Sequence[int], middle: int, modes: Sequence[str]) -> list[Va
 
 
 def rivals(ranks: Sequence[int]) -> tuple[list[Variant], str]:
-    """Factorised convolutions of tensorly-torch (optional), for single layers.
+    """Factorized convolutions of tensorly-torch (optional), for single layers.
 
-    CP and Tucker factors with as many parameters as ours have at each rank, with
-    random values, executed factor by factor (`factorized`) and, at the largest rank,
-    as one convolution (`reconstructed`).
+    CP and Tucker factors with random values and as many parameters as ours have at each
+    rank. They are executed factor by factor (`factorized`) and, at the largest rank,
+    also as one convolution (`reconstructed`).
 
     Returns:
-        The variants, and the version or why there are none.
+        The variants, and the version of tensorly-torch or why it cannot be used.
     """
     try:
         from tltorch import FactorizedConv, __version__
@@ -173,10 +172,10 @@ def rivals(ranks: Sequence[int]) -> tuple[list[Variant], str]:
 
 
 def check_rival(layer: nn.Module, conv: nn.Conv2d) -> nn.Module:
-    """Return tensorly's layer in a sequence if it computes its own kernel's output.
+    """Wrap a tensorly-torch layer in a sequence if its output matches its own kernel.
 
     Raises:
-        ValueError: For a geometry it has wrong, or another output.
+        ValueError: The geometry is known to be computed wrongly, or the output differs.
     """
     plain = conv.groups == 1 and conv.padding_mode == 'zeros'
     if not plain or len(set(conv.stride)) > 1 or isinstance(conv.padding, str):
@@ -192,7 +191,7 @@ def check_rival(layer: nn.Module, conv: nn.Conv2d) -> nn.Module:
 
 
 class RawMaps(nn.Module):
-    """The network of a detector: images to raw maps, without loss and boxes."""
+    """Network of a detector: maps images to raw outputs, without loss and decoding."""
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
@@ -200,12 +199,12 @@ class RawMaps(nn.Module):
         self.bbox_head = detector.bbox_head
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Map images (N, 3, H, W) to one map (N, A * (5 + C), H_i, W_i) a level."""
+        """Map images (N, 3, H, W) to one map (N, A * (5 + C), H_i, W_i) per level."""
         return self.bbox_head(self.neck(self.backbone(x)))[0]
 
 
 def yolov7(arch: str, size: tuple[int, int], batch: int) -> Case:
-    """YOLOv7 of a size on random images of (height, width) pixels."""
+    """Case of a YOLOv7 on random images of (height, width) pixels."""
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/yolov7_l.py')
     cfg.model.backbone.arch = cfg.model.neck.arch = arch
     cfg.model.bbox_head.head_module.arch = arch
@@ -216,7 +215,7 @@ def yolov7(arch: str, size: tuple[int, int], batch: int) -> Case:
 
 
 def geometries(net: Case) -> list[Geometry]:
-    """All distinct convolutions of a network that would be factorised."""
+    """All distinct convolutions of a network that would be factorized."""
     model = copy.deepcopy(net.model).eval()
     factorize_(model, 1, mode='reconstruct')
     found: set[Geometry] = set()

@@ -1,9 +1,9 @@
-"""Fusion baselines on real pairs: one camera, early, halfway and late fusion.
+"""Fusion baselines on real pairs: single modality, early, halfway and late fusion.
 
-Every row starts from the same weights and trains with the same pairs, labels,
-augmentation and steps; late fusion takes the two models of one camera. Each is then
-tested with every subset of the cameras and with corrupted images. Runs that are done
-are not repeated; tables, curves and JSON go to the output folder.
+All rows start from the same weights and train with the same pairs, labels, augmentation
+and steps; late fusion combines the two single-modality models. Each is then tested on
+every subset of the modalities and on corrupted images. Finished runs are skipped.
+Tables, plots and JSON are written to the output folder.
 
     python tools/benchmark/fusion.py street --data FOLDER --start rgb.pth
     python tools/benchmark/fusion.py apple --data FOLDER
@@ -21,9 +21,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmir  # noqa: F401  the hosts need it before they load
-from mmir.apis.study import run_once
+from mmir.cli.study import run_once
 from mmir.utils.checkpoint import refuse_unsafe_checkpoints
-from mmir.utils.coco import write_json
+from mmir.utils.files import write_json
 
 STUDIES = {'street': _fusion_street, 'apple': _fusion_apple}
 
@@ -31,7 +31,7 @@ STUDIES = {'street': _fusion_street, 'apple': _fusion_apple}
 def run_row(
     study: str, row: str, seed: int, data: Path, start: Path | None, out: Path
 ) -> None:
-    """Train a row, unless it is the late fusion of others, and test it in all ways."""
+    """Train a row, unless it is late fusion of others, and run all tests on it."""
     metric = STUDIES[study].METRIC
     cfg = STUDIES[study].config(row, seed, data, start, out)
     cfg.randomness = dict(seed=seed)
@@ -64,13 +64,13 @@ def run_row(
 
 
 def robustness_test(cfg: Config, loop: dict, out: Path) -> None:
-    """Test with one of the loops, unless that was done; writes all its metrics."""
+    """Test with one of the loops, unless already done; writes all metrics."""
     if out.is_file():
         return
     cfg = Config(dict(cfg.to_dict(), test_cfg=loop))
     cfg.work_dir = str(out.parent / 'tests')
     cfg.experiment_name = f'{out.parent.name}_{out.stem}'
-    # the averaged weights are in the checkpoint
+    # the checkpoint already holds the averaged weights
     cfg.custom_hooks = [h for h in cfg.get('custom_hooks', []) if 'EMA' not in h.type]
     metrics = Runner.from_cfg(cfg).test()
     write_json({name: float(value) for name, value in metrics.items()}, out)
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument('--start', type=Path, help='checkpoint of an RGB detector')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/fusion'))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--rows', nargs='+', help='some of the rows')
+    parser.add_argument('--rows', nargs='+', help='rows to run; default: all')
     args = parser.parse_args()
     study, out = STUDIES[args.study], args.out / args.study
     if unknown := set(args.rows or ()) - study.ROWS.keys():

@@ -1,9 +1,9 @@
-"""Speed of the paired pipeline against that of twice the stock pipeline.
+"""Speed of the paired pipeline compared with the stock pipeline run twice.
 
-A paired sample is two images, so it may take the time of two samples of the host's own
-pipeline: the same transforms on the same files with the same random numbers, both
-modalities one after the other. Reported are images a second of both and their ratio,
-for every step and for the whole pipeline. Both run in this process, in turns.
+A paired sample has two images, so the fair comparison is with two samples of the host's
+own pipeline: the same transforms on the same files with the same random numbers, one
+modality after the other. Reports images per second of both and their ratio, for every
+step and for the whole pipeline. Both run in this process, in turns.
 
 Without --data the images are noise of 640x512 pixels.
 
@@ -23,11 +23,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from _timing import clock_for, environment, summarise, write_json
+from _timing import clock_for, environment, summarize
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 import mmir  # noqa: F401  (before mmdet: it provides what an mmcv without ops lacks)
+from mmir.utils.files import write_json
 
 Sample = dict | list[dict]
 NAMES = ('rgb', 'ir')
@@ -36,12 +37,12 @@ MIXED = {'Mosaic': 3, 'MixUp': 1}
 
 
 def steps_of(size: int) -> dict[str, dict[str, list[dict]]]:
-    """Stock transforms, one step a name, in three training pipelines of mmdet."""
+    """Steps (name -> stock transforms) of three training pipelines of mmdet."""
     scale = (size, size)
     flip = dict(type='RandomFlip', prob=0.5)
     resize = dict(type='Resize', scale=scale, keep_ratio=True)
     pad = dict(type='Pad', size=scale, pad_val=dict(img=(114, 114, 114)))
-    colours = dict(type='PhotoMetricDistortion')
+    colors = dict(type='PhotoMetricDistortion')
     crop = dict(type='MinIoURandomCrop')
     expand = dict(type='Expand', ratio_range=(1, 2))
     mosaic = dict(type='Mosaic', img_scale=scale)
@@ -50,7 +51,7 @@ def steps_of(size: int) -> dict[str, dict[str, list[dict]]]:
     return {
         'simple': {'Resize, RandomFlip': [resize, flip]},
         'ssd': {
-            'PhotoMetricDistortion': [colours],
+            'PhotoMetricDistortion': [colors],
             'Expand, MinIoURandomCrop, Resize, RandomFlip': [
                 expand, crop, dict(resize, keep_ratio=False), flip,
             ],
@@ -66,10 +67,10 @@ def steps_of(size: int) -> dict[str, dict[str, list[dict]]]:
 
 
 def find_pairs(root: Path, folders: Sequence[str], number: int) -> list[dict[str, str]]:
-    """The first pairs of two folders, in the order of their names.
+    """List the first pairs of two folders, in order of their names.
 
     Raises:
-        FileNotFoundError: A folder holds no files, or not as many as the other.
+        FileNotFoundError: A folder is empty, or the numbers of files differ.
     """
     listed = [sorted(p for p in (root / f).glob('*') if p.is_file()) for f in folders]
     if not listed[0] or len(listed[0]) != len(listed[1]):
@@ -97,7 +98,7 @@ def write_pairs(root: Path, number: int) -> list[dict[str, str]]:
 
 
 def infos(pairs: Sequence[dict[str, str]], boxes: int) -> list[dict[str, Any]]:
-    """Data information with random boxes for each pair."""
+    """Create data infos with random boxes for each pair."""
     rng = np.random.default_rng(0)
     found = []
     for k, paths in enumerate(pairs):
@@ -114,20 +115,20 @@ def infos(pairs: Sequence[dict[str, str]], boxes: int) -> list[dict[str, Any]]:
 
 
 class Stock:
-    """The host's transforms, run for one modality after the other."""
+    """The host's transforms, run on one modality after the other."""
 
     def __init__(self, transforms: Sequence[dict]) -> None:
         self.run = Compose(copy.deepcopy(list(transforms)))
 
     def load(self, info: dict) -> Sample:
-        """Load each modality as a sample of its own."""
+        """Load each modality as a separate sample."""
         return [
             self.run(dict(copy.deepcopy(info), img_path=info['img_paths'][name]))
             for name in NAMES
         ]
 
     def __call__(self, samples: Sample, seed: int) -> Sample | None:
-        """Transform the samples of all modalities, each from the same seed."""
+        """Transform the samples of all modalities, each with the same seed."""
         done = []
         for sample in samples:
             seed_all(seed)
@@ -146,21 +147,21 @@ class Paired:
         return self.run(copy.deepcopy(info))
 
     def __call__(self, sample: Sample, seed: int) -> Sample | None:
-        """Transform the sample; seeding costs as much as for the stock pipeline."""
+        """Transform the sample; seeds as often as the stock pipeline, for fairness."""
         for _ in NAMES:
             seed_all(seed)
         return self.run(sample)
 
 
 def seed_all(seed: int) -> None:
-    """Seed the generators the hosts draw from."""
+    """Seed the random generators the hosts use."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def with_parts(sample: Sample, parts: Sequence[Sample]) -> Sample:
-    """The sample with others to mix in."""
+    """Add the samples to mix in to a sample."""
     if not parts:
         return sample
     if isinstance(sample, list):
@@ -171,7 +172,7 @@ def with_parts(sample: Sample, parts: Sequence[Sample]) -> Sample:
 
 
 class Pipeline:
-    """One kind of pipeline: what loads a sample, and the steps on it by name."""
+    """Stock or paired pipeline: a loader, and its steps by name."""
 
     def __init__(self, kind: str, recipe: dict[str, list[dict]]) -> None:
         label = dict(type='LoadAnnotations', with_bbox=True)
@@ -189,14 +190,14 @@ class Pipeline:
                 self.steps['pack'] = Paired([dict(type='mmir.PackPairedInputs')])
 
     def parts(self, name: str, data: Sequence[dict], k: int) -> list[Sample]:
-        """Load the samples a step mixes into the k-th one."""
+        """Load the samples that a step mixes into the k-th sample."""
         count = MIXED.get(name, 0)
         return [self.load(data[(k + j + 1) % len(data)]) for j in range(count)]
 
     def time(
         self, data: Sequence[dict], clock: Callable[[], float]
     ) -> dict[str, float]:
-        """Seconds of each step, and of the whole, for all samples."""
+        """Seconds of each step, and of the whole pipeline, for all samples."""
         spent = dict.fromkeys(['load', *self.steps], 0.0)
         for k, info in enumerate(data):
             start = clock()
@@ -220,7 +221,7 @@ class Pipeline:
 def measure(
     recipe: dict[str, list[dict]], data: Sequence[dict], rounds: int, threads: int
 ) -> list[dict[str, Any]]:
-    """Rows of a table: images a second, stock and paired, and their ratio."""
+    """Table rows: images per second, stock and paired, and their ratio."""
     clock = clock_for('cpu', threads)
     pipelines = {kind: Pipeline(kind, recipe) for kind in (STOCK, PAIRED)}
     taken: dict[str, list[dict[str, float]]] = {kind: [] for kind in pipelines}
@@ -233,11 +234,11 @@ def measure(
     rows = []
     for name in taken[STOCK][0]:
         times = {kind: [spent[name] for spent in taken[kind]] for kind in taken}
-        summary = summarise(times, PAIRED)
+        summary = summarize(times, PAIRED)
         rows.append(
             dict(
                 step=name,
-                # speeds: the time of stock over that of paired, within a round
+                # ratio of speeds: time of stock over time of paired, within a round
                 ratio=summary[STOCK]['ratio'][1],
                 best_ratio=min(times[STOCK]) / min(times[PAIRED]),
                 **{k: 1e3 * images / summary[k]['ms'][1] for k in (STOCK, PAIRED)},
@@ -247,7 +248,7 @@ def measure(
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table."""
+    """Markdown table of the rows."""
     lines = [
         '| step | stock, images/s | paired, images/s | ratio | ratio of the best |',
         '|---|---|---|---|---|',
@@ -264,12 +265,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('--data', type=Path, help='folder of real pairs')
-    add('--vis', default='train/RGB', help='visible images, a folder in --data')
-    add('--ir', default='train/thermal_8_bit', help='infrared images, the same order')
+    add('--vis', default='train/RGB', help='folder of RGB images in --data')
+    add('--ir', default='train/thermal_8_bit', help='infrared images, same order')
     add('--pipelines', nargs='+', choices=steps_of(64), default=[*steps_of(64)])
-    add('--size', type=int, default=640, help='pixels')
+    add('--size', type=int, default=640, help='image size in pixels')
     add('--pairs', type=int, default=8)
-    add('--boxes', type=int, default=8, help='boxes a pair')
+    add('--boxes', type=int, default=8, help='boxes per pair')
     add('--rounds', type=int, default=7)
     add('--threads', type=int, default=1)
     add('--out', type=Path, default=Path('work_dirs/benchmark/pipeline.json'))
@@ -277,7 +278,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure, print and write a JSON file; the results."""
+    """Measure, print and write a JSON file; return the results."""
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
@@ -296,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             print(f'\n{name}\n{table(rows)}', flush=True)
     options = {k: v for k, v in vars(args).items() if k not in ('out', 'data')}
     result['environment'] = environment('cpu', real=bool(args.data), **options)
-    write_json(args.out, result)
+    write_json(result, args.out, indent=1)
     return result
 
 

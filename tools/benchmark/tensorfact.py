@@ -1,8 +1,8 @@
-"""Speed and memory of TensorFact beside the dense convolution, by layer and whole.
+"""Speed and memory of TensorFact vs. dense convolutions: single layers and networks.
 
-All variants take turns in one run; ratios to the dense model are taken round by round.
-Measured are the forward pass in evaluation and a training step (forward and backward).
-tensorly-torch takes part if it is installed; nothing else needs it.
+All variants take turns in one run; ratios to the dense model are computed per round.
+Measures the forward pass in evaluation and a training step (forward and backward).
+Includes tensorly-torch if it is installed.
 
     python tools/benchmark/tensorfact.py                           # layers, YOLOv7-tiny
     python tools/benchmark/tensorfact.py --nets l --layers         # YOLOv7-L only
@@ -27,9 +27,8 @@ from _timing import (
     environment,
     keep_memory,
     peak_memory,
-    summarise,
+    summarize,
     take_turns,
-    write_json,
 )
 from _variants import (
     BASELINE,
@@ -47,7 +46,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmir.layers.execution import MODES
+from mmir.tensorfact.execution import MODES
+from mmir.utils.files import write_json
 
 Amp = Callable[[], AbstractContextManager]
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ PHASES = ('forward', 'train')
 
 
 def forward_call(model: nn.Module, x: Tensor, amp: Amp) -> Call:
-    """Forward pass in evaluation, without a graph."""
+    """Forward pass in evaluation mode, without a graph."""
     model.eval()
 
     def call() -> None:
@@ -66,7 +66,7 @@ def forward_call(model: nn.Module, x: Tensor, amp: Amp) -> Call:
 
 
 def train_call(model: nn.Module, x: Tensor, amp: Amp) -> Call:
-    """Forward and backward pass in training, with a given gradient of the output."""
+    """Forward and backward pass in training mode, with a fixed output gradient."""
     model.train()
 
     def outputs() -> list[Tensor]:
@@ -87,7 +87,7 @@ def train_call(model: nn.Module, x: Tensor, amp: Amp) -> Call:
 def measure(
     case: Case, found: Sequence[Variant], args: argparse.Namespace
 ) -> list[Row]:
-    """Time all variants of a case in turns; one row a variant and phase."""
+    """Time all variants of a case in turns; one row per variant and phase."""
     layout = torch.channels_last if args.channels_last else torch.preserve_format
     models: dict[str, nn.Module] = {}
     for variant in found:
@@ -108,7 +108,7 @@ def measure(
         active = [v for v in found if phase in v.phases and v.name in models]
         calls = {v.name: make(models[v.name], x, amp) for v in active}
         clock = clock_for(args.device, args.threads)
-        stats = summarise(take_turns(calls, rounds, clock), BASELINE)
+        stats = summarize(take_turns(calls, rounds, clock), BASELINE)
         rows += [
             dict(
                 case=case.name,
@@ -140,10 +140,11 @@ def _select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
 
 
 def targets(rows: Sequence[Row], device: str) -> list[dict[str, Any]]:
-    """Compare with what is aimed at; what was not measured is left out.
+    """Compare the measurements with the performance targets.
 
     Returns:
-        `name`, `limit`, the worst `value`, `where` it was and whether it `passed`.
+        Per measured target its `name`, `limit`, worst `value`, `where` that occurred
+        and whether it `passed`.
     """
     auto = _select(rows, kind='auto')
     wishes: list[tuple[str, list[Row], float, bool]] = [
@@ -177,7 +178,7 @@ def targets(rows: Sequence[Row], device: str) -> list[dict[str, Any]]:
 
 
 def noise(rows: Sequence[Row]) -> float:
-    """Largest deviation from 1 of the dense model measured a second time."""
+    """Largest deviation from 1 of the ratio of the dense model measured twice."""
     control = _select(rows, variant=CONTROL)
     return max((abs(row['ratio'][1] - 1) for row in control), default=math.nan)
 
@@ -220,7 +221,7 @@ def verdicts(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> str:
 
 
 def plot(path: Path, rows: Sequence[Row]) -> None:
-    """Draw time over dense against the rank, one plot a case, training dotted."""
+    """Plot time relative to dense over the rank, one plot per case, training dotted."""
     names = list(dict.fromkeys(row['case'] for row in rows))
     columns = min(3, len(names))
     lines = math.ceil(len(names) / columns)
@@ -276,13 +277,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         help='instead of --layers: every 3x3 geometry of these networks',
     )
-    add('--size', type=_size, default=(640, 640), help='pixels, HEIGHTxWIDTH')
+    add('--size', type=_size, default=(640, 640), help='image size, HEIGHTxWIDTH')
     add('--batch', type=int, default=1)
     add('--ranks', nargs='+', type=int, default=[1, 2, 4, 8])
-    add('--middle', type=int, default=4, help='rank where it matters little')
+    add('--middle', type=int, default=4, help='rank for modes where it matters little')
     add('--modes', nargs='+', choices=MODES, default=MODES)
-    add('--rounds', type=int, default=11, help='of a layer')
-    add('--net-rounds', type=int, default=7, help='of a network')
+    add('--rounds', type=int, default=11, help='rounds per layer')
+    add('--net-rounds', type=int, default=7, help='rounds per network')
     add('--threads', type=int, default=1)
     add('--device', choices=['cpu', 'cuda'], default='cpu')
     add('--dtype', choices=['fp32', 'bf16'], default='fp32', help='bf16: autocast')
@@ -295,7 +296,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure, and write `results.json`, `table.md` and `ratios.png`; the results."""
+    """Measure; write `results.json`, `table.md`, `ratios.png`; return the results."""
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -309,12 +310,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     rows: list[Row] = result['rows']
     for case in (bar := tqdm(list(cases(args)), unit='case')):
         bar.set_description(case.name)
-        # in a network the ablation `mix_first` takes minutes, for its first layer
-        net = [v for v in ours if v.kind != 'mix_first']
-        rows += measure(case, net if case.scope == 'net' else ours + theirs, args)
+        rows += measure(case, ours if case.scope == 'net' else ours + theirs, args)
         result['skipped'][case.name] = case.skipped
         result['targets'] = targets(rows, args.device)
-        write_json(args.out / 'results.json', result)
+        write_json(result, args.out / 'results.json', indent=1)
     names = dict.fromkeys(row['case'] for row in rows)
     parts = [table(rows, name) for name in names]
     text = '\n\n'.join([*parts, verdicts(result['targets'], rows), rival])
@@ -325,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _plain(args: argparse.Namespace) -> dict[str, Any]:
-    """The options as JSON takes them, without those that choose cases."""
+    """The options in JSON types, without those that select cases."""
     left_out = ('layers', 'nets', 'out', 'device')
     return {k: v for k, v in vars(args).items() if k not in left_out}
 

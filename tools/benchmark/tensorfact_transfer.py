@@ -1,14 +1,15 @@
 """Few-shot transfer from RGB to infrared on real images: TensorFact and its baselines.
 
-For each task one RGB detector, trained dense, then factorised and trained on until it
-has recovered. Then for each number of infrared images and each seed the infrared stage
-of every method: from this detector, with the same images, steps and augmentation. Runs
-that are done are not repeated; tables, curves and JSON go to the output folder.
+Each task has one RGB detector, which is trained dense, then factorized and trained
+further until it has recovered. Then, for each number of infrared images and each seed,
+every method runs its infrared stage from this detector, with the same images, steps and
+augmentation. Finished runs are skipped. Tables, plots and JSON are written to the
+output folder.
 
     python tools/benchmark/tensorfact_transfer.py --data FOLDER --task drone
 
-Settings are chosen on training images alone: `--hold-out` trains on a part of the
-infrared training set and evaluates on the rest of it, `--rates` tries learning rates.
+Settings are chosen on training images only: `--hold-out` trains on a part of the
+infrared training set and evaluates on the rest, `--rates` tries learning rates.
 """
 
 import argparse
@@ -21,13 +22,13 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from mmir.adapters import merge_checkpoint
 from mmir.apis.det_preview import detection_panels
-from mmir.apis.stages import ROOT, latest_checkpoint
-from mmir.apis.study import collect, grouped, pivot, run_once, table
-from mmir.layers import merge_checkpoint
+from mmir.cli.stages import ROOT, latest_checkpoint
+from mmir.cli.study import collect, grouped, pivot, run_once, table
+from mmir.testing.rescale import set_image_scale, set_schedule
 from mmir.testing.scenes import write_flir
-from mmir.utils.coco import write_json
-from mmir.utils.rescale import set_image_scale, set_schedule
+from mmir.utils.files import write_json
 from mmir.visualization import save_curves, save_detection_grid
 
 CONFIGS = ROOT / 'configs/tensorfact'
@@ -36,21 +37,21 @@ BATCH_SIZE, STEPS = 4, 200
 RECOVERY_EPOCHS, RECOVERY_RATE = 10, 3e-4
 SCALE = 320, 320
 
-# Row -> the config of `yolo_flir_1pct*` that says what is factorised and what trains.
+# Row -> suffix of the `yolo_flir_1pct*` config whose `adapt` setting is used.
 METHODS = {
-    'full': '_dense',
+    'full': '_full',
     'frozen': '_frozen',
     'bn': '_bn',
-    'lora': '_lora',
+    'lora': '',
     'scratch': '_scratch',
-    'tensorfact': '',
-    'tensorfact_rank1': '',
-    'tensorfact_comp': '_comp',
-    'tensorfact_no_rgb': '',
+    'tensorfact': '_tensorfact',
+    'tensorfact_rank1': '_tensorfact',
+    'tensorfact_comp': '_tensorfact_comp',
+    'tensorfact_no_rgb': '_tensorfact',
 }
-FACTORISED = 'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'
+FACTORIZED = 'tensorfact', 'tensorfact_rank1', 'tensorfact_comp'
 WITHOUT_RGB = 'scratch', 'tensorfact_no_rgb'
-# Chosen on held-out training images, see `--hold-out`.
+# Selected on held-out training images, see `--hold-out`.
 RATES = dict.fromkeys(METHODS, 1e-3) | {
     'bn': 3e-3,
     'lora': 3e-3,
@@ -66,17 +67,17 @@ DELTA_RANKS = {
 
 @dataclass
 class Task:
-    """One pair of cameras.
+    """Transfer task between two cameras.
 
     Attributes:
         rgb, ir: Configs of the two stages.
-        rgb_root, ir_root: Folders of the data.
+        rgb_root, ir_root: Data folders.
         rgb_epochs: Length of the RGB stage.
         shots: Numbers of infrared images.
-        rgb_data: Arguments of the RGB data sets, training and validation.
-        synthetic: Number of synthetic RGB street scenes to train with as well.
-        ir_data: Arguments of the infrared data sets, training and validation.
-        stage: Task whose RGB detector to start from; its own if None.
+        rgb_data: Arguments of the RGB datasets, training and validation.
+        synthetic: Number of synthetic RGB street scenes to add to the training set.
+        ir_data: Arguments of the infrared datasets, training and validation.
+        stage: Task whose RGB detector to start from. Default: its own.
     """
 
     rgb: str
@@ -138,7 +139,7 @@ TASKS = {
 
 
 def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
-    """Set what all runs share, in place: size, schedule, bfloat16, one evaluation."""
+    """Apply the settings of all runs: size, schedule, bfloat16, one evaluation."""
     set_image_scale(cfg, SCALE)
     set_schedule(cfg, epochs, batch_size)
     cfg.train_cfg.val_interval = epochs
@@ -154,19 +155,20 @@ def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
     cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
     for transform in cfg.val_dataloader.dataset.pipeline:
         if transform.type == 'mmir.PadToStride':
-            transform.extra = 0.0  # the whole study was measured without the border
+            transform.extra = 0.0  # the study was measured without the border
 
 
 def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> Path:
     """Train an RGB stage; return its checkpoint.
 
-    Without `dense` the dense network from scratch. With its checkpoint `dense` the
-    factorised network recovers from being cut off: that costs most of the accuracy.
+    Without `dense`, trains the dense network from scratch. With `dense`, the checkpoint
+    of that, factorizes the network and trains it until it recovers: truncating the
+    ranks costs most of the accuracy.
     """
     cfg = Config.fromfile(CONFIGS / task.rgb)
-    if dense is None:
-        cfg.model.factorize = None
-    else:
+    if dense is not None:
+        factors = Config.fromfile(CONFIGS / 'yolo_rgb_tensorfact.py').model
+        cfg.model.update(type=factors.type, target=factors.target, adapt=factors.adapt)
         cfg.load_from = str(dense)
         cfg.optim_wrapper.optimizer.lr = RECOVERY_RATE
     sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
@@ -176,12 +178,12 @@ def rgb_stage(task: Task, data: Path, out: Path, dense: Path | None = None) -> P
         _add_synthetic(cfg, task.synthetic, out / 'synthetic')
     cfg.test_dataloader = cfg.val_dataloader
     prepare(cfg, RECOVERY_EPOCHS if dense else task.rgb_epochs, 8, seed=0)
-    folder = out / ('rgb_factorised' if dense else 'rgb')
+    folder = out / ('rgb_factorized' if dense else 'rgb')
     return Path(run_once(cfg, folder, {}, METRIC)['checkpoint'])
 
 
 def _add_synthetic(cfg: Config, count: int, root: Path) -> None:
-    """Join the training images with synthetic street scenes, in place."""
+    """Add synthetic street scenes to the training images, in place."""
     write_flir(root, train=count, val=1, seed=0, sixteen_bit=False)
     mixed = cfg.train_dataloader.dataset
     scenes = dict(
@@ -194,16 +196,16 @@ def _add_synthetic(cfg: Config, count: int, root: Path) -> None:
 
 
 def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
-    """Train the RGB stages; return one detector, merged and factorised."""
-    factorised = rgb_stage(task, data, out, rgb_stage(task, data, out))
-    merged = factorised.with_name('merged.pth')
+    """Train the RGB stages; return one detector's merged and factorized weights."""
+    factorized = rgb_stage(task, data, out, rgb_stage(task, data, out))
+    merged = factorized.with_name('merged.pth')
     if not merged.is_file():
-        merge_checkpoint(factorised, merged)
-    return merged, factorised
+        merge_checkpoint(factorized, merged)
+    return merged, factorized
 
 
 def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
-    """Split a training set for choosing settings: two of three images, every third."""
+    """Split a training set for choosing settings: every third image is held out."""
     content = json.loads(ann_file.read_text())
     parts = {'fit': [], 'check': []}
     for index, image in enumerate(content['images']):
@@ -219,7 +221,7 @@ def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
 
 @dataclass(frozen=True)
 class Run:
-    """What makes an infrared stage: method, images, seed, learning rate, changes."""
+    """Infrared stage: method, number of images, seed, learning rate, config changes."""
 
     method: str
     images: int
@@ -229,7 +231,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Folder name."""
         extra = ''.join(
             f'_{key.rpartition(".")[2]}={value}' for key, value in self.options
         )
@@ -240,18 +242,21 @@ class Run:
 def ir_config(task: Task, run: Run, data: Path, rgb: tuple[Path, Path]) -> Config:
     """Config of an infrared stage on the full training set and the test set.
 
-    `rgb` are the checkpoints of the RGB detector, merged and factorised.
+    `rgb` are the checkpoints of the RGB detector, merged and factorized.
     """
     cfg = Config.fromfile(CONFIGS / task.ir)
     donor = Config.fromfile(CONFIGS / f'yolo_flir_1pct{METHODS[run.method]}.py')
-    cfg.model.factorize = donor.model.factorize
-    start = rgb[run.method in FACTORISED]
+    cfg.model.adapt = donor.model.adapt
+    start = rgb[run.method in FACTORIZED]
     cfg.load_from = None if run.method in WITHOUT_RGB else str(start)
     if run.method == 'tensorfact_no_rgb':
-        for key in ('delta', 'trainable', 'bn'):
-            del cfg.model.factorize[key]
-    if run.method in DELTA_RANKS:
-        cfg.model.factorize.delta.rank = DELTA_RANKS[run.method]
+        cfg.model.adapt.delta = None
+        for key in ('trainable', 'norm'):
+            del cfg.model.adapt[key]
+    elif run.method == 'lora':
+        cfg.model.adapt.rank = DELTA_RANKS['lora']
+    elif run.method in DELTA_RANKS:
+        cfg.model.adapt.delta.rank = DELTA_RANKS[run.method]
     cfg.merge_from_dict(dict(run.options))
     cfg.optim_wrapper.optimizer.lr = run.rate
     train = cfg.train_dataloader.dataset.dataset
@@ -273,7 +278,7 @@ def ir_stage(
     rgb: tuple[Path, Path],
     held: bool,
 ) -> dict:
-    """Train an infrared stage; `held`: on a part of the training images, see above."""
+    """Train an infrared stage; with `held`, on a part of the training images."""
     cfg = ir_config(task, run, data, rgb)
     if held:
         train, val = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
@@ -293,7 +298,7 @@ def ir_stage(
 
 
 def report(out: Path, classes: tuple[str, ...]) -> None:
-    """Write tables, curves over the number of images and JSON of what is there."""
+    """Write tables, curves over the number of images, and JSON of all results."""
     rows = collect(out / 'runs')
     keys = {'mAP50': METRIC, 'mAP': 'coco/bbox_mAP'}
     keys |= {f'AP {size}': f'coco/bbox_mAP_{size[0]}' for size in ('small', 'medium')}
@@ -317,12 +322,12 @@ def _final(key: str, row: dict) -> float:
 
 
 def picture(run_dir: Path, out: Path) -> None:
-    """Draw detections of a run beside ground truth."""
+    """Draw the detections of a run beside the ground truth."""
     cfg = Config.fromfile(run_dir / 'study.py')
     panels = detection_panels(
         cfg, latest_checkpoint(run_dir), (3, 33, 63, 93), run_dir.name
     )
-    # two images a line
+    # two images per row
     pairs = [a + b for a, b in zip(panels[::2], panels[1::2], strict=True)]
     save_detection_grid(out, pairs, cfg.classes, min_score=0.0)
 
@@ -335,10 +340,10 @@ def main() -> None:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--shots', nargs='+', type=int, help='numbers of images')
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
-    parser.add_argument('--rates', nargs='+', type=float, help='instead of the chosen')
-    parser.add_argument('--hold-out', action='store_true', help='see above')
+    parser.add_argument('--rates', nargs='+', type=float, help='learning rates to try')
+    parser.add_argument('--hold-out', action='store_true', help='choose settings')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='in each run'
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='for all runs'
     )
     parser.add_argument('--picture', help='name of a run to draw detections of')
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Where the time of a YOLOv7 training step goes, from reading images to the optimizer.
+"""Profile a YOLOv7 training step, from reading images to the optimizer.
 
-Takes the config as it is shipped: data, augmentation, assignment, losses, optimizer.
-Data are loaded in this process, so that their share is seen; in training, workers do
-that meanwhile. Without --data-root the images are synthetic street scenes.
+Uses the config as shipped: data, augmentation, assignment, losses, optimizer. Data is
+loaded in this process to show its share; in real training, workers load it in parallel.
+Without --data-root the images are synthetic street scenes.
 
     python tools/benchmark/yolov7_step.py --size 320 --batch 8
     python tools/benchmark/yolov7_step.py --config configs/tensorfact/yolo_rgb.py
@@ -17,23 +17,24 @@ from typing import Any
 
 import torch
 from _parts import Stopwatch, WaitCounter
-from _timing import clock_for, environment, write_json
+from _timing import clock_for, environment
 from mmengine.config import Config, DictAction
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 
-from mmir.apis.stages import ROOT
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_image_scale
 from mmir.testing.scenes import write_flir
-from mmir.utils.rescale import set_image_scale
+from mmir.utils.files import write_json
 
 DATA = 'data: '
 ASSIGN = ('_candidates', '_cheapest')
 
 
 def street_scenes(cfg: Config, folder: str, images: int) -> None:
-    """Let a config train on synthetic street scenes, written to `folder`."""
+    """Make a config train on synthetic street scenes, written to `folder`."""
     kind = 'rgb' if cfg.get('demo', {}).get('modality') == 'rgb' else 'thermal'
     write_flir(folder, train=images, val=1, sixteen_bit=False, progress=False)
     cfg.train_dataloader.dataset.dataset.update(
@@ -44,7 +45,7 @@ def street_scenes(cfg: Config, folder: str, images: int) -> None:
 
 
 def build(cfg: Config, device: str) -> tuple[nn.Module, OptimWrapper, Any]:
-    """Model, optimizer and data loader (in this process) of a config."""
+    """Build the model, optimizer and data loader (in this process) of a config."""
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.dataset.dataset.pop('subset', None)
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
@@ -53,7 +54,7 @@ def build(cfg: Config, device: str) -> tuple[nn.Module, OptimWrapper, Any]:
 
 
 def watch_step(watch: Stopwatch, model: nn.Module, optim: OptimWrapper) -> None:
-    """Watch the parts of `train_step` of a YOLOv7."""
+    """Time the parts of `train_step` of a YOLOv7."""
     head = model.bbox_head
     watch.watch(model.data_preprocessor, 'forward', 'preprocess')
     watch.watch(model.backbone, 'forward', 'backbone')
@@ -69,7 +70,7 @@ def watch_step(watch: Stopwatch, model: nn.Module, optim: OptimWrapper) -> None:
 
 
 def watch_data(watch: Stopwatch, dataset: Any) -> None:
-    """Watch every transform of a data set and of the one it wraps."""
+    """Time every transform of a dataset and of the one it wraps."""
     inner = getattr(dataset, 'dataset', None)
     pipeline = dataset.pipeline
     for transform in getattr(pipeline, 'transforms', pipeline):
@@ -91,10 +92,10 @@ def run_steps(
 
 
 def shares(watch: Stopwatch, steps: int) -> list[dict[str, Any]]:
-    """Milliseconds a step and shares of the parts, data beside the rest.
+    """Milliseconds per step and share of each part; data parts come last.
 
-    `share` is of the step without data, for data as well: 1 means that one worker is
-    just fast enough.
+    All shares, including those of data parts, are relative to the step without data: a
+    total of 1 for data means that one worker is just fast enough.
     """
     step = sum(s for name, s in watch.seconds.items() if not name.startswith(DATA))
     rows = [
@@ -111,7 +112,7 @@ def shares(watch: Stopwatch, steps: int) -> list[dict[str, Any]]:
 
 def table(rows: Sequence[dict[str, Any]], waits: Sequence[dict[str, Any]]) -> str:
     """Markdown tables of the parts and of the waits."""
-    lines = ['| part | ms a step | of the step | calls |', '|---|---|---|---|']
+    lines = ['| part | ms per step | of the step | calls |', '|---|---|---|---|']
     for r in rows:
         lines.append(
             f'| {r["part"]} | {r["ms"]:.1f} | {r["share"]:.1%} | {r["calls"]:g} |'
@@ -125,7 +126,7 @@ def table(rows: Sequence[dict[str, Any]], waits: Sequence[dict[str, Any]]) -> st
         lines.append(f'| {name} | {ms:.1f} | {share:.1%} | |')
     lines += [
         '',
-        '| a GPU would be waited for | line | times a step |',
+        '| the host would wait for a GPU | line | times per step |',
         '|---|---|---|',
     ]
     lines += [f'| {w["reason"]} | {w["where"]} | {w["times"]} |' for w in waits]
@@ -133,7 +134,7 @@ def table(rows: Sequence[dict[str, Any]], waits: Sequence[dict[str, Any]]) -> st
 
 
 def count_waits(step: Callable[[], object]) -> list[dict[str, Any]]:
-    """Lines of a step at which the host would wait for a GPU, most frequent first."""
+    """Lines where the host would wait for a GPU in a step, most frequent first."""
     with WaitCounter() as counter:
         step()
     return [
@@ -149,10 +150,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--config', type=Path, default=default)
     add('--data-root', help='folder of the training data, as in the config')
     add('--cfg-options', nargs='+', action=DictAction, default={})
-    add('--size', type=int, default=640, help='pixels')
+    add('--size', type=int, default=640, help='image size in pixels')
     add('--batch', type=int, default=8)
     add('--steps', type=int, default=8)
-    add('--images', type=int, default=16, help='synthetic images')
+    add('--images', type=int, default=16, help='number of synthetic images')
     add('--threads', type=int, default=1)
     add('--device', choices=['cpu', 'cuda'], default='cpu')
     add('--out', type=Path, default=Path('work_dirs/benchmark/yolov7_step.json'))
@@ -160,7 +161,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure, print and write a JSON file; the results."""
+    """Measure, print and write a JSON file; return the results."""
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     set_random_seed(0)
@@ -193,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         parts=shares(watch, args.steps),
         waits=waits,
     )
-    write_json(args.out, result)
+    write_json(result, args.out, indent=1)
     print(table(result['parts'], waits))
     print(f'\n{boxes} boxes in {args.batch} images of {args.size} px')
     return result

@@ -1,38 +1,13 @@
-"""What the converters share: the last arguments, the last check, the exit status."""
+"""Shared by the converters: output arguments, final check, exit status."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmir.utils.coco import write_json
-from mmir.utils.coco_check import Problem, check_coco, open_images
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the images of a folder and its sub-folders, sorted.
-
-    Args:
-        folder (Path): Where to look.
-
-    Returns:
-        list[Path]: Paths relative to `folder`.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f'image folder not found: {folder}')
-    images = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob('*')
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    )
-    if not images:
-        raise FileNotFoundError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
-    return images
+from mmir.data.check import Problem
+from mmir.data.coco import check_coco, open_images
+from mmir.utils.files import write_json
 
 
 def plain_coco(
@@ -40,7 +15,7 @@ def plain_coco(
     rows: Sequence[tuple[int, int, Sequence[float], int]],
     names: Sequence[str],
 ) -> dict:
-    """Put a COCO dictionary together.
+    """Assemble a COCO dictionary.
 
     Args:
         images (Sequence[dict]): COCO image entries.
@@ -49,7 +24,7 @@ def plain_coco(
         names (Sequence[str]): Class names by label.
 
     Returns:
-        dict: Annotation and category ids count from 1.
+        dict: COCO dictionary; annotation and category ids count from 1.
     """
     annotations = [
         {
@@ -80,7 +55,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--check',
         action='store_true',
-        help='only check labels and images (every image is decoded) and report',
+        help='only check labels and images (decoding every image) and report',
     )
 
 
@@ -91,17 +66,17 @@ def finish(
     images: Path,
     args: argparse.Namespace,
 ) -> int:
-    """Check the result, print the report, and write the file if it is sound.
+    """Check the result, print the report, and write the file if there is no problem.
 
     Args:
         coco (dict): The converted labels.
-        problems (Sequence[Problem]): What the conversion itself found wrong.
-        source (Path): The labels it was made from, for the report.
+        problems (Sequence[Problem]): Problems found during the conversion.
+        source (Path): The source labels, for the report.
         images (Path): Folder of the images.
         args (Namespace): With `out` and `check`.
 
     Returns:
-        int: Exit status, 1 if there are problems; then nothing is written.
+        int: Exit status; 1 if there are problems, in which case nothing is written.
     """
     report = check_coco(coco, str(source), images)
     report.problems[:0] = problems
@@ -119,19 +94,19 @@ def run(
     convert: Callable[[argparse.Namespace], int],
     argv: Sequence[str] | None,
 ) -> int:
-    """Parse the arguments, convert, and turn errors into one line and status 1.
+    """Parse arguments and convert; report an error as one line and status 1.
 
     Args:
         parser (ArgumentParser): Parser of a converter.
-        convert (Callable): Takes the parsed arguments, gives the exit status.
-        argv (Sequence[str], optional): Arguments instead of the command line's.
+        convert (Callable): Takes the parsed arguments, returns the exit status.
+        argv (Sequence[str], optional): Arguments. Default: those of the command line.
 
     Returns:
         int: Exit status.
     """
     args = parser.parse_args(argv)
     if not args.check and args.out is None:
-        parser.error('give --out FILE to write, or --check')
+        parser.error('set --out FILE to write, or --check')
     try:
         return convert(args)
     except (ValueError, OSError) as error:

@@ -1,6 +1,6 @@
-"""The converter of all detection data sets that have a row in `mmir.utils`.
+"""Converter of the detection datasets with an entry in `mmir.data.layouts.det`.
 
-A script per data set says which pairs a split has; the rest is here.
+A script per dataset lists the pairs of each split; everything else is here.
 """
 
 import argparse
@@ -12,26 +12,26 @@ from pathlib import Path, PurePosixPath
 from _common import run
 from _split import Record, Split
 
-from mmir.utils.coco import write_json
-from mmir.utils.det_layouts import JSON_FOLDER, DetLayout, absent_message
+from mmir.data.layouts.det import JSON_FOLDER, DetLayout, absent_message
+from mmir.utils.files import write_json
 
 Lister = Callable[[Path, str, str, str, argparse.Namespace], list[Record] | None]
-"""Lists the pairs of a split from root, inner root, split, modality of the labels and
-arguments; None where the split is not there."""
+"""Lists the pairs of a split, given root, inner root, split, label modality and
+arguments; None if the split is not there."""
 
 
 def paths(layout: DetLayout, inner: str, split: str, labels: str, key: str) -> Record:
-    """Name the files of a pair.
+    """Get the files of a pair.
 
     Args:
-        layout (DetLayout): The data set.
-        inner (str): What :meth:`DetLayout.find` found.
+        layout (DetLayout): The dataset.
+        inner (str): Result of :meth:`DetLayout.find`.
         split (str): The split.
         labels (str): Modality of the labels.
         key (str): Name of the image.
 
     Returns:
-        Record: Without labels yet.
+        Record: The pair, without its labels yet.
     """
     files = {
         name: inner + layout.place(template, split, key)
@@ -41,15 +41,15 @@ def paths(layout: DetLayout, inner: str, split: str, labels: str, key: str) -> R
 
 
 def listed(folder: Path, template: str, split: str) -> set[str]:
-    """List the names that fit a path whose last part holds `{name}`.
+    """List the names that match a path template whose last part contains `{name}`.
 
     Args:
-        folder (Path): What the path is relative to.
-        template (str): Path of the layout.
+        folder (Path): Folder that the path is relative to.
+        template (str): Path template of the layout.
         split (str): The split.
 
     Returns:
-        set[str]: Names, without what surrounds them in the file name.
+        set[str]: Names, without the rest of the file name.
     """
     pattern = PurePosixPath(template.format(split=split, folder='', name='{'))
     start, end = pattern.name.split('{')
@@ -63,12 +63,12 @@ def listed(folder: Path, template: str, split: str) -> set[str]:
 
 
 def records_in_folders(layout: DetLayout, with_labels: bool = False) -> Lister:
-    """Make a lister for splits that are folders: every name that any camera has.
+    """Make a lister for splits stored as folders: all names that any camera has.
 
     Args:
-        layout (DetLayout): The data set.
-        with_labels (bool): Whether label files belong to one split only, so that one
-            without images counts.
+        layout (DetLayout): The dataset.
+        with_labels (bool): Whether each split has its own label files, so that labels
+            without images are listed too.
 
     Returns:
         Lister: The function.
@@ -91,10 +91,10 @@ def read_list(path: Path) -> list[str]:
     """Read the names of a split.
 
     Args:
-        path (Path): Text file with a name a line, with or without suffix.
+        path (Path): Text file with one name per line, with or without suffix.
 
     Returns:
-        list[str]: The names in the order of the file, without suffix.
+        list[str]: The names in file order, without suffix.
     """
     lines = path.read_text(encoding='utf-8').splitlines()
     return [
@@ -106,14 +106,14 @@ def read_list(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Converter:
-    """What a script adds.
+    """Converter of one detection dataset.
 
     Attributes:
-        layout (DetLayout): The data set.
+        layout (DetLayout): The dataset.
         records (Lister): Lists the pairs of a split.
         options (Callable, optional): Adds arguments to the parser.
-        finish (Callable, optional): Takes the root and the names of the original images
-            that are used; called before the labels are written.
+        finish (Callable, optional): Called before the labels are written, with the root
+            and the names of the original images in use.
     """
 
     layout: DetLayout
@@ -128,8 +128,8 @@ class Converter:
             args (Namespace): See :meth:`main`.
 
         Returns:
-            int: Exit status, 1 if there are problems; without `--drop` nothing is
-            written then.
+            int: Exit status; 1 if there are problems, in which case nothing is written
+            without `--drop`.
         """
         layout, root = self.layout, args.root
         inner = layout.find(root)
@@ -141,7 +141,7 @@ class Converter:
             for labels in layout.labels:
                 records = self.records(root, inner, split, labels, args)
                 if records is None:
-                    print(f'{layout.name} {split}: not there, left out')
+                    print(f'{layout.name} {split}: not found, skipped')
                     break
                 part = Split(layout, root, labels, records, opened)
                 part.require_files()
@@ -167,19 +167,19 @@ class Converter:
         return int(bool(broken) and not (args.drop and not args.check))
 
     def _advice(self, broken: int, check: bool) -> str:
-        """Say what to do about problems."""
+        """Advise what to do about problems."""
         if check:
             return (
-                f'{broken} problems. Unpack or fetch the files named above again; or '
-                'leave out what cannot be used: --drop in the place of --check'
+                f'{broken} problems. Unpack or download the files above again, or '
+                'leave out what cannot be used: --drop instead of --check'
             )
         return (
-            f'{broken} problems; nothing was written. --check opens the images as '
-            'well; --drop leaves out what cannot be used'
+            f'{broken} problems; nothing was written. --check also opens the images; '
+            '--drop leaves out what cannot be used'
         )
 
     def _write(self, root: Path, out: Path, done: dict[str, tuple]) -> None:
-        """Write the label files, each in one step."""
+        """Write the label files, each atomically."""
         if self.finish is not None:
             files = [
                 name for part, _ in done.values() for r in part.records
@@ -194,8 +194,9 @@ class Converter:
         """Run the script.
 
         Args:
-            description (str): Its docstring.
-            argv (Sequence[str], optional): Arguments instead of the command line's.
+            description (str): Docstring of the script.
+            argv (Sequence[str], optional): Arguments. Default: those of the command
+                line.
 
         Returns:
             int: Exit status.
@@ -204,7 +205,7 @@ class Converter:
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument('root', type=Path, help='folder of the data set')
+        parser.add_argument('root', type=Path, help='folder of the dataset')
         parser.add_argument(
             '--out',
             type=Path,
@@ -214,13 +215,13 @@ class Converter:
         parser.add_argument(
             '--check',
             action='store_true',
-            help='open every image and report, write nothing',
+            help='open every image and report; write nothing',
         )
         parser.add_argument(
             '--drop',
             action='store_true',
-            help='open every image and leave out, counted, the pairs with missing or '
-            'unreadable files and the boxes of unknown classes',
+            help='open every image; leave out, and count, pairs with missing or '
+            'unreadable files and boxes of unknown classes',
         )
         if self.options is not None:
             self.options(parser)
@@ -231,7 +232,7 @@ def start(converter: Converter, description: str | None) -> None:
     """Run a script from the command line.
 
     Args:
-        converter (Converter): What the script adds.
-        description (str, optional): Its docstring.
+        converter (Converter): Converter of the dataset.
+        description (str, optional): Docstring of the script.
     """
     sys.exit(converter.main(description or '', None))

@@ -1,4 +1,4 @@
-"""A split of a detection data set on its way to a COCO file."""
+"""Conversion of a split of a detection dataset to COCO."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,58 +6,54 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from _common import plain_coco
-from _labels import READERS, Labelled, Size
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import (
-    AnnotationError,
-    count_boxes,
-    examine_boxes,
-    few,
-    image_names,
-)
-from mmir.utils.coco_check import Problem, Report, open_images
-from mmir.utils.det_layouts import DetLayout, plain_name
+from mmir.data.check import Problem, Report, examine_boxes
+from mmir.data.coco import count_boxes, image_names, open_images
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.det import DetLayout, plain_name
+from mmir.data.readers import READERS, Labeled, Size
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 CROPPED = 'cropped'
-"""Folder, in the root, of images whose border is cut off."""
+"""Folder of the cropped images, relative to the root."""
 
 UNKNOWN = 'unknown class'
 
 
 @dataclass
 class Record:
-    """One image or pair.
+    """An image or a pair.
 
     Attributes:
-        key (str): Its name in messages.
+        key (str): Name in messages.
         files (dict[str, str]): Image of each modality, relative to the root.
         label (str): Label file, '' if `objects` are given.
-        size (tuple | None): (width, height), where the label says it.
-        objects (list[Labelled]): Its labels.
+        size (tuple | None): (width, height), if the label gives it.
+        objects (list[Labeled]): The labels.
     """
 
     key: str
     files: dict[str, str]
     label: str = ''
     size: Size | None = None
-    objects: list[Labelled] = field(default_factory=list)
+    objects: list[Labeled] = field(default_factory=list)
 
 
 @dataclass
 class Split:
-    """A split on its way to a COCO file.
+    """A split being converted to a COCO file.
 
     Attributes:
-        layout (DetLayout): The data set.
-        root (Path): Its folder.
+        layout (DetLayout): The dataset.
+        root (Path): Root of the dataset.
         labels (str): Modality whose labels are read.
-        records (list[Record]): The pairs that can be used.
-        opened (dict): Fault of every image opened so far, None for a sound one, by name
-            and size; shared by the label files of a split.
-        problems (list[Problem]): What makes pairs or labels unusable.
-        tally (Counter[str]): What was left out or changed by rule.
+        records (list[Record]): The usable pairs.
+        opened (dict): Name and size of every image opened so far -> its problem, None
+            if it is good; shared by the label files of a split.
+        problems (list[Problem]): Problems that make pairs or labels unusable.
+        tally (Counter[str]): Counts of what was left out or changed by rule.
     """
 
     layout: DetLayout
@@ -69,7 +65,7 @@ class Split:
     tally: Counter[str] = field(default_factory=Counter)
 
     def require_files(self) -> None:
-        """Keep the pairs that are named once and whose files all exist."""
+        """Keep the pairs whose files all exist, each only once."""
         times = Counter(record.key for record in self.records)
         self.problems += [
             Problem('listed twice', key, f'{n} times')
@@ -90,7 +86,7 @@ class Split:
         self.records = complete
 
     def read_labels(self) -> None:
-        """Read the label files; keep the pairs whose file can be read."""
+        """Read the label files; keep the pairs whose label file is readable."""
         readable = []
         for record in tqdm(self.records, 'labels', leave=False):
             try:
@@ -111,7 +107,7 @@ class Split:
             record.size = read_image(str(path)).shape[1::-1]
 
     def open_images(self) -> None:
-        """Decode every image; keep the pairs that are sound."""
+        """Decode every image; keep the pairs without problems."""
         files = [(n, r.size) for r in self.records for n in r.files.values()]
         todo = {file for file in files if file not in self.opened}
         entries = [
@@ -128,13 +124,14 @@ class Split:
         ]
 
     def to_coco(self, first_id: int) -> dict:
-        """Put the COCO dictionary together.
+        """Assemble the COCO dictionary.
 
         Args:
             first_id (int): Id of the first image.
 
         Returns:
-            dict: Boxes clipped to the image, those that cannot be used left out.
+            dict: COCO dictionary; boxes are clipped to the image, unusable ones left
+            out.
         """
         images, rows, border = [], [], self.layout.border
         for image_id, record in enumerate(self.records, first_id):
@@ -157,11 +154,11 @@ class Split:
         return plain_coco(images, self._usable(images, rows), self.layout.classes)
 
     def converted(self, name: str) -> str:
-        """Name the image that is used in the place of an original one."""
+        """Get the name of the image that replaces an original one."""
         return f'{CROPPED}/{name}' if self.layout.border else name
 
     def _settle(self, record: Record) -> list[tuple[int, list[float], int]]:
-        """Turn the labels of a pair into our classes: label, box, crowd flag."""
+        """Map the labels of a pair to our classes: (label, box, crowd flag)."""
         layout, rows = self.layout, []
         known = {plain_name(name): k for k, name in enumerate(layout.classes)}
         for thing in record.objects:
@@ -177,7 +174,7 @@ class Split:
                 if right != name:
                     self.tally[f'boxes of {thing.name!r}, read as {right!r}'] += 1
             elif name in layout.ignored:
-                # It may be any class: on none of them a detection is an error.
+                # It may be any class, so detections of none of them are errors here.
                 rows += [(k, box, 1) for k in known.values()]
                 self.tally[f'boxes of {thing.name!r}, ignored in evaluation'] += 1
             elif name in layout.dropped:
@@ -187,7 +184,7 @@ class Split:
         return rows
 
     def _usable(self, images: list[dict], rows: list[tuple]) -> list[tuple]:
-        """Clip boxes and leave out those outside or without size, counted."""
+        """Clip boxes; leave out, and count, those outside or without size."""
         sizes = {image['id']: (image['width'], image['height']) for image in images}
         where = np.array([sizes[row[0]] for row in rows], float).reshape(-1, 2)
         boxes = examine_boxes([row[2] for row in rows], where)
@@ -195,7 +192,7 @@ class Split:
         for mask, what in (
             (boxes.degenerate, 'boxes without a positive finite size, left out'),
             (boxes.outside, 'boxes outside the image, left out'),
-            (boxes.partly, 'boxes that reach over the edge, clipped'),
+            (boxes.partly, 'boxes that extend past the edge, clipped'),
         ):
             if mask.any():
                 seen = dict.fromkeys(names[rows[k][0]] for k in np.flatnonzero(mask))
@@ -206,20 +203,20 @@ class Split:
         ]
 
     def report(self, source: str, coco: dict, official: int) -> Report:
-        """Describe what was found.
+        """Report the findings.
 
         Args:
             source (str): Name of the split.
             coco (dict): Its COCO dictionary.
-            official (int): How many images were published, 0 if nobody says.
+            official (int): Published number of images, 0 if unknown.
 
         Returns:
-            Report: With all problems and what was left out.
+            Report: All problems, and what was left out.
         """
         report = Report(source, len(coco['images']), dict(count_boxes(coco)))
-        if official and official != report.images:
+        if official and official != report.samples:
             report.notes.append(
-                f'{report.images} usable images, {official} were published'
+                f'{report.samples} usable images, {official} were published'
             )
         report.notes += [f'{number} {what}' for what, number in self.tally.items()]
         report.problems += self.problems

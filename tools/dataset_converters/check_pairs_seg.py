@@ -1,12 +1,12 @@
-"""Check a copy of a paired segmentation or salient-object set.
+"""Check a copy of a paired segmentation or salient-object dataset.
 
     python tools/dataset_converters/check_pairs_seg.py MSRS data/MSRS --check
     python tools/dataset_converters/check_pairs_seg.py VT5000 data/VT5000 --split test
 
-Every file is opened. Named are files that are missing, that exist twice or cannot be
-read, sizes that differ within a sample, and label maps mmseg would misread. The sets
-are read in their original layout, so nothing is converted and nothing written; the
-status is 1 if there are problems.
+Every file is opened. The report names files that are missing, ambiguous or unreadable,
+sizes that differ within a sample, and label maps that mmseg would misread. The datasets
+are used in their original layout, so nothing is converted or written. The exit status
+is 1 if there are problems.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from _common import run
 
-from mmir.utils.seg_check import check_seg
-from mmir.utils.seg_layout import MissingFilesError
-from mmir.utils.seg_sets import SEG_SETS
+from mmir.data.layouts.seg import MissingFilesError
+from mmir.data.layouts.seg_check import check_seg
+from mmir.data.layouts.seg_sets import SEG_SETS
 
 
 def check(args: argparse.Namespace) -> int:
@@ -31,7 +31,7 @@ def check(args: argparse.Namespace) -> int:
         int: Exit status, 1 if there are problems.
 
     Raises:
-        MissingFilesError: There is no split, or not the one asked for.
+        MissingFilesError: There is no split, or the requested one is missing.
     """
     layout = SEG_SETS[args.set]
     reports, gone = [], []
@@ -54,18 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('set', choices=[*SEG_SETS], help='which data set')
-    parser.add_argument('root', type=Path, help='folder of the set')
-    parser.add_argument('--split', nargs='+', help='splits to check, default: all')
+    parser.add_argument('set', choices=[*SEG_SETS], help='which dataset')
+    parser.add_argument('root', type=Path, help='root of the dataset')
+    parser.add_argument('--split', nargs='+', help='splits to check (default: all)')
     parser.add_argument(
         '--modalities', nargs='+', default=['rgb', 'ir'], help='such as rgb ir depth'
     )
-    parser.add_argument('--limit', type=int, default=20, help='names to list of a kind')
+    parser.add_argument('--limit', type=int, default=20, help='names to list per kind')
     parser.add_argument(
         '--check',
         action='store_true',
         default=True,
-        help='check and report only: all this tool does',
+        help='check and report only, which is all this tool does',
     )
     return run(parser, check, argv)
 

@@ -1,17 +1,16 @@
-"""Check DroneVehicle, cut the white border off its images, write COCO files.
+"""Check DroneVehicle, crop the white border of its images, and write COCO files.
 
     python tools/dataset_converters/dronevehicle.py data/DroneVehicle --check
     python tools/dataset_converters/dronevehicle.py data/DroneVehicle
 
 ROOT holds {train,val,test}/, each with `trainimg` (visible), `trainimgr` (infrared),
-`trainlabel` and `trainlabelr`. The images are 840x712 with a border of 100 px; what is
-inside goes to ROOT/cropped/ (640x512, JPEG quality 95; it takes the disk space of the
-originals again). An image that is there already is kept. Writes ROOT/coco/SPLIT_ir.json
-(labels drawn on the infrared images) and SPLIT_rgb.json for `mmir.DroneVehicleDataset`;
-a box is the one around the oriented label.
+`trainlabel` and `trainlabelr`. The images are 840x712 with a border of 100 px. The
+inner part goes to ROOT/cropped/ (640x512, JPEG quality 95), which takes as much disk
+space as the originals; existing files are kept. Writes ROOT/coco/SPLIT_ir.json (labels
+drawn on the infrared images) and SPLIT_rgb.json for `mmir.DroneVehicleDataset`. Boxes
+are the bounding boxes of the oriented labels.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,19 +19,20 @@ from _detection import Converter, records_in_folders, start
 from _split import CROPPED
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.det_layouts_rows import DRONE_VEHICLE
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.det import DRONE_VEHICLE
+from mmir.utils.files import write_bytes
 
 QUALITY = 95
 
 
 def crop_image(root: Path, name: str, border: int) -> None:
-    """Write the inside of an image, in one step, unless it is there.
+    """Crop the border of an image and write it atomically, unless it exists.
 
     Args:
-        root (Path): Folder of the data set.
-        name (str): The image, relative to it.
-        border (int): Width of the border in px.
+        root (Path): Root of the dataset.
+        name (str): The image, relative to the root.
+        border (int): Width of the border in pixels.
 
     Raises:
         ImageReadError: The image cannot be read or is not larger than its border.
@@ -43,26 +43,23 @@ def crop_image(root: Path, name: str, border: int) -> None:
     image = read_image(str(root / name))
     if min(image.shape[:2]) <= 2 * border:
         raise ImageReadError(
-            f'{root / name} is {image.shape[1]}x{image.shape[0]}: there is nothing '
-            f'inside a border of {border} px. Is it cropped already?'
+            f'{root / name} is {image.shape[1]}x{image.shape[0]}: nothing is left '
+            f'inside a border of {border} px. Is it already cropped?'
         )
     inside = image[border:-border, border:-border]
-    target.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode('.jpg', inside, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
         raise ImageReadError(f'{root / name} cannot be encoded')
-    partial = target.with_name(f'.{target.name}.{os.getpid()}')
-    partial.write_bytes(data.tobytes())
-    os.replace(partial, target)
+    write_bytes(data.tobytes(), target)
 
 
 def crop_all(root: Path, names: list[str], threads: int = 8) -> None:
-    """Cut the border off images.
+    """Crop the border of images.
 
     Args:
-        root (Path): Folder of the data set.
-        names (list[str]): Images, relative to it.
-        threads (int): Threads (OpenCV releases the interpreter lock).
+        root (Path): Root of the dataset.
+        names (list[str]): Images, relative to the root.
+        threads (int): Number of threads (OpenCV releases the GIL).
     """
     with ThreadPoolExecutor(threads) as pool:
         done = pool.map(

@@ -1,11 +1,11 @@
-"""Check a copy of the FLIR ADAS thermal data set, or write plain COCO files from it.
+"""Check the FLIR ADAS thermal dataset, or convert it to plain COCO files.
 
     python tools/dataset_converters/flir.py data/FLIR_ADAS_1_3 --check
     python tools/dataset_converters/flir.py data/FLIR_ADAS_1_3 --out data/flir_coco
 
-Versions 1.3 and 1.0 are told apart by their folders. `--out` writes one file a split,
-with person, bicycle and car only, image ids that are unique over the splits, and file
-names relative to ROOT.
+Versions 1.3 and 1.0 are recognized by their folders. `--out` writes one file per split,
+with only person, bicycle and car, image ids unique across splits, and file names
+relative to ROOT.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from _common import plain_coco, run
 
-from mmir.utils.coco import examine_boxes, image_names, label_map, write_json
-from mmir.utils.coco_check import Report, check_coco, open_images
-from mmir.utils.flir_layout import (
+from mmir.data.check import Report, examine_boxes
+from mmir.data.coco import check_coco, image_names, label_map, open_images
+from mmir.data.layouts.flir import (
     FLIR_CLASSES,
     V10,
     V13,
@@ -25,6 +25,7 @@ from mmir.utils.flir_layout import (
     missing_flir_message,
     read_flir,
 )
+from mmir.utils.files import write_json
 
 
 def find_splits(root: Path) -> dict[str, tuple[Path, FlirLayout]]:
@@ -34,7 +35,7 @@ def find_splits(root: Path) -> dict[str, tuple[Path, FlirLayout]]:
         root (Path): Folder with the splits.
 
     Returns:
-        dict[str, tuple[Path, FlirLayout]]: Folder and layout of each split there is.
+        dict[str, tuple[Path, FlirLayout]]: Folder and layout of each split found.
 
     Raises:
         FileNotFoundError: There is none.
@@ -50,15 +51,15 @@ def find_splits(root: Path) -> dict[str, tuple[Path, FlirLayout]]:
 
 
 def quirks(coco: dict, layout: FlirLayout, folder: Path) -> list[str]:
-    """Describe what a reader of this split must know.
+    """Describe the peculiarities of a split that its readers must know.
 
     Args:
-        coco (dict): Its annotations.
+        coco (dict): Annotations of the split.
         layout (FlirLayout): Its layout.
         folder (Path): Folder of the split.
 
     Returns:
-        list[str]: One line each.
+        list[str]: Lines of text.
     """
     stems = [PurePosixPath(image['file_name']).stem for image in coco['images']]
     ids = [image['id'] for image in coco['images']]
@@ -78,7 +79,7 @@ def quirks(coco: dict, layout: FlirLayout, folder: Path) -> list[str]:
     for what, pattern in (('RGB', layout.rgb), ('16-bit thermal', layout.ir16)):
         names = [pattern.format(stem) for stem in stems]
         lines.append(
-            f'{len(image_names(folder, names))} images have a {what} file beside them'
+            f'{len(image_names(folder, names))} images have a matching {what} file'
         )
     return lines
 
@@ -91,7 +92,7 @@ def check_split(folder: Path, layout: FlirLayout) -> Report:
         layout (FlirLayout): Its layout.
 
     Returns:
-        Report: Counts, quirks met, problems.
+        Report: Counts, peculiarities and problems.
     """
     ann_file = folder / layout.annotations
     coco, _ = read_flir(ann_file)
@@ -110,8 +111,8 @@ def to_plain(coco: dict, prefix: str, first_id: int) -> dict:
         first_id (int): Id of the first image.
 
     Returns:
-        dict: Images numbered from `first_id`, categories from 1, boxes clipped; crowd
-        flags stay.
+        dict: Images numbered from `first_id`, categories from 1, boxes clipped, crowd
+        flags kept.
     """
     labels = label_map(coco, FLIR_CLASSES, prefix)
     new_id = {image['id']: k for k, image in enumerate(coco['images'], first_id)}
@@ -148,7 +149,7 @@ def convert(args: argparse.Namespace) -> int:
         args (Namespace): See :func:`main`.
 
     Returns:
-        int: Exit status, 1 if there are problems; then nothing is written.
+        int: Exit status; 1 if there are problems, in which case nothing is written.
     """
     splits = find_splits(args.root)
     reports = []

@@ -4,7 +4,7 @@
     python tools/dataset_converters/flir_aligned.py data/flir_aligned
 
 ROOT, or the folder `align` in it, holds JPEGImages/, Annotations/ and the lists
-align_train.txt and align_validation.txt, in ImageSets/Main/ or beside the images'
+align_train.txt and align_validation.txt, in ImageSets/Main/ or next to the image
 folder. Writes ROOT/coco/train.json and val.json for `mmir.FLIRAlignedDataset`.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from _detection import Converter, paths, read_list, start
 from _split import Record
 
-from mmir.utils.det_layouts_rows import FLIR_ALIGNED
+from mmir.data.layouts.det import FLIR_ALIGNED
 
 LISTS = {'train': 'align_train.txt', 'val': 'align_validation.txt'}
 PLACES = ('ImageSets/Main', '.')
@@ -26,14 +26,14 @@ def records(
     """List the pairs of a split.
 
     Args:
-        root (Path): The user's root.
-        inner (str): Folder in it that holds the data.
+        root (Path): Root given by the user.
+        inner (str): Folder below it that holds the data.
         split (str): 'train' or 'val'.
         labels (str): Modality of the labels.
-        args (Namespace): Not used.
+        args (Namespace): Unused.
 
     Returns:
-        list[Record] | None: The pairs, None where the list is not there.
+        list[Record] | None: The pairs, None if there is no list.
     """
     for place in PLACES:
         path = root / inner / place / LISTS[split]

@@ -3,22 +3,24 @@
     python tools/dataset_converters/hituav.py data/HIT-UAV --check
     python tools/dataset_converters/hituav.py data/HIT-UAV
 
-ROOT is the repository of the owners (its normal_json/ is read), or a folder with
+ROOT is the owners' repository (its normal_json/ is read), or a folder with
 {train,val,test}/ and either annotations/SPLIT.json or SPLIT.json. The owners' files
-call two keys otherwise than COCO (`filename`, `annotation`); either spelling is read.
-Writes ROOT/coco/SPLIT.json for `mmir.HITUAVDataset`: DontCare becomes a crowd box of
-every class, on which nothing is trained and nothing counted.
+name two keys differently from COCO (`filename`, `annotation`); both spellings are read.
+Writes ROOT/coco/SPLIT.json for `mmir.HITUAVDataset`. DontCare becomes a crowd box of
+every class, which is ignored in training and evaluation.
 """
 
 import argparse
 from pathlib import Path, PurePosixPath
 
 from _detection import Converter, paths, start
-from _labels import Labelled
 from _split import Record
 
-from mmir.utils.coco import AnnotationError, check_structure, read_json
-from mmir.utils.det_layouts_rows import HIT_UAV
+from mmir.data.coco import check_structure
+from mmir.data.layouts.det import HIT_UAV
+from mmir.data.readers import Labeled
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import read_json
 
 
 def read_hituav(path: Path) -> dict:
@@ -28,10 +30,10 @@ def read_hituav(path: Path) -> dict:
         path (Path): JSON file.
 
     Returns:
-        dict: COCO dictionary of sound structure.
+        dict: COCO dictionary of valid structure.
 
     Raises:
-        AnnotationError: It is neither.
+        AnnotationError: The file has neither structure.
     """
     content = read_json(path)
     if isinstance(content, dict):
@@ -51,18 +53,18 @@ def records(
     """List the images of a split.
 
     Args:
-        root (Path): The user's root.
-        inner (str): Folder in it that holds the data.
+        root (Path): Root given by the user.
+        inner (str): Folder below it that holds the data.
         split (str): 'train', 'val' or 'test'.
         labels (str): Modality of the labels.
-        args (Namespace): Not used.
+        args (Namespace): Unused.
 
     Returns:
-        list[Record] | None: The images with their labels, None where there is no file.
+        list[Record] | None: The images with their labels, None if there is no file.
 
     Raises:
-        AnnotationError: A box belongs to an image or category that is not listed, or
-            an image id is used twice.
+        AnnotationError: A box refers to an image or category that is not listed, or an
+            image id is used twice.
     """
     places = [
         root / inner / f'annotations/{split}.json',
@@ -88,9 +90,7 @@ def records(
                 f'{path}: annotation {ann.get("id")} has image_id {image} and '
                 f'category_id {category}, one of which is not listed'
             )
-        thing = Labelled(
-            classes[category], tuple(ann['bbox']), bool(ann.get('iscrowd'))
-        )
+        thing = Labeled(classes[category], tuple(ann['bbox']), bool(ann.get('iscrowd')))
         by_id[image].objects.append(thing)
     return list(by_id.values())
 

@@ -6,8 +6,8 @@
         --labels annotations-xml-15
 
 ROOT holds images/setXX/VYYY/{visible,lwir}/, imageSets/ and label folders. Writes
-ROOT/coco/train.json and test.json for `mmir.KAISTDataset`: person only; people, cyclist
-and person? become crowd boxes, on which nothing is trained and nothing counted.
+ROOT/coco/train.json and test.json for `mmir.KAISTDataset`, with person only. people,
+cyclist and person? become crowd boxes, which are ignored in training and evaluation.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from _detection import Converter, paths, read_list, start
 from _split import Record
 
-from mmir.utils.det_layouts_rows import KAIST
+from mmir.data.layouts.det import KAIST
 
 FOLDERS = (
     'annotations-xml-new-sanitized',
@@ -24,7 +24,7 @@ FOLDERS = (
     'annotations-xml-15',
     'annotations',
 )
-"""Label folders of the releases, the one preferred first; the last holds text files."""
+"""Label folders of the releases, by preference; the last one holds text files."""
 
 
 def label_folder(folder: Path, wanted: str | None) -> str:
@@ -32,13 +32,13 @@ def label_folder(folder: Path, wanted: str | None) -> str:
 
     Args:
         folder (Path): Folder of the data.
-        wanted (str, optional): The one the user asked for.
+        wanted (str, optional): Folder requested by the user.
 
     Returns:
-        str: Its name.
+        str: Name of the label folder.
 
     Raises:
-        FileNotFoundError: It is not there, or none is.
+        FileNotFoundError: The requested folder, or any, is missing.
     """
     names = FOLDERS if wanted is None else (wanted,)
     for name in names:
@@ -55,19 +55,19 @@ def records(
     """List the pairs of a split.
 
     Args:
-        root (Path): The user's root.
-        inner (str): Folder in it that holds the data.
+        root (Path): Root given by the user.
+        inner (str): Folder below it that holds the data.
         split (str): 'train' or 'test'.
         labels (str): Modality of the labels.
         args (Namespace): With `train_list`, `test_list` and `labels`.
 
     Returns:
-        list[Record] | None: The pairs, None where the list is not there.
+        list[Record] | None: The pairs, None if there is no list.
     """
     folder = root / inner
     names = folder / 'imageSets' / f'{getattr(args, f"{split}_list")}.txt'
     if not names.is_file():
-        print(f'{names} is not there')
+        print(f'{names} not found')
         return None
     place = label_folder(folder, args.labels)
     found = []

@@ -9,7 +9,7 @@ ROOT/coco/train.json and test.json for `mmir.LLVIPDataset`.
 
 from _detection import Converter, records_in_folders, start
 
-from mmir.utils.det_layouts_rows import LLVIP
+from mmir.data.layouts.det import LLVIP
 
 CONVERTER = Converter(LLVIP, records_in_folders(LLVIP))
 

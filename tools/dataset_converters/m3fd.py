@@ -4,10 +4,10 @@
     python tools/dataset_converters/m3fd.py data/M3FD
 
 ROOT holds Vis/, Ir/ and Annotation/. M3FD has no official split: ROOT/meta/train.txt
-and val.txt are used where they are; else a part (--val, 20 %) is drawn by --seed.
-Frames of one recording fall on both sides of a drawn split, so results on it are
-optimistic and comparable only for the same list. Writes ROOT/coco/train.json and
-val.json for `mmir.M3FDDataset`.
+and val.txt are used if they exist. Otherwise a fraction (--val, 20 %) is drawn at
+random with --seed. A random split puts frames of one recording on both sides, so its
+results are optimistic, and comparable only for the same list. Writes
+ROOT/coco/train.json and val.json for `mmir.M3FDDataset`.
 """
 
 import argparse
@@ -17,16 +17,16 @@ import numpy as np
 from _detection import Converter, listed, paths, read_list, start
 from _split import Record
 
-from mmir.utils.det_layouts_rows import M3FD
+from mmir.data.layouts.det import M3FD
 
 
 def draw(keys: list[str], part: float, seed: int) -> dict[str, list[str]]:
-    """Split names by a seed.
+    """Split names at random.
 
     Args:
         keys (list[str]): Names.
-        part (float): Part of the validation split, in (0, 1).
-        seed (int): The seed.
+        part (float): Fraction for validation, in (0, 1).
+        seed (int): Random seed.
 
     Returns:
         dict[str, list[str]]: 'train' and 'val', each sorted.
@@ -51,15 +51,14 @@ def records(
     """List the pairs of a split.
 
     Args:
-        root (Path): The user's root.
-        inner (str): Folder in it that holds the data.
+        root (Path): Root given by the user.
+        inner (str): Folder below it that holds the data.
         split (str): 'train' or 'val'.
         labels (str): Modality of the labels.
         args (Namespace): With `val` and `seed`.
 
     Returns:
-        list[Record] | None: The pairs, None where there is a list of the other split
-        only.
+        list[Record] | None: The pairs, None if only the other split has a list.
     """
     folder = root / inner
     lists = {name: folder / 'meta' / f'{name}.txt' for name in M3FD.splits}
@@ -76,9 +75,9 @@ def records(
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--val', type=float, default=0.2, help='part drawn for validation without lists'
+        '--val', type=float, default=0.2, help='fraction for validation without lists'
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the drawn split')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random split')
 
 
 CONVERTER = Converter(M3FD, records, add_options)

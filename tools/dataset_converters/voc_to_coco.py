@@ -1,4 +1,4 @@
-"""Turn Pascal VOC labels (one XML file an image) into a COCO file.
+"""Convert Pascal VOC labels (one XML file per image) to a COCO file.
 
     python tools/dataset_converters/voc_to_coco.py Annotations --images JPEGImages \
         --check
@@ -7,74 +7,25 @@
 
 VOC counts pixels from 1 and includes the last one: a box (xmin, ymin, xmax, ymax)
 becomes x = xmin - 1, y = ymin - 1, width = xmax - x, height = ymax - y. `difficult`
-objects become crowd boxes: not trained on and not counted in the evaluation, as in VOC.
+objects become crowd boxes, which are ignored in training and evaluation, as in VOC.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
-from _common import add_output_arguments, finish, list_images, plain_coco, run
+from _common import add_output_arguments, finish, plain_coco, run
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import Problem
-
-CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-
-
-def read_voc(path: Path) -> tuple[str | None, tuple[int, int] | None, list[dict]]:
-    """Read one VOC file.
-
-    Args:
-        path (Path): XML file.
-
-    Returns:
-        tuple: Image file name and (width, height), None where the file does not say,
-        and objects with 'name', 'bbox' (COCO) and 'iscrowd'.
-
-    Raises:
-        AnnotationError: The file is broken or an object is incomplete.
-    """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise AnnotationError(f'{path} is not a complete XML file: {error}') from error
-    objects = []
-    for number, node in enumerate(root.iter('object')):
-        name = (node.findtext('name') or '').strip()
-        try:
-            x1, y1, x2, y2 = (
-                float(node.findtext(f'bndbox/{c}') or '') for c in CORNERS
-            )
-        except ValueError:
-            name = ''
-        if not name:
-            raise AnnotationError(
-                f'{path}: object[{number}] needs name and bndbox with '
-                f'{", ".join(CORNERS)}'
-            )
-        objects.append(
-            {
-                'name': name,
-                'bbox': [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1],
-                'iscrowd': int((node.findtext('difficult') or '0').strip() == '1'),
-            }
-        )
-    size = [root.findtext(f'size/{side}') or '0' for side in ('width', 'height')]
-    width, height = (int(float(text)) for text in size)
-    return (
-        root.findtext('filename'),
-        (width, height) if width * height else None,
-        objects,
-    )
+from mmir.data.check import Problem
+from mmir.data.images import ImageReadError, list_images, read_image
+from mmir.data.readers import read_voc
+from mmir.utils.errors import AnnotationError
 
 
 def _find_image(name: str | None, xml: Path, images: dict[str, str]) -> str | None:
-    """Find the image by the name in the file, else by the name of the file."""
+    """Find the image by the name in the XML file, else by the name of that file."""
     for stem in (Path(name or '').stem, xml.stem):
         if stem in images:
             return images[stem]
@@ -89,11 +40,11 @@ def convert_voc(
     Args:
         files (Sequence[Path]): XML files.
         image_folder (Path): Folder of the images.
-        classes (Sequence[str], optional): Class names in the order wanted; by default
-            all names found, sorted.
+        classes (Sequence[str], optional): Class names in the order wanted. Default: all
+            names found, sorted.
 
     Returns:
-        tuple[dict, list[Problem]]: COCO dictionary, and what was wrong, by file.
+        tuple[dict, list[Problem]]: COCO dictionary, and the problems by file.
     """
     by_stem = {path.stem: path.as_posix() for path in list_images(image_folder)}
     problems, found, entries = [], [], []
@@ -147,7 +98,7 @@ def convert(args: argparse.Namespace) -> int:
         files = [args.annotations / f'{stem}.xml' for stem in stems]
         lost = [path for path in files if not path.is_file()]
         if lost:
-            raise FileNotFoundError(f'{args.list} names {lost[0]}, which is not there')
+            raise FileNotFoundError(f'{args.list} lists {lost[0]}, which is missing')
     if not files:
         raise FileNotFoundError(f'no .xml files in {args.annotations}')
     coco, problems = convert_voc(files, args.images, args.classes)

@@ -1,13 +1,13 @@
-"""Turn YOLO labels (one text file an image, normalised boxes) into a COCO file.
+"""Convert YOLO labels (one text file per image, normalized boxes) to a COCO file.
 
     python tools/dataset_converters/yolo_to_coco.py images/train --names data.yaml \
         --check
     python tools/dataset_converters/yolo_to_coco.py images/train --labels labels/train \
         --names classes.txt --out train.json
 
-A line is `class x_centre y_centre width height`, the last four in parts of the image.
-An image without a text file counts as an image without objects. Label files are looked
-for where `images` is replaced by `labels` in the path, unless `--labels` is given.
+A line is `class x_center y_center width height`, the last four relative to the image.
+An image without a text file counts as an image without objects. Unless `--labels` is
+set, the label folder is the image folder with `images` replaced by `labels`.
 """
 
 import argparse
@@ -19,26 +19,27 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from _common import add_output_arguments, finish, list_images, plain_coco, run
+from _common import add_output_arguments, finish, plain_coco, run
 from tqdm import tqdm
 
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.coco import AnnotationError
-from mmir.utils.coco_check import Problem
+from mmir.data.check import Problem
+from mmir.data.images import ImageReadError, list_images, read_image
+from mmir.data.readers import read_yolo, yolo_boxes
+from mmir.utils.errors import AnnotationError
 
 
 def read_names(path: Path) -> list[str]:
     """Read class names.
 
     Args:
-        path (Path): `data.yaml` with `names` (a list, or a mapping from numbers), or a
-            text file with one name a line.
+        path (Path): `data.yaml` with `names` (a list, or a mapping from class numbers),
+            or a text file with one name per line.
 
     Returns:
         list[str]: Names by class number.
 
     Raises:
-        AnnotationError: There are no names in it, or numbers are missing.
+        AnnotationError: The file has no names, or numbers are missing.
     """
     if path.suffix not in ('.yaml', '.yml'):
         lines = path.read_text(encoding='utf-8').splitlines()
@@ -58,70 +59,14 @@ def read_names(path: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def read_yolo(path: Path, num_classes: int) -> np.ndarray:
-    """Read one label file.
-
-    Args:
-        path (Path): Text file.
-        num_classes (int): Class numbers must be below this.
-
-    Returns:
-        np.ndarray: (N, 5) float64, class and normalised centre, width, height.
-
-    Raises:
-        AnnotationError: Not five numbers, an unknown class, or pixels instead of parts.
-    """
-    rows = []
-    lines = path.read_text(encoding='utf-8').splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(text) for text in line.split()]
-        except ValueError:
-            row = []
-        if len(row) != 5:
-            raise AnnotationError(
-                f'{path}:{number}: expected "class x y width height", got {line!r}'
-                + (' (polygons are not boxes)' if len(row) > 6 else '')
-            )
-        if row[0] not in range(num_classes):
-            raise AnnotationError(
-                f'{path}:{number}: class {row[0]:g}, but there are {num_classes} names '
-                '(numbers start at 0)'
-            )
-        if max(row[1:]) > 2:
-            raise AnnotationError(
-                f'{path}:{number}: {line!r} is not in parts of the image (0 to 1)'
-            )
-        rows.append(row)
-    return np.array(rows, np.float64).reshape(-1, 5)
-
-
-def to_pixels(rows: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Turn normalised centre boxes into COCO boxes.
-
-    Args:
-        rows (np.ndarray): (N, 4), centre x, y, width, height in parts of the image.
-        width (int): Image width in pixels.
-        height (int): Image height in pixels.
-
-    Returns:
-        np.ndarray: (N, 4), left, top, width, height in pixels.
-    """
-    scale = np.array([width, height], np.float64)
-    centre, size = rows[:, :2] * scale, rows[:, 2:] * scale
-    return np.concatenate([centre - size / 2, size], 1)
-
-
 def default_labels(images: Path) -> Path:
-    """Replace the last folder called `images` by `labels`.
+    """Replace the last folder named `images` with `labels`.
 
     Args:
         images (Path): Folder of images.
 
     Returns:
-        Path: Folder of labels; the same folder if none is called `images`.
+        Path: Label folder; the same folder if none is named `images`.
     """
     parts = list(images.parts)
     for k in reversed(range(len(parts))):
@@ -132,7 +77,7 @@ def default_labels(images: Path) -> Path:
 
 
 def _read_pair(image: Path, label: Path, num_classes: int) -> tuple | Problem:
-    """Read the size of an image and its rows, or say what is wrong with the pair."""
+    """Read the size of an image and its label rows, or report a problem."""
     try:
         height, width = read_image(str(image)).shape[:2]
         rows = read_yolo(label, num_classes) if label.is_file() else np.zeros((0, 5))
@@ -148,12 +93,12 @@ def convert_yolo(
 
     Args:
         images (Path): Folder of images.
-        labels (Path): Folder of text files, with the same sub-folders.
+        labels (Path): Folder of text files, with the same subfolders.
         names (Sequence[str]): Class names.
-        threads (int): Threads that read images (for their sizes).
+        threads (int): Number of threads that read images (for their sizes).
 
     Returns:
-        tuple[dict, list[Problem]]: COCO dictionary, and what was wrong, by file.
+        tuple[dict, list[Problem]]: COCO dictionary, and the problems by file.
     """
     files = list_images(images)
     problems, entries, rows = [], [], []
@@ -182,7 +127,7 @@ def convert_yolo(
                 'height': height,
             }
         )
-        boxes = to_pixels(lines[:, 1:], width, height).tolist()
+        boxes = yolo_boxes(lines[:, 1:], width, height).tolist()
         numbers = lines[:, 0].astype(int).tolist()
         rows += [(image_id, k, box, 0) for k, box in zip(numbers, boxes, strict=True)]
     return plain_coco(entries, rows, names), problems

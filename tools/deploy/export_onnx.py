@@ -1,7 +1,7 @@
-"""Write a YOLOv7 as an ONNX file: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
+"""Export a YOLOv7 to ONNX: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
 
-The file takes images as they are (float32, 0 to 255, padded to a multiple of 32) and
-gives boxes in pixels. It is compared with PyTorch before it is written.
+The exported model takes raw images (float32, 0 to 255, padded to a multiple of 32) and
+returns boxes in pixels. Its outputs are compared with PyTorch before it is written.
 """
 
 import argparse
@@ -12,13 +12,14 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmir.utils import cli
+from mmir.cli import cli
+from mmir.cli.config import apply_options
 from mmir.utils.checkpoint import (
     load_checkpoint,
     refuse_unsafe_checkpoints,
     trust_checkpoints,
 )
-from mmir.utils.config import UserError, apply_options
+from mmir.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -27,14 +28,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='file of the weights')
     parser.add_argument('out', help='ONNX file to write')
     parser.add_argument(
-        '--delta',
+        '--adapter',
         action='append',
         default=[],
         metavar='FILE',
-        help='a delta to load on top of the checkpoint; may be repeated',
+        help='adapter to load on top of the checkpoint; can be repeated',
     )
     parser.add_argument(
-        '--nms', action='store_true', help='suppress overlapping boxes within the file'
+        '--nms', action='store_true', help='include non-maximum suppression'
     )
     parser.add_argument(
         '--shape',
@@ -47,7 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--dynamic',
         action='store_true',
-        help='any batch size, and any height and width divisible by 32',
+        help='allow any batch size, and any height and width divisible by 32',
     )
     parser.add_argument(
         '--cfg-options',
@@ -58,7 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='load checkpoints that can run code; only for files of a trusted source',
+        help='load checkpoints that can run code; only for files you trust',
     )
     return parser.parse_args(argv)
 
@@ -66,9 +67,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def load_model(
     cfg: Config, args: argparse.Namespace
 ) -> tuple[nn.Module, tuple[str, ...]]:
-    """Build the detector with its weights; its classes as the checkpoint names them."""
+    """Build the detector with its weights; also return its class names."""
+    from mmir.adapters import load_adapter
     from mmir.det import YOLOv7
-    from mmir.layers import load_delta
 
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
@@ -80,10 +81,10 @@ def load_model(
     checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
     state = checkpoint.get('state_dict', checkpoint)
     try:
-        # With a delta to come its keys may be missing; alone, a checkpoint is complete.
-        model.load_state_dict(state, strict=not args.delta)
-        for delta in args.delta:
-            load_delta(model, delta)
+        # An adapter may supply missing keys; without one, all keys must be present.
+        model.load_state_dict(state, strict=not args.adapter)
+        for adapter in args.adapter:
+            load_adapter(model, adapter)
     except (RuntimeError, ValueError, KeyError) as error:
         message = f'{args.checkpoint} does not fit the config: {error}'
         raise UserError(message) from error
@@ -94,8 +95,8 @@ def load_model(
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     trust_checkpoints() if args.trust_checkpoint else refuse_unsafe_checkpoints()
-    for file in (args.checkpoint, *args.delta):
-        what = '--delta' if file in args.delta else 'checkpoint'
+    for file in (args.checkpoint, *args.adapter):
+        what = '--adapter' if file in args.adapter else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
     cfg = cli.load_config(args.config)
     apply_options(cfg, args.cfg_options or {})

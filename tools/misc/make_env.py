@@ -1,7 +1,7 @@
-"""Make the virtual environment `.venv` from requirements/lock.txt; reuse it if it fits.
+"""Create the virtual environment `.venv` from requirements/lock.txt, or reuse it.
 
-Pure standard library, and syntax that an old Python still reads: it has to start where
-nothing is installed and say what is missing.
+Standard library only, in syntax that old Pythons can parse: it has to start where
+nothing is installed and report what is missing.
 """
 
 import argparse
@@ -29,11 +29,11 @@ NO_SPACE = ('No space left on device', 'Disk quota exceeded')
 
 
 class EnvError(Exception):
-    """What is missing on this machine, and what to do."""
+    """Something is missing on this machine; the message says how to fix it."""
 
 
 def version_of(python):
-    """Ask an interpreter for its (major, minor); None if it does not run."""
+    """Return the (major, minor) version of an interpreter; None if it does not run."""
     try:
         answer = subprocess.run(
             [python, '-c', ASK_VERSION],
@@ -64,7 +64,7 @@ def find_python():
 
 
 def fingerprint(lock, version):
-    """Hash what the environment depends on: the lock file and the Python version."""
+    """Hash of what the environment depends on: lock file and Python version."""
     text = lock.read_text(encoding='utf-8') + '{}.{}'.format(*version)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -76,44 +76,43 @@ def python_in(venv):
 
 
 def is_current(venv, stamp):
-    """Tell whether the environment is complete and was made for this fingerprint."""
+    """Check whether the environment is complete and matches the fingerprint."""
     file = venv / 'mmir-stamp'
     return file.is_file() and file.read_text() == stamp and python_in(venv).exists()
 
 
 def has_torch(venv):
-    """Tell whether the large part of the environment is already on the disk."""
+    """Check whether the largest part of the environment is already on disk."""
     return any(venv.glob('lib/python*/site-packages/torch/version.py'))
 
 
 def check_disk(venv):
-    """Raise if there is no room for the environment."""
+    """Raise if there is not enough disk space for the environment."""
     free = shutil.disk_usage(venv.parent).free / 1e9
     if free < NEEDED_GB and not has_torch(venv):
         raise EnvError(
-            f'the environment needs about {NEEDED_GB:.0f} GB of disk while it is made '
-            f'and {free:.1f} GB are free under {venv.parent}'
+            f'creating the environment needs about {NEEDED_GB:.0f} GB of disk, but '
+            f'only {free:.1f} GB are free in {venv.parent}'
         )
 
 
 def explain(output):
-    """Turn the output of a failed command into what to do about it."""
+    """Advice for the output of a failed command."""
     if any(mark in output for mark in NO_SPACE):
-        return 'the disk is full: free about 7 GB (also in the folder TMPDIR names)'
+        return 'the disk is full: free about 7 GB (also in the folder of TMPDIR)'
     if any(mark in output for mark in OFFLINE):
         return (
             'the package index cannot be reached: check the network (and PIP_INDEX_URL '
-            'or HTTPS_PROXY behind a mirror or proxy); what was installed is kept'
+            'or HTTPS_PROXY behind a mirror or proxy); packages installed so far are '
+            'kept'
         )
     if 'ensurepip' in output:
-        return (
-            'Python comes without venv here (Debian, Ubuntu: apt install python3-venv)'
-        )
+        return 'this Python lacks venv (Debian, Ubuntu: apt install python3-venv)'
     return 'see the last lines above'
 
 
 def call(command):
-    """Run a command, show what it says, explain it if it fails."""
+    """Run a command and show its output; raise with advice if it fails."""
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=str(ROOT),
@@ -131,7 +130,7 @@ def call(command):
 
 
 def commands(python, version, venv, lock):
-    """List the commands that make the environment."""
+    """List the commands that create the environment."""
     inner = python_in(venv)
     pip = [inner, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-deps']
     steps = [
@@ -144,29 +143,29 @@ def commands(python, version, venv, lock):
 
 
 def make(venv, lock, dry_run):
-    """Make the environment unless it is current."""
+    """Create the environment unless it is up to date."""
     python, version = find_python()
     stamp = fingerprint(lock, version)
     if is_current(venv, stamp):
         return
     check_disk(venv)
-    print(f'making {venv} with {python}: about 6 GB on disk, minutes to download')
+    print(f'creating {venv} with {python}: about 6 GB on disk, takes some minutes')
     for command in commands(python, version, venv, lock):
         print('+', *command, flush=True)
         if not dry_run:
             call(command)
     if not dry_run:
-        # Last: an interrupted run leaves no stamp and is taken up again.
+        # Written last: an interrupted run leaves no stamp and is continued next time.
         part = venv / 'mmir-stamp.part'
         part.write_text(stamp)
         part.replace(venv / 'mmir-stamp')
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description='Make or reuse the environment.')
+    parser = argparse.ArgumentParser(description='Create or reuse the environment.')
     parser.add_argument('--venv', type=Path, default=ROOT / '.venv')
     parser.add_argument('--lock', type=Path, default=ROOT / 'requirements' / 'lock.txt')
-    parser.add_argument('--dry-run', action='store_true', help='only say what to do')
+    parser.add_argument('--dry-run', action='store_true', help='only print commands')
     args = parser.parse_args(argv)
     try:
         make(args.venv.absolute(), args.lock, args.dry_run)

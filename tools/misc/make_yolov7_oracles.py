@@ -1,8 +1,8 @@
-"""Write the frozen answers of MMYOLO the tests of YOLOv7 compare with.
+"""Write the reference outputs of MMYOLO that the YOLOv7 tests compare with.
 
-It needs MMYOLO 0.6.0 and mmdet 3.3.0 in an environment of their own, with mmir on its
-path. MMYOLO is licensed under the GPL; the answers are numbers about the weights and
-images of a formula, nothing of it is in them.
+Needs MMYOLO 0.6.0 and mmdet 3.3.0 in a separate environment, with mmir on its path.
+MMYOLO is licensed under the GPL. The outputs are numbers computed from weights and
+images that a formula generates; they contain none of its code.
 """
 
 import argparse

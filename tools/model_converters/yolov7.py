@@ -1,14 +1,14 @@
 """Convert a YOLOv7 of the official code or of MMYOLO: yolov7.py SOURCE TARGET.
 
-Official files pickle whole modules: they are read without their code, and a file that
-asks to run anything is refused. The result is a dense checkpoint for `load_from`; a
-factorised model factorises it as it loads.
+Official files contain pickled modules. They are read without running any code, and a
+file that needs to run code is rejected. The result is a dense checkpoint for
+`load_from`; a factorized model factorizes it on load.
 """
 
 import argparse
 import sys
 
-from mmir.utils import cli
+from mmir.cli import cli
 
 
 def main() -> None:
@@ -16,10 +16,10 @@ def main() -> None:
     parser.add_argument('source', help='checkpoint to read')
     parser.add_argument('target', help='checkpoint to write')
     parser.add_argument(
-        '--arch', default='auto', help='size (tiny, l, ...); auto: told from the names'
+        '--arch', default='auto', help='size (tiny, l, ...); auto: from tensor names'
     )
     args = parser.parse_args()
-    # it is never run, so nobody has to vouch for it
+    # no code of the file is run, so it need not be trusted
     cli.check_checkpoint(args.source, 'source', trusted=True)
     from mmir.det.yolov7.convert import convert_checkpoint
 
@@ -33,8 +33,8 @@ def main() -> None:
     )
     if not found.own_anchors:
         print(
-            'note: MMYOLO keeps no anchors in its files, so those of the released '
-            f'models were written: {found.anchors}'
+            'note: MMYOLO files do not store anchors, so those of the released models '
+            f'were written: {found.anchors}'
         )
 
 

@@ -1,11 +1,13 @@
-# Detection in COCO format or FLIR layout, one camera. Entry configs set the paths.
-img_scale = (640, 640)  # width, height of what the network sees in training
-batch_size = 40  # over all GPUs of one machine: 40 is the paper's
+# Single-camera detection in COCO format or FLIR layout. Entry configs set the paths.
+# Names that also exist in mmcv or another host are prefixed: in a config based on
+# `mmir::...`, mmengine resolves names from the scope of mmir.
+img_scale = (640, 640)  # width, height of the network input in training
+batch_size = 40  # over all GPUs of one machine; 40 as in the paper
 num_workers = 4
 
 load = [
     dict(type='mmir.LoadThermalImage', channels=3),
-    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
 ]
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
@@ -17,25 +19,23 @@ train_pipeline = [
         scaling_ratio_range=(0.5, 1.5),
         border=(-img_scale[0] // 2, -img_scale[1] // 2),
     ),
-    # grey images have no hue and no saturation: only the brightness changes
+    # grayscale images have no hue or saturation: only brightness is augmented
     dict(type='YOLOXHSVRandomAug', hue_delta=0, saturation_delta=0, value_delta=30),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='Resize', scale=img_scale, keep_ratio=True),
-    dict(type='Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+    dict(type='mmdet.Pad', size=img_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    # the host's loader, which its Inferencers look for; training refuses 16-bit files.
-    # Prefixed, since mmcv has transforms of the same names and Inferencers by name
-    # look from the scope of mmir.
+    # the host's loader, which its Inferencers expect; training refuses 16-bit files
     dict(type='LoadImageFromFile'),
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
     dict(type='mmir.PadToStride', divisor=32),  # 640x512 becomes 672x544, as published
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PackDetInputs',
-        # `instances` lets the metric take the very boxes the data set holds
+        # `instances` lets the metric use exactly the boxes of the dataset
         meta_keys=(
             'img_id',
             'img_path',
@@ -52,7 +52,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='MultiImageMixDataset',
+        type='mmdet.MultiImageMixDataset',
         dataset=dict(type='mmir.CocoSubsetDataset', pipeline=load),
         pipeline=train_pipeline,
     ),

@@ -1,19 +1,17 @@
-# RGB+infrared detection in FLIR layout: labelled thermal images, registered RGB frames.
+# RGB+infrared detection in FLIR layout: labeled thermal images, registered RGB frames.
 
 # ========================== values one often changes ==========================
 data_root = 'data/FLIR_aligned/'
-train_ann = 'train/thermal_annotations.json'  # or that of both cameras' labels
+train_ann = 'train/thermal_annotations.json'  # or one with the labels of both cameras
 val_ann = 'val/thermal_annotations.json'
 classes = ('person', 'bicycle', 'car')
-img_scale = (640, 640)  # width, height of what the network sees in training
+img_scale = (640, 640)  # width, height of the network input in training
 batch_size = 16  # over all GPUs of one machine
 num_workers = 4
 
 # ========================= values that rarely change ==========================
-images = dict(
-    type='mmir.LoadPairedImages', modalities=dict(rgb=dict(), ir=dict()), reference='ir'
-)
-load = [images, dict(type='LoadAnnotations', with_bbox=True)]
+images = dict(type='mmir.LoadPairedImages', modalities=dict(rgb=dict(), ir=dict()))
+load = [images, dict(type='mmdet.LoadAnnotations', with_bbox=True)]
 train_pipeline = [
     dict(
         type='mmir.PairedTransform',
@@ -35,7 +33,7 @@ train_pipeline = [
         modality='rgb',
         transforms=dict(type='YOLOXHSVRandomAug'),
     ),
-    # grey images have no hue and no saturation: only the brightness changes
+    # grayscale images have no hue or saturation: only brightness is augmented
     dict(
         type='mmir.OnModality',
         modality='ir',
@@ -46,9 +44,9 @@ train_pipeline = [
     dict(
         type='mmir.PairedTransform',
         transforms=[
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='Resize', scale=img_scale, keep_ratio=True),
-            dict(type='Pad', size=img_scale, pad_val=dict(img=114)),
+            dict(type='mmdet.RandomFlip', prob=0.5),
+            dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
+            dict(type='mmdet.Pad', size=img_scale, pad_val=dict(img=114)),
         ],
     ),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
@@ -59,12 +57,12 @@ test_pipeline = [
     dict(
         type='mmir.PairedTransform',
         transforms=[
-            dict(type='Resize', scale=img_scale, keep_ratio=True),
+            dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
             dict(type='mmir.PadToStride', divisor=32),
         ],
     ),
-    dict(type='LoadAnnotations', with_bbox=True),
-    # `instances` lets the metric take the very boxes the data set holds
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    # `instances` lets the metric use exactly the boxes of the dataset
     dict(type='mmir.PackPairedInputs', meta_keys=('instances',)),
 ]
 train_dataloader = dict(
@@ -79,7 +77,7 @@ train_dataloader = dict(
             modality='both',
             data_root=data_root,
             ann_file=train_ann,
-            data_prefix=dict(img='train/'),  # file names continue from here
+            data_prefix=dict(img='train/'),  # file names are relative to this folder
             metainfo=dict(classes=classes),
             pipeline=load,
         ),

@@ -1,8 +1,8 @@
-# RGB+infrared segmentation of street scenes, MSRS.
+# RGB+infrared segmentation of street scenes: MSRS.
 
 # ========================== values one often changes ==========================
 data_root = 'data/MSRS/'
-crop_size = (480, 480)  # height, width of what the network sees in training
+crop_size = (480, 480)  # height, width of the network input in training
 batch_size = 8  # over all GPUs of one machine
 num_workers = 4
 
@@ -12,7 +12,7 @@ load = [
         type='mmir.LoadPairedImages',
         modalities=dict(rgb=dict(), ir=dict(channels=1)),
     ),
-    dict(type='LoadAnnotations'),
+    dict(type='mmseg.LoadAnnotations'),
 ]
 train_pipeline = [
     *load,
@@ -25,14 +25,14 @@ train_pipeline = [
                 ratio_range=(0.5, 2.0),
                 keep_ratio=True,
             ),
-            dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
-            dict(type='RandomFlip', prob=0.5),
+            dict(type='mmseg.RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
+            dict(type='mmseg.RandomFlip', prob=0.5),
         ],
     ),
     dict(
         type='mmir.OnModality',
         modality='rgb',
-        transforms=dict(type='PhotoMetricDistortion'),
+        transforms=dict(type='mmseg.PhotoMetricDistortion'),
     ),
     dict(type='mmir.PackPairedInputs'),
 ]

@@ -1,8 +1,8 @@
-# DeepLabV3+ on ResNet-18, behind a preprocessor of pairs.
+# DeepLabV3+ on ResNet-18 with a paired data preprocessor.
 num_classes = 9
-norm_cfg = dict(type='BN')  # SyncBN needs GPUs
+norm_cfg = dict(type='BN')  # not SyncBN, which needs GPUs
 colour = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-grey = dict(mean=116.0, std=57.0, channels=1)
+grey = dict(mean=116.0, std=57.0, channels=1)  # one channel, as the pipeline loads it
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
@@ -13,7 +13,7 @@ model = dict(
         seg_pad_val=255,
     ),
     backbone=dict(
-        type='ResNetV1c',
+        type='mmseg.ResNetV1c',
         depth=18,
         num_stages=4,
         out_indices=(0, 1, 2, 3),
@@ -36,7 +36,9 @@ model = dict(
         num_classes=num_classes,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        loss_decode=dict(
+            type='mmseg.CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
+        ),
     ),
     auxiliary_head=dict(
         type='FCNHead',
@@ -49,7 +51,9 @@ model = dict(
         num_classes=num_classes,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+        loss_decode=dict(
+            type='mmseg.CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4
+        ),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'),

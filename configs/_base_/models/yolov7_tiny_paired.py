@@ -1,5 +1,5 @@
-# YOLOv7-tiny (6.0 M parameters with three classes) behind a preprocessor of pairs.
-_base_ = './yolov7_l.py'  # the test settings are those of L
+# YOLOv7-tiny (6.0 M parameters with three classes) with a paired data preprocessor.
+_base_ = './yolov7_l.py'  # test settings are those of L
 
 model = dict(
     data_preprocessor=dict(

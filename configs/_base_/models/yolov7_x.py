@@ -1,5 +1,5 @@
 # YOLOv7-X: 70.8 M parameters with three classes.
-_base_ = './yolov7_l.py'  # the losses and the test settings are those of L
+_base_ = './yolov7_l.py'  # losses and test settings are those of L
 
 model = dict(
     backbone=dict(arch='x'),

@@ -1,5 +1,5 @@
 default_scope = 'mmdet'
-# mmir before mmdet: without compiled operators mmdet does not import by itself
+# mmir before mmdet: without compiled operators, mmdet alone cannot be imported
 custom_imports = dict(imports=['mmir'], allow_failed_imports=False)
 
 default_hooks = dict(

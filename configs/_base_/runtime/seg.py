@@ -1,4 +1,4 @@
-# That of detection, with the pictures of segmentation.
+# The detection runtime with the visualizer of segmentation.
 _base_ = './det.py'
 
 default_scope = 'mmseg'

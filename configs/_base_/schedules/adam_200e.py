@@ -5,7 +5,7 @@ base_lr = 1e-3  # paper, infrared stage; 1e-5 in its RGB stage
 # =========================== values one may change ============================
 warmup_epochs = 3  # at most 5 % of the epochs
 weight_decay = 5e-4 * 40 / 64  # for batches of 40 images
-ema_horizon = 0.1  # part of the training the averaged weights look back over
+ema_horizon = 0.1  # averaging window, as a fraction of the training
 
 # ========================= values that rarely change ==========================
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=20)
@@ -20,7 +20,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [
-    # all groups start low: the bias rate of 0.1 of the SGD recipe ruins Adam
+    # all groups start low: the bias warmup from 0.1 of the SGD recipe breaks Adam
     dict(
         type='LinearLR',
         start_factor=1e-3,
@@ -43,7 +43,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=40)
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     dict(type='mmir.SubsetRecordHook'),
-    dict(type='mmir.DeltaCheckpointHook'),
+    dict(type='mmir.AdapterCheckpointHook'),
     dict(
         type='mmir.ScheduleEMAHook',
         horizon=ema_horizon,

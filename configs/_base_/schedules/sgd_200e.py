@@ -1,5 +1,5 @@
 # ========================== values one often changes ==========================
-max_epochs = 200  # 27 000 iterations on the 1083 pairs of MSRS in batches of 8
+max_epochs = 200  # 27,000 iterations on the 1,083 pairs of MSRS at batch size 8
 base_lr = 0.01
 
 # ========================= values that rarely change ==========================

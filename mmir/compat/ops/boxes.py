@@ -10,11 +10,11 @@ from mmir.compat.ops import at_least_fp32
 
 
 def area(boxes: Tensor, offset: int) -> Tensor:
-    """Return the areas of boxes.
+    """Compute box areas.
 
     Args:
         boxes (Tensor): `x1, y1, x2, y2` along the last dimension, shape (..., 4).
-        offset (int): 1 if both borders belong to a box, else 0.
+        offset (int): 1 if a box includes both borders, else 0.
 
     Returns:
         Tensor: Shape (...).
@@ -24,12 +24,12 @@ def area(boxes: Tensor, offset: int) -> Tensor:
 
 
 def intersection(boxes1: Tensor, boxes2: Tensor, offset: int) -> Tensor:
-    """Return the areas shared by boxes of shapes that broadcast.
+    """Compute the intersection areas of boxes with broadcastable shapes.
 
     Args:
         boxes1 (Tensor): `x1, y1, x2, y2` along the last dimension, shape (..., 4).
         boxes2 (Tensor): The same, shape (..., 4).
-        offset (int): 1 if both borders belong to a box, else 0.
+        offset (int): 1 if a box includes both borders, else 0.
 
     Returns:
         Tensor: Shape (...).
@@ -41,12 +41,12 @@ def intersection(boxes1: Tensor, boxes2: Tensor, offset: int) -> Tensor:
 
 
 def iou(boxes1: Tensor, boxes2: Tensor, offset: int) -> Tensor:
-    """Return intersection over union of boxes of shapes that broadcast.
+    """Compute the IoU of boxes with broadcastable shapes.
 
     Args:
         boxes1 (Tensor): `x1, y1, x2, y2` along the last dimension, shape (..., 4).
         boxes2 (Tensor): The same, shape (..., 4).
-        offset (int): 1 if both borders belong to a box, else 0.
+        offset (int): 1 if a box includes both borders, else 0.
 
     Returns:
         Tensor: Shape (...); nan where both boxes are empty.
@@ -63,7 +63,7 @@ def bbox_overlaps(
     aligned: bool,
     offset: int,
 ) -> None:
-    """Write overlaps into `ious`.
+    """Write pairwise or aligned box overlaps into `ious`.
 
     Args:
         bboxes1 (Tensor): Shape (m, 4).
@@ -71,8 +71,8 @@ def bbox_overlaps(
         ious (Tensor): Output, shape (m, n), or (m,) if `aligned`.
         mode (int): 0 for intersection over union, 1 for intersection over the area
             of `bboxes1`.
-        aligned (bool): Compare row with row instead of all with all.
-        offset (int): 1 if both borders belong to a box, else 0.
+        aligned (bool): Compare row by row instead of all pairs.
+        offset (int): 1 if a box includes both borders, else 0.
     """
     first, second = at_least_fp32(bboxes1), at_least_fp32(bboxes2)
     if not aligned:

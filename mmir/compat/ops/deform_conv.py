@@ -1,12 +1,12 @@
 """Deformable convolution, plain (DCN) and modulated (DCNv2).
 
-`deform_conv_*` and `modulated_deform_conv_*`, through torchvision's operator, which has
-the same layout of offsets and the same borders. For onedl-mmcv 2.3.6 and mmcv 2.1.0
-without compiled operators; delete it with `mmir/compat/ops_finder.py`, which gives
-the reason.
+`deform_conv_*` and `modulated_deform_conv_*`, based on torchvision's operator, which
+has the same offset layout and border handling. For onedl-mmcv 2.3.6 and mmcv 2.1.0
+without compiled operators; delete it with `mmir/compat/ops_finder.py`, which gives the
+reason.
 
-The groups follow from the shapes; `columns`, `ones` and `im2col_step` steer buffers of
-the compiled operator and have no effect here.
+The groups follow from the shapes. `columns`, `ones` and `im2col_step` control buffers
+of the compiled operator and have no effect here.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class _Geometry:
         )
 
     def gradients(self, grad_output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients by input, offset, weight and, if given, mask."""
+        """Return the gradients w.r.t. input, offset, weight and, if given, mask."""
         leaves = [at_least_fp32(each).detach().requires_grad_() for each in inputs]
         mask = leaves[3] if len(leaves) == 4 else None
         with torch.enable_grad():
@@ -75,11 +75,11 @@ def deform_conv_forward(
     Args:
         input (Tensor): Shape (batch, in, height, width).
         weight (Tensor): Shape (out, in / group, kH, kW).
-        offset (Tensor): y, x of every tap, shape
+        offset (Tensor): (y, x) of every kernel tap, shape
             (batch, deformable_group * kH * kW * 2, out height, out width).
         output (Tensor): Shape (batch, out, out height, out width).
-        columns (Tensor): Without effect.
-        ones (Tensor): Without effect.
+        columns (Tensor): Not used.
+        ones (Tensor): Not used.
         kW (int): Width of the kernel.
         kH (int): Height of the kernel.
         dW (int): Horizontal stride.
@@ -88,9 +88,9 @@ def deform_conv_forward(
         padH (int): Vertical padding.
         dilationW (int): Horizontal dilation.
         dilationH (int): Vertical dilation.
-        group (int): Groups of channels; follows from the shapes.
-        deformable_group (int): Groups of offsets; follows from the shapes.
-        im2col_step (int): Without effect.
+        group (int): Channel groups; inferred from the shapes.
+        deformable_group (int): Offset groups; inferred from the shapes.
+        im2col_step (int): Not used.
     """
     geometry = _Geometry((dH, dW), (padH, padW), (dilationH, dilationW))
     output.copy_(geometry.convolve(input, offset, weight, None))
@@ -116,7 +116,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Add gradients to `gradInput` and `gradOffset`, of the shapes of their namesakes.
+    """Add gradients to `gradInput` and `gradOffset`, shaped like input and offset.
 
     The other arguments are those of `deform_conv_forward`; `gradOutput` has the shape
     of its output.
@@ -147,10 +147,10 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> None:
-    """Add `scale` times the gradient by the weight to `gradWeight`.
+    """Add `scale` times the gradient w.r.t. the weight to `gradWeight`.
 
-    The other arguments are those of `deform_conv_forward`; `gradOutput` has the shape
-    of its output, `gradWeight` that of the weight, whose values do not matter.
+    The other arguments are those of `deform_conv_forward`. `gradOutput` has the shape
+    of its output, `gradWeight` that of the weight, whose values are not needed.
     """
     geometry = _Geometry((dH, dW), (padH, padW), (dilationH, dilationW))
     *_, by_weight = geometry.gradients(
@@ -188,13 +188,13 @@ def modulated_deform_conv_forward(
         input (Tensor): Shape (batch, in, height, width).
         weight (Tensor): Shape (out, in / group, kernel_h, kernel_w).
         bias (Tensor): Shape (out,); read only if `with_bias`.
-        ones (Tensor): Without effect.
-        offset (Tensor): y, x of every tap, shape
+        ones (Tensor): Not used.
+        offset (Tensor): (y, x) of every kernel tap, shape
             (batch, deformable_group * taps * 2, out height, out width).
-        mask (Tensor): Factor of every tap, shape
+        mask (Tensor): Weight of every kernel tap, shape
             (batch, deformable_group * taps, out height, out width).
         output (Tensor): Shape (batch, out, out height, out width).
-        columns (Tensor): Without effect.
+        columns (Tensor): Not used.
         kernel_h (int): Height of the kernel.
         kernel_w (int): Width of the kernel.
         stride_h (int): Vertical stride.
@@ -203,8 +203,8 @@ def modulated_deform_conv_forward(
         pad_w (int): Horizontal padding.
         dilation_h (int): Vertical dilation.
         dilation_w (int): Horizontal dilation.
-        group (int): Groups of channels; follows from the shapes.
-        deformable_group (int): Groups of offsets; follows from the shapes.
+        group (int): Channel groups; inferred from the shapes.
+        deformable_group (int): Offset groups; inferred from the shapes.
         with_bias (bool): Add the bias.
     """
     geometry = _Geometry((stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w))
@@ -240,7 +240,7 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Add gradients to the `grad_*` tensors, of the shapes of their namesakes.
+    """Add gradients to the `grad_*` tensors, shaped like the tensors they belong to.
 
     The other arguments are those of `modulated_deform_conv_forward`; `grad_output` has
     the shape of its output.

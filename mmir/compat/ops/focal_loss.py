@@ -20,21 +20,21 @@ def sigmoid_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    r"""Write the loss of every score into `output`.
+    r"""Write the loss of every logit into `output`.
 
     Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 5:
-    :math:`-\alpha_t (1 - p_t)^\gamma \log p_t` with :math:`p_t` the probability of the
-    truth.
+    :math:`-\alpha_t (1 - p_t)^\gamma \log p_t` where :math:`p_t` is the predicted
+    probability of the true label.
 
     Args:
         input (Tensor): Logits, shape (n, classes).
-        target (Tensor): int64 class of each row, shape (n,); a value outside of
-            `[0, classes)` is background.
-        weight (Tensor): Factor of each class, shape (classes,), or empty for none.
-            Background rows keep the factor 1.
+        target (Tensor): int64 class of each row, shape (n,). Values outside
+            `[0, classes)` are background.
+        weight (Tensor): Weight of each class, shape (classes,), or empty for none.
+            Background rows have weight 1.
         output (Tensor): Shape (n, classes).
         gamma (float): Focusing exponent.
-        alpha (float): Weight of the positives; the negatives weigh `1 - alpha`.
+        alpha (float): Weight of positives; negatives have weight `1 - alpha`.
     """
     sign, balance = _sides(input, target, weight, alpha)
     margin = at_least_fp32(input) * sign
@@ -50,18 +50,18 @@ def sigmoid_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    r"""Write the derivative of every loss by its logit into `grad_input`.
+    r"""Write the derivative of every loss w.r.t. its logit into `grad_input`.
 
-    Of Eq. 5: :math:`\pm \alpha_t (1 - p_t)^\gamma (\gamma p_t \log p_t + p_t - 1)`,
-    plus for the class of the row, minus for the others (appendix B there).
+    From Eq. 5: :math:`\pm \alpha_t (1 - p_t)^\gamma (\gamma p_t \log p_t + p_t - 1)`,
+    with plus for the class of the row and minus for the others (appendix B).
 
     Args:
         input (Tensor): Logits, shape (n, classes).
         target (Tensor): int64 class of each row, shape (n,).
-        weight (Tensor): Factor of each class, shape (classes,), or empty for none.
+        weight (Tensor): Weight of each class, shape (classes,), or empty for none.
         grad_input (Tensor): Output, shape (n, classes).
         gamma (float): Focusing exponent.
-        alpha (float): Weight of the positives.
+        alpha (float): Weight of positives.
     """
     sign, balance = _sides(input, target, weight, alpha)
     margin = at_least_fp32(input) * sign
@@ -73,11 +73,11 @@ def sigmoid_focal_loss_backward(
 def _sides(
     input: Tensor, target: Tensor, weight: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the sign of the true side and the factor of the loss.
+    """Return the sign and the weight of every logit.
 
     Returns:
         tuple[Tensor, Tensor]: Each of shape (n, classes): 1 for the class of the row
-        and -1 for the others; `alpha` and `1 - alpha` there, times the class weight.
+        and -1 for the others; `alpha` and `1 - alpha`, times the class weight.
     """
     classes = input.size(1)
     positive = target[:, None] == torch.arange(classes, device=target.device)

@@ -1,7 +1,7 @@
 """Multi-scale deformable attention: `ms_deform_attn_forward` and `_backward`.
 
-Zhu et al., Deformable DETR, ICLR 2021, Eq. 3. mmcv has it in plain torch for CPUs and
-asks for the operator on GPUs, where this file calls the same function. For onedl-mmcv
+Zhu et al., Deformable DETR, ICLR 2021, Eq. 3. mmcv uses plain torch on CPUs and calls
+the operator on GPUs; here both use the same plain torch function. For onedl-mmcv
 2.3.6 and mmcv 2.1.0 without compiled operators; delete it with
 `mmir/compat/ops_finder.py`, which gives the reason.
 """
@@ -15,7 +15,7 @@ from mmir.compat.ops import at_least_fp32
 def _attend(
     value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Return attended values, (batch, queries, heads * dims), at least float32."""
+    """Return the attended values (batch, queries, heads * dims), at least float32."""
     # Imported here because mmcv.ops imports this module.
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
@@ -35,19 +35,19 @@ def ms_deform_attn_forward(
     attn_weight: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Sum values sampled at given places of several feature maps.
+    """Return the weighted sum of values sampled from several feature maps.
 
     Args:
         value (Tensor): Values of all levels, shape (batch, keys, heads, dims).
         spatial_shapes (Tensor): Height and width of each level, shape (levels, 2).
-        level_start_index (Tensor): First key of each level; follows from the shapes.
+        level_start_index (Tensor): First key of each level; inferred from the shapes.
         sampling_loc (Tensor): x and y in [0, 1], shape
             (batch, queries, heads, levels, points, 2).
         attn_weight (Tensor): Shape (batch, queries, heads, levels, points).
-        im2col_step (int): Batch split of the compiled operator; without effect.
+        im2col_step (int): Not used.
 
     Returns:
-        Tensor: Shape (batch, queries, heads * dims), of the dtype of `value`.
+        Tensor: Shape (batch, queries, heads * dims), with the dtype of `value`.
     """
     return _attend(value, spatial_shapes, sampling_loc, attn_weight).to(value.dtype)
 
@@ -64,7 +64,7 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Add gradients to the last three tensors.
+    """Add gradients to the three `grad_*` output tensors.
 
     Args:
         value (Tensor): As in `ms_deform_attn_forward`, like the next four.
@@ -73,10 +73,10 @@ def ms_deform_attn_backward(
         sampling_loc (Tensor): Shape (batch, queries, heads, levels, points, 2).
         attn_weight (Tensor): Shape (batch, queries, heads, levels, points).
         grad_output (Tensor): Shape (batch, queries, heads * dims).
-        grad_value (Tensor): Output of the shape of `value`.
-        grad_sampling_loc (Tensor): Output of the shape of `sampling_loc`.
-        grad_attn_weight (Tensor): Output of the shape of `attn_weight`.
-        im2col_step (int): Without effect.
+        grad_value (Tensor): Output, shaped like `value`.
+        grad_sampling_loc (Tensor): Output, shaped like `sampling_loc`.
+        grad_attn_weight (Tensor): Output, shaped like `attn_weight`.
+        im2col_step (int): Not used.
     """
     leaves = [
         at_least_fp32(tensor).detach().requires_grad_()

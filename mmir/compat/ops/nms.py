@@ -15,18 +15,18 @@ _NAIVE, _LINEAR, _GAUSSIAN = 0, 1, 2
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the boxes that no better box overlaps by more than the threshold.
+    """Non-maximum suppression: drop boxes that overlap a higher-scoring kept box.
 
     Args:
         boxes (Tensor): `x1, y1, x2, y2`, shape (n, 4).
         scores (Tensor): Shape (n,).
-        iou_threshold (float): Overlap above which the lower score is dropped.
-        offset (int): 1 if both borders belong to a box, else 0.
+        iou_threshold (float): IoU above which the box of lower score is dropped.
+        offset (int): 1 if a box includes both borders, else 0.
 
     Returns:
-        Tensor: int64 indices of the kept boxes by falling score, shape (k,).
+        Tensor: int64 indices of the kept boxes by descending score, shape (k,).
     """
-    # Moving the far corners by the offset gives the widths and overlaps meant by it.
+    # Shifting the far corners by the offset gives the intended widths and overlaps.
     boxes = at_least_fp32(boxes)
     boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
     return torchvision.ops.nms(boxes, scores.to(boxes), iou_threshold)
@@ -42,25 +42,25 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Take boxes by falling score, each lowering the scores of those it overlaps.
+    """Soft-NMS: every kept box lowers the scores of the boxes it overlaps.
 
-    Bodla et al., Soft-NMS, ICCV 2017, Eq. 2 (linear) and 3 (gaussian). A box whose
-    score falls below `min_score` is dropped; the best box of the input never is. Two
-    empty boxes do not lower each other.
+    Bodla et al., Soft-NMS, ICCV 2017, Eq. 2 (linear) and 3 (Gaussian). Boxes whose
+    score falls below `min_score` are dropped, except the best box of the input. Empty
+    boxes do not lower each other's scores.
 
     Args:
         boxes (Tensor): `x1, y1, x2, y2`, shape (n, 4).
         scores (Tensor): Shape (n,).
         dets (Tensor): Output, shape (n, 5): kept boxes and their final scores in the
-            first k rows; the other rows are left alone.
-        iou_threshold (float): Overlap from which on scores are lowered (not gaussian).
-        sigma (float): Width of the gaussian.
+            first k rows. The other rows are not written.
+        iou_threshold (float): IoU from which scores are lowered (naive and linear).
+        sigma (float): Width of the Gaussian.
         min_score (float): Lowest score to keep.
-        method (int): 0 naive (to zero), 1 linear, 2 gaussian.
-        offset (int): 1 if both borders belong to a box, else 0.
+        method (int): 0 naive (to zero), 1 linear, 2 Gaussian.
+        offset (int): 1 if a box includes both borders, else 0.
 
     Returns:
-        Tensor: int64 indices of the kept boxes in the order taken, shape (k,).
+        Tensor: int64 indices of the kept boxes in the order of selection, shape (k,).
     """
     boxes, scores = at_least_fp32(boxes), at_least_fp32(scores).clone()
     left = torch.arange(len(boxes), device=boxes.device)
@@ -80,7 +80,7 @@ def softnms(
 
 
 def _decay(overlap: Tensor, threshold: float, sigma: float, method: int) -> Tensor:
-    """Return the factors of scores for overlaps with the box just taken, shape (n,)."""
+    """Return score factors (n,) for the overlaps with the box just selected."""
     if method == _GAUSSIAN:
         return torch.exp(-(overlap**2) / sigma)
     lowered = 1 - overlap if method == _LINEAR else torch.zeros_like(overlap)
@@ -88,14 +88,14 @@ def _decay(overlap: Tensor, threshold: float, sigma: float, method: int) -> Tens
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Group every kept box with the boxes it suppresses.
+    """Group each kept box with the boxes it suppresses.
 
     Args:
         dets (Tensor): `x1, y1, x2, y2, score`, shape (n, 5).
-        iou_threshold (float): Overlap from which on the lower score is suppressed.
+        iou_threshold (float): IoU from which the box of lower score is suppressed.
 
     Returns:
-        list[list[int]]: Indices of each group by falling score.
+        list[list[int]]: Indices of each group by descending score.
     """
     boxes = at_least_fp32(dets[:, :4])
     left = dets[:, 4].argsort(descending=True)

@@ -1,6 +1,6 @@
 """RoIAlign with average and maximum pooling: `roi_align_forward` and `_backward`.
 
-Through torchvision's operator, which samples the same points. For onedl-mmcv 2.3.6 and
+Based on torchvision's operator, which samples the same points. For onedl-mmcv 2.3.6 and
 mmcv 2.1.0 without compiled operators; delete it with `mmir/compat/ops_finder.py`,
 which gives the reason.
 """
@@ -18,15 +18,15 @@ _MAX = 0  # pool_mode of mmcv; 1 is the average
 
 @dataclass(frozen=True)
 class _Pooling:
-    """How regions are cut into bins and sampled.
+    """Binning and sampling of regions.
 
     Attributes:
-        height (int): Bins along y.
-        width (int): Bins along x.
+        height (int): Number of bins along y.
+        width (int): Number of bins along x.
         spatial_scale (float): Feature pixels per unit of the regions.
-        sampling_ratio (int): Samples along each side of a bin; one a pixel if not
+        sampling_ratio (int): Samples along each side of a bin; one per pixel if not
             positive.
-        aligned (bool): Pixel centres at half coordinates.
+        aligned (bool): Whether pixel centers are at half-integer coordinates.
     """
 
     height: int
@@ -36,18 +36,18 @@ class _Pooling:
     aligned: bool
 
     def average(self, input: Tensor, rois: Tensor) -> Tensor:
-        """Return bin averages, (regions, channels, height, width)."""
+        """Return the bin averages (regions, channels, height, width)."""
         size = (self.height, self.width)
         return roi_align(
             input, rois, size, self.spatial_scale, self.sampling_ratio, self.aligned
         )
 
     def samples(self, input: Tensor, rois: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return each sample of regions with the same grid, as bins of one sample.
+        """Return all samples of regions that share one sampling grid.
 
         Returns:
-            Tensor: Shape (regions, channels, height, width, samples of a bin), row
-            by row within a bin.
+            Tensor: Shape (regions, channels, height, width, samples per bin), row by
+            row within a bin.
         """
         rows, columns = grid
         size = (self.height * rows, self.width * columns)
@@ -57,16 +57,16 @@ class _Pooling:
         return points.transpose(3, 4).flatten(4)
 
     def bins(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return where the regions start, the size of their bins, and their grids.
+        """Return the start, bin size and sampling grid of each region.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Each (regions, 2), vertical and horizontal;
-            the grid is int64.
+            tuple[Tensor, Tensor, Tensor]: Each (regions, 2), vertical and horizontal.
+            The grid is int64.
         """
         corners = rois[:, 1:] * self.spatial_scale - (0.5 if self.aligned else 0)
         start, end = corners[:, [1, 0]], corners[:, [3, 2]]
         extent = end - start
-        if not self.aligned:  # the legacy rule, which torchvision keeps as well
+        if not self.aligned:  # legacy rule, as in torchvision
             extent = extent.clamp(min=1)
         size = extent / extent.new_tensor([self.height, self.width])
         if self.sampling_ratio > 0:
@@ -96,19 +96,19 @@ def roi_align_forward(
     Args:
         input (Tensor): Shape (batch, channels, height, width).
         rois (Tensor): Image index, x1, y1, x2, y2, shape (n, 5).
-        output (Tensor): Shape (n, channels, aligned_height, aligned_width). A region
-            without extent has no samples and gives 0.
-        argmax_y (Tensor): For the maximum, of the shape of `output`: row of the
-            chosen sample in the grid of its bin (the compiled operator keeps the
-            coordinate, which loses precision in half).
+        output (Tensor): Shape (n, channels, aligned_height, aligned_width). Regions
+            without extent have no samples and give 0.
+        argmax_y (Tensor): For max pooling, shaped like `output`: row of the selected
+            sample in the grid of its bin (the compiled operator stores the
+            coordinate, which loses precision in float16).
         argmax_x (Tensor): The same for the column.
-        aligned_height (int): Bins along y.
-        aligned_width (int): Bins along x.
+        aligned_height (int): Number of bins along y.
+        aligned_width (int): Number of bins along x.
         spatial_scale (float): Feature pixels per unit of `rois`.
-        sampling_ratio (int): Samples along each side of a bin; one a pixel if not
+        sampling_ratio (int): Samples along each side of a bin; one per pixel if not
             positive.
-        pool_mode (int): 0 maximum, 1 average.
-        aligned (bool): Pixel centres at half coordinates.
+        pool_mode (int): 0 for maximum, 1 for average.
+        aligned (bool): Whether pixel centers are at half-integer coordinates.
     """
     pooling = _Pooling(
         aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned
@@ -142,20 +142,20 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Add the gradient by the input to `grad_input`.
+    """Add the gradient w.r.t. the input to `grad_input`.
 
     Args:
         grad_output (Tensor): Shape (n, channels, aligned_height, aligned_width).
         rois (Tensor): Image index, x1, y1, x2, y2, shape (n, 5).
-        argmax_y (Tensor): What `roi_align_forward` wrote there.
-        argmax_x (Tensor): What `roi_align_forward` wrote there.
+        argmax_y (Tensor): Written by `roi_align_forward`.
+        argmax_x (Tensor): Written by `roi_align_forward`.
         grad_input (Tensor): Output, shape (batch, channels, height, width).
-        aligned_height (int): As in `roi_align_forward`, like all below.
-        aligned_width (int): Bins along x.
+        aligned_height (int): Number of bins along y.
+        aligned_width (int): Number of bins along x.
         spatial_scale (float): Feature pixels per unit of `rois`.
         sampling_ratio (int): Samples along each side of a bin.
-        pool_mode (int): 0 maximum, 1 average.
-        aligned (bool): Pixel centres at half coordinates.
+        pool_mode (int): 0 for maximum, 1 for average.
+        aligned (bool): Whether pixel centers are at half-integer coordinates.
     """
     pooling = _Pooling(
         aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned
@@ -180,18 +180,18 @@ def _spread(
     pooling: _Pooling,
     shape: torch.Size,
 ) -> Tensor:
-    """Give the gradient of each maximum to the four pixels it was interpolated from.
+    """Distribute the gradient of each maximum to the four pixels it interpolates.
 
     Args:
         gradient (Tensor): Shape (n, channels, aligned height, aligned width).
         rois (Tensor): Shape (n, 5).
-        chosen (Tensor): Row and column of the samples in the grids of their bins,
+        chosen (Tensor): Row and column of the samples in the grid of their bin,
             shape (n, channels, aligned height, aligned width, 2).
         pooling (_Pooling): The bins.
         shape (torch.Size): (batch, channels, height, width) of the input.
 
     Returns:
-        Tensor: Of that shape.
+        Tensor: Gradient of that shape.
     """
     batch, channels, *extent = shape
     start, size, grid = (each[:, None, None, None] for each in pooling.bins(rois))

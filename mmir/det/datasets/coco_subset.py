@@ -1,4 +1,4 @@
-"""Any COCO detection file, checked when it is loaded, whole or a few images of it."""
+"""COCO detection dataset with checks on load and few-shot subsets."""
 
 from collections import defaultdict
 from typing import Any, Literal
@@ -7,9 +7,9 @@ import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
+from mmir.data.check import DEGENERATE, OUTSIDE, examine_boxes
+from mmir.data.coco import check_coco, label_map, read_coco
 from mmir.registry import DATASETS
-from mmir.utils.coco import examine_boxes, label_map, read_coco
-from mmir.utils.coco_check import DEGENERATE, OUTSIDE, check_coco
 
 from .few_shot import choose_subset
 
@@ -18,36 +18,36 @@ from .few_shot import choose_subset
 class CocoSubsetDataset(CocoDataset):
     """COCO detection data with checks before training and few-shot subsets.
 
-    Differs from mmdet's `CocoDataset` in that
+    Differences from mmdet's `CocoDataset`:
 
-    - labels follow the order of `classes`, whatever order the file lists its categories
-      in, so that two files with the same classes give the same labels;
-    - a missing image, a class or category that is not listed, a box outside its image
-      stops the load with the names of the files; boxes that reach over the edge are
-      clipped, counted and logged;
+    - Labels follow the order of `classes`, not the category order of the file, so two
+      files with the same classes give the same labels.
+    - A missing image, an unknown class or category, or a box outside its image raises
+      an error that names the files. Boxes that extend beyond the image are clipped,
+      counted and logged.
     - `subset` keeps a few images, the same ones for the same seed.
 
-    With `ann_file` unset, mmdet's `CocoMetric` evaluates the very instances loaded here
-    (it needs `'instances'` among the `meta_keys` of `PackDetInputs`). With `ann_file`
-    set it reads the file itself and numbers classes in the file's order; where that
-    differs from `classes`, a warning says so.
+    Without `ann_file`, mmdet's `CocoMetric` evaluates exactly the instances loaded here
+    (it needs `'instances'` in the `meta_keys` of `PackDetInputs`). With `ann_file`, it
+    reads the file itself and numbers classes in the order of the file; if that differs
+    from `classes`, a warning is logged.
 
     Args:
         *args: Arguments of mmdet's `CocoDataset`.
         subset (dict, optional): Arguments of :func:`choose_subset`: `num` or `frac`,
-            and `seed`; or `files`. Chosen among the images that `filter_cfg` leaves.
-        on_bad_box (str): What to do with boxes outside the image or without a positive
-            finite size: 'raise', or 'drop' them and log how many.
-        **kwargs: Arguments of mmdet's `CocoDataset`; `metainfo=dict(classes=(...))` is
-            needed, `data_prefix=dict(img=...)` is the folder of the images.
+            and `seed`; or `files`. Applied after `filter_cfg`.
+        on_bad_box (str): How to handle boxes outside the image or without a positive
+            finite size: 'raise' an error, or 'drop' them and log their number.
+        **kwargs: Arguments of mmdet's `CocoDataset`. `metainfo=dict(classes=(...))` is
+            required; `data_prefix=dict(img=...)` is the image folder.
 
     Attributes:
         chosen (list[str] | None): File names of the subset, None without `subset`.
-        subset (dict | None): The argument.
+        subset (dict | None): The `subset` argument.
 
     Raises:
         AnnotationError: The file is broken or contradicts its images.
-        FileNotFoundError: There is no such annotation file.
+        FileNotFoundError: The annotation file does not exist.
     """
 
     METAINFO: dict = {}
@@ -73,7 +73,7 @@ class CocoSubsetDataset(CocoDataset):
         """Read the annotation file.
 
         Returns:
-            dict: COCO dictionary of sound structure, file names relative to
+            dict: COCO dictionary with valid structure and file names relative to
             `data_prefix['img']`.
         """
         return read_coco(self.ann_file)
@@ -82,7 +82,7 @@ class CocoSubsetDataset(CocoDataset):
         """Read, check and clean the annotations.
 
         Returns:
-            list[dict]: Data information of every image, in the order of the file.
+            list[dict]: Data info of every image, in the order of the file.
         """
         coco = self.read_annotations()
         classes = self._classes(coco)
@@ -94,7 +94,7 @@ class CocoSubsetDataset(CocoDataset):
             dropped = len(report.problems) - len(kept)
             report.problems = kept
             if dropped:
-                report.notes.append(f'{dropped} boxes that cannot be used, dropped')
+                report.notes.append(f'{dropped} unusable boxes dropped')
         report.raise_on_problems()
         print_log(report.text(), logger='current')
         labels = label_map(coco, classes, self.ann_file)
@@ -117,13 +117,13 @@ class CocoSubsetDataset(CocoDataset):
         ]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Add the file name, by which subsets are written down, to mmdet's entries.
+        """Add the file name, which identifies images in subset files, to the data info.
 
         Args:
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
 
         Returns:
-            dict: Data information.
+            dict: Data info.
         """
         info = super().parse_data_info(raw_data_info)
         info['file_name'] = raw_data_info['raw_img_info']['file_name']
@@ -133,7 +133,7 @@ class CocoSubsetDataset(CocoDataset):
         """Apply `filter_cfg`, then keep the subset.
 
         Returns:
-            list[dict]: Data information of the images to use.
+            list[dict]: Data info of the images to use.
         """
         infos = super().filter_data()
         if self.subset is None:
@@ -146,7 +146,7 @@ class CocoSubsetDataset(CocoDataset):
         return [infos[k] for k in keep]
 
     def _classes(self, coco: dict) -> tuple[str, ...]:
-        """Get the class names, or say which ones there are to choose from."""
+        """Return the class names, or raise an error that lists the choices."""
         classes = self._metainfo.get('classes')
         if isinstance(classes, str):
             raise ValueError(
@@ -161,20 +161,20 @@ class CocoSubsetDataset(CocoDataset):
         return tuple(classes)
 
     def _warn_of_order(self, labels: dict[int, int]) -> None:
-        """Warn where a metric that reads the file would number classes otherwise."""
+        """Warn if a metric that reads the file would number the classes differently."""
         in_file_order = list(labels.values())
         if self.test_mode and in_file_order != sorted(in_file_order):
             print_log(
                 f'{self.ann_file} lists its categories in another order than classes='
                 f'{self._metainfo["classes"]}. Leave ann_file of CocoMetric unset and '
-                "add 'instances' to the meta_keys of PackDetInputs; with ann_file set "
-                'CocoMetric would mix the classes up.',
+                "add 'instances' to the meta_keys of PackDetInputs. With ann_file set, "
+                'CocoMetric would confuse the classes.',
                 logger='current',
                 level=30,  # logging.WARNING
             )
 
     def _clean(self, coco: dict, labels: dict[int, int]) -> dict[int, list[dict]]:
-        """Keep the usable boxes of the wanted classes, clipped, by image id.
+        """Return the usable boxes of the selected classes, clipped, by image id.
 
         Returns:
             dict[int, list[dict]]: COCO annotations whose category_id is the label.
@@ -186,15 +186,15 @@ class CocoSubsetDataset(CocoDataset):
         boxes = examine_boxes([ann['bbox'] for ann in anns], where.reshape(-1, 2))
         clipped = boxes.clipped.tolist()
         tiny = int(((boxes.clipped[:, 2:] < 1).any(1) & ~boxes.bad).sum())
-        if tiny:  # mmdet's parse_data_info leaves them out without a word
-            print_log(f'{tiny} boxes under a pixel, left out', logger='current')
+        if tiny:  # mmdet's parse_data_info skips them silently
+            print_log(f'{tiny} boxes under a pixel left out', logger='current')
         for k in np.flatnonzero(~boxes.bad):
             ann, box = anns[k], clipped[k]
             clean = {
                 **ann,
                 'bbox': box,
                 'category_id': labels[ann['category_id']],
-                # Some tools write no area, or 0, for which mmdet drops the box.
+                # Some tools write no area or 0, and mmdet would drop the box.
                 'area': ann.get('area') or box[2] * box[3],
             }
             by_image[ann['image_id']].append(clean)

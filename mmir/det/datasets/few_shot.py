@@ -1,11 +1,12 @@
-"""Choosing the few labelled images a model is adapted with."""
+"""Selection of few-shot subsets."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mmir.utils.coco import AnnotationError, few, read_json
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_json
 
 
 def subset_order(
@@ -13,19 +14,19 @@ def subset_order(
 ) -> list[int]:
     """Order images so that every prefix is a fair few-shot subset.
 
-    The images are shuffled by `seed` (starting from the order of their names, so that
-    the order in the annotation file does not matter). To the front go the first images
-    of that shuffle that show the rarest class, then the next rarest not yet shown, and
-    so on. So prefixes of one seed are nested, and a prefix shows every class as soon as
-    it is as long as the number of images this takes (at most the number of classes).
+    The images are sorted by name, so the order of the annotation file does not matter,
+    and shuffled with `seed`. The first image of the shuffle that shows the rarest class
+    moves to the front, then the first one that shows the next rarest class not yet
+    covered, and so on. Subsets of one seed are therefore nested, and every class occurs
+    once the subset is at least as large as this front (at most the number of classes).
 
     Args:
         names (Sequence[str]): File names.
-        labels (Sequence[Collection[int]]): Classes shown by each image.
+        labels (Sequence[Collection[int]]): Classes present in each image.
         seed (int): Seed of the shuffle.
 
     Returns:
-        list[int]: All indices of `names`, in the order of choice.
+        list[int]: All indices of `names`, in the order of selection.
     """
     by_name = sorted(range(len(names)), key=lambda k: names[k])
     shuffle = np.random.default_rng(seed).permutation(len(names))
@@ -45,7 +46,7 @@ def subset_order(
 
 
 def _read_list(files: str | Path | Sequence[str]) -> list[str]:
-    """Read a list of file names: a list, a text file, or a written subset_*.json."""
+    """Read file names from a list, a text file, or a `subset_*.json` of a run."""
     if not isinstance(files, str | Path):
         return list(files)
     if Path(files).suffix == '.json':
@@ -66,24 +67,25 @@ def choose_subset(
     seed: int = 0,
     files: str | Path | Sequence[str] | None = None,
 ) -> list[int]:
-    """Choose images by number, by fraction, or by a list written before.
+    """Choose images by number, by fraction, or from a list.
 
     Args:
         names (Sequence[str]): File names, as in the annotation file.
-        labels (Sequence[Collection[int]]): Classes shown by each image.
-        source (str): Name of the annotation file, for messages.
-        num (int, optional): How many images.
-        frac (float, optional): Which part of the images, rounded down, at least one.
-        seed (int): Seed of the choice; subsets of one seed are nested
+        labels (Sequence[Collection[int]]): Classes present in each image.
+        source (str): Name of the annotation file, for error messages.
+        num (int, optional): Number of images.
+        frac (float, optional): Fraction of the images, rounded down to at least one.
+        seed (int): Random seed. Subsets of one seed are nested
             (:func:`subset_order`).
-        files (str | Path | Sequence[str], optional): The names themselves, or a file
-            that lists them: text with one a line, or a `subset_train.json`.
+        files (str | Path | Sequence[str], optional): File names, or a file that lists
+            them: a text file with one name per line, or a `subset_train.json`.
 
     Returns:
-        list[int]: Indices in rising order.
+        list[int]: Indices in ascending order.
 
     Raises:
-        ValueError: Not exactly one of num, frac and files, or out of range.
+        ValueError: Not exactly one of `num`, `frac` and `files` is given, or it is out
+            of range.
         AnnotationError: A listed name is not in the annotation file.
     """
     given = [key for key in (num, frac, files) if key is not None]
@@ -105,11 +107,11 @@ def choose_subset(
     if frac is not None:
         if not 0 < frac <= 1:
             raise ValueError(f'subset: frac={frac} is not in (0, 1]')
-        # 0.29 * 100 is 28.999...: rounding down must not lose an image to that.
+        # 0.29 * 100 is 28.999...: rounding down must not lose an image.
         num = max(1, int(frac * len(names) + 1e-9))
     if not 1 <= num <= len(names):
         raise ValueError(
-            f'subset: num={num}, but {source} offers {len(names)} images (after '
+            f'subset: num={num}, but {source} has {len(names)} images (after '
             'filter_cfg)'
         )
     return sorted(subset_order(names, labels, seed)[:num])

@@ -1,4 +1,4 @@
-"""The FLIR ADAS thermal data set, and data in its layout."""
+"""FLIR ADAS thermal dataset, and data in its layout."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from mmengine.logging import print_log
 
-from mmir.registry import DATASETS
-from mmir.utils.flir_layout import (
+from mmir.data.layouts.flir import (
     FLIR_CLASSES,
     V10,
     Modality,
@@ -17,34 +16,38 @@ from mmir.utils.flir_layout import (
     read_flir,
     use_16_bit,
 )
+from mmir.registry import DATASETS
 
 from .coco_subset import CocoSubsetDataset
 
 
 @DATASETS.register_module()
 class FLIRDataset(CocoSubsetDataset):
-    """FLIR ADAS v1.3 or v1.0, thermal, RGB, or thermal with the RGB frame beside it.
+    """FLIR ADAS v1.3 or v1.0: thermal images, RGB images, or pairs of both.
 
-    Classes go by name; boxes of other categories (dog, other vehicle) are left out and
-    counted in the log. Images and boxes are joined by `images[].id`.
+    Categories are matched by name. Boxes of other categories (dog, other vehicle) are
+    left out, and their number is logged. Boxes are joined with images by `images[].id`.
 
     Args:
         *args: Arguments of :class:`CocoSubsetDataset`.
-        split (str): 'train', 'val' or 'video': gives `ann_file` and
-            `data_prefix=dict(img=...)` where they are not set. In `data_root`, v1.3
-            is looked for first, then v1.0.
-        modality (str): 'ir': thermal images and labels. 'rgb': RGB images, for copies
-            with an `rgb_annotations.json`; FLIR itself labels thermal frames only.
-            'both': thermal images and labels, and `img_paths` with the RGB frame, None
-            where it does not exist (FLIR's cameras differ in field of view: its RGB
-            frames must be registered first; aligned copies in this layout need not).
-        bit_depth (int): 8 or 16, which thermal files to read. 16 needs
+        split (str): 'train', 'val' or 'video'. Sets `ann_file` and
+            `data_prefix=dict(img=...)` if they are not given. `data_root` is searched
+            for v1.3 first, then for v1.0.
+        modality (str): Which images to load.
+
+            - 'ir': thermal images and labels.
+            - 'rgb': RGB images, for copies with an `rgb_annotations.json` (FLIR itself
+              labels thermal frames only).
+            - 'both': thermal images and labels, and `img_paths` with the RGB frame, or
+              None if there is none. FLIR's cameras differ in field of view, so its RGB
+              frames must be registered first; aligned copies in this layout need not.
+        bit_depth (int): 8 or 16, the thermal files to read. 16 needs
             `LoadThermalImage(bit_depth=16)` and `ThermalToUint8` in the pipeline.
-        **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
+        **kwargs: Arguments of :class:`CocoSubsetDataset`, including `subset`.
 
     Raises:
-        FileNotFoundError: The data is not there; the message says what is expected
-            where, where it comes from and how to go on without.
+        FileNotFoundError: The data is missing. The message says what is expected where,
+            where to get it and how to continue without it.
         ValueError: An option has an unknown value.
         AnnotationError: The annotations are broken or contradict the images.
     """
@@ -84,17 +87,17 @@ class FLIRDataset(CocoSubsetDataset):
         kwargs.setdefault('data_prefix', {'img': f'{folder}/'})
 
     def read_annotations(self) -> dict:
-        """Read the annotations and settle which files the images are.
+        """Read the annotations and resolve the image files.
 
         Returns:
-            dict: COCO dictionary; images have `rgb_name` with modality 'both'.
+            dict: COCO dictionary. With modality 'both', images have `rgb_name`.
         """
         path = Path(self.ann_file)
         if not path.exists():
             if self.modality == 'rgb' and path.parent.is_dir():
                 raise FileNotFoundError(
-                    f"modality='rgb' needs {path}, which is not there: FLIR's RGB "
-                    "frames carry no labels. Use modality='ir', or train the RGB stage "
+                    f"modality='rgb' needs {path}, which does not exist: FLIR's RGB "
+                    "frames have no labels. Use modality='ir', or train the RGB stage "
                     'on other data (configs/tensorfact/yolo_rgb.py uses COCO)'
                 )
             root = self.data_root or path.parent.parent
@@ -114,17 +117,18 @@ class FLIRDataset(CocoSubsetDataset):
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Add the files of both modalities.
+        """Add the image files of both modalities.
 
         Args:
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
 
         Returns:
-            dict: Data information, with `img_paths` for modality 'both'.
+            dict: Data info. With modality 'both', it has `img_paths` and `reference`.
         """
         info = super().parse_data_info(raw_data_info)
         if self.modality == 'both':
             name = raw_data_info['raw_img_info'].get('rgb_name')
             rgb = None if name is None else os.path.join(self.data_prefix['img'], name)
             info['img_paths'] = {'rgb': rgb, 'ir': info['img_path']}
+            info['reference'] = 'ir'
         return info

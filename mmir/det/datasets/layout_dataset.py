@@ -1,41 +1,42 @@
-"""Detection data sets that a converter has brought to COCO files with pairs."""
+"""Base class of public detection datasets converted to COCO files."""
 
 import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmir.utils.coco import AnnotationError, image_names, read_coco
-from mmir.utils.det_layouts import (
+from mmir.data.coco import image_names, read_coco
+from mmir.data.layouts.det import (
     JSON_FOLDER,
     DetLayout,
     command,
     lacking_message,
     unconverted_message,
 )
-from mmir.utils.flir_layout import Modality
+from mmir.data.layouts.flir import Modality
+from mmir.utils.errors import AnnotationError
 
 from .coco_subset import CocoSubsetDataset
 
 
 class LayoutDataset(CocoSubsetDataset):
-    """A data set of :mod:`mmir.utils.det_layouts_rows`, converted once.
+    """Base class of the datasets of :mod:`mmir.data.layouts.det`, after conversion.
 
-    `data_root` and `split` are enough: the labels are `coco/SPLIT.json` in it, which
-    the converter of that data set writes, the images those named there.
+    `data_root` and `split` are enough: annotations and image names are read from
+    `coco/SPLIT.json` in `data_root`, written by the dataset's converter.
 
     Args:
         *args: Arguments of :class:`CocoSubsetDataset`.
-        split (str): One of the data set's splits, the first by default. Not used when
+        split (str): Split of the dataset. Default: the first one. Not used if
             `ann_file` is set.
-        modality (str): 'ir' or 'rgb': the images of that camera. 'both': the images
-            the labels belong to, and `img_paths` with those of both cameras, for
-            :class:`mmir.transforms.LoadPairedImages`.
-        labels (str, optional): Modality whose labels are used, where the owners
-            labelled both. Default: that of the images, 'ir' for 'both'.
-        **kwargs: Arguments of :class:`CocoSubsetDataset`, `subset` among them.
+        modality (str): 'ir' or 'rgb': images of that camera. 'both': images of the
+            labeled modality (`reference`), and `img_paths` with the images of both
+            cameras, for :class:`mmir.transforms.LoadPairedImages`.
+        labels (str, optional): Modality whose labels are used, if the dataset labels
+            both. Default: the modality of the images, 'ir' for 'both'.
+        **kwargs: Arguments of :class:`CocoSubsetDataset`, including `subset`.
 
     Raises:
-        FileNotFoundError: The data is not there, not converted, or lacks images; the
+        FileNotFoundError: The data is missing, not converted, or lacks images. The
             message says which, how many, and what to run.
         ValueError: An option has an unknown value.
         AnnotationError: The annotations are broken or contradict the images.
@@ -44,7 +45,7 @@ class LayoutDataset(CocoSubsetDataset):
     LAYOUT: ClassVar[DetLayout]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Take classes and colours from the layout."""
+        """Set classes and palette from the layout."""
         super().__init_subclass__(**kwargs)
         cls.METAINFO = {
             'classes': cls.LAYOUT.classes,
@@ -82,15 +83,14 @@ class LayoutDataset(CocoSubsetDataset):
 
     @property
     def root(self) -> str:
-        """str: Folder of the data, for messages."""
+        """str: Data folder, for error messages."""
         return self.data_root or self.data_prefix['img'] or '.'
 
     def read_annotations(self) -> dict:
-        """Read the converted labels and settle which files the images are.
+        """Read the converted annotations and resolve the image files.
 
         Returns:
-            dict: COCO dictionary; every image has an entry per modality of the data
-            set, the name of its file.
+            dict: COCO dictionary. Every image has the file name of each modality.
         """
         if not Path(self.ann_file).is_file():
             raise FileNotFoundError(
@@ -102,8 +102,8 @@ class LayoutDataset(CocoSubsetDataset):
             if not all(isinstance(image.get(name), str) for name in names):
                 raise AnnotationError(
                     f'{self.ann_file}: image {image["file_name"]} does not name its '
-                    f'files of {names}. {type(self).__name__} reads the files of its '
-                    f'converter: {command(self.LAYOUT, self.root)}'
+                    f'files for {names}. {type(self).__name__} reads files written by '
+                    f'its converter: {command(self.LAYOUT, self.root)}'
                 )
             image['file_name'] = image[self._lead]
         if self.backend_args is None:  # only a local folder can be listed
@@ -116,7 +116,7 @@ class LayoutDataset(CocoSubsetDataset):
         return self.labels if self.modality == 'both' else self.modality
 
     def _require_files(self, coco: dict) -> None:
-        """Refuse data with missing images."""
+        """Raise an error if images are missing."""
         names = self.LAYOUT.images if self.modality == 'both' else [self._lead]
         wanted = [image[name] for name in names for image in coco['images']]
         found = image_names(self.data_prefix['img'] or '.', wanted)
@@ -127,13 +127,13 @@ class LayoutDataset(CocoSubsetDataset):
             )
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Add the files of both modalities.
+        """Add the image files of both modalities.
 
         Args:
             raw_data_info (dict): `raw_img_info` and `raw_ann_info` of one image.
 
         Returns:
-            dict: Data information, with `img_paths` for modality 'both'.
+            dict: Data info. With modality 'both', it has `img_paths` and `reference`.
         """
         info = super().parse_data_info(raw_data_info)
         if self.modality == 'both':
@@ -141,4 +141,5 @@ class LayoutDataset(CocoSubsetDataset):
             info['img_paths'] = {
                 name: os.path.join(folder, image[name]) for name in self.LAYOUT.images
             }
+            info['reference'] = self.labels
         return info

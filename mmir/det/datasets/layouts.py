@@ -1,7 +1,6 @@
-"""The public detection data sets with an infrared camera, a class each."""
+"""Public detection datasets with an infrared camera, one class per dataset."""
 
-from mmir.registry import DATASETS
-from mmir.utils.det_layouts_rows import (
+from mmir.data.layouts.det import (
     DRONE_VEHICLE,
     FLIR_ALIGNED,
     HIT_UAV,
@@ -9,6 +8,7 @@ from mmir.utils.det_layouts_rows import (
     LLVIP,
     M3FD,
 )
+from mmir.registry import DATASETS
 
 from .layout_dataset import LayoutDataset
 
@@ -25,7 +25,7 @@ class FLIRAlignedDataset(LayoutDataset):
 
 @DATASETS.register_module()
 class LLVIPDataset(LayoutDataset):
-    """LLVIP: people from above at night, registered pairs.
+    """LLVIP: people seen from above at night, registered pairs.
 
     Splits 'train', 'test'; person. See :class:`LayoutDataset`.
     """
@@ -37,7 +37,7 @@ class LLVIPDataset(LayoutDataset):
 class M3FDDataset(LayoutDataset):
     """M3FD: streets and campus, registered pairs, no official split.
 
-    Splits 'train', 'val' as the converter drew them; six classes. See
+    Splits 'train', 'val' as drawn by the converter; six classes. See
     :class:`LayoutDataset`.
     """
 
@@ -46,10 +46,10 @@ class M3FDDataset(LayoutDataset):
 
 @DATASETS.register_module()
 class KAISTDataset(LayoutDataset):
-    """KAIST: pedestrians from a car, registered pairs.
+    """KAIST: pedestrians seen from a car, registered pairs.
 
-    Splits 'train', 'test'; person. Labels people, cyclist and `person?` are crowd
-    boxes: neither trained on nor counted. See :class:`LayoutDataset`.
+    Splits 'train', 'test'; person. Boxes of people, cyclist and `person?` are crowd
+    boxes, ignored in training and evaluation. See :class:`LayoutDataset`.
     """
 
     LAYOUT = KAIST
@@ -59,8 +59,8 @@ class KAISTDataset(LayoutDataset):
 class HITUAVDataset(LayoutDataset):
     """HIT-UAV: infrared images from a drone, modality 'ir' only.
 
-    Splits 'train', 'val', 'test'; Person, Car, Bicycle, OtherVehicle; DontCare is a
-    crowd box of every class: neither trained on nor counted. See
+    Splits 'train', 'val', 'test'; Person, Car, Bicycle, OtherVehicle. A DontCare box
+    is a crowd box of every class, ignored in training and evaluation. See
     :class:`LayoutDataset`.
     """
 
@@ -69,10 +69,10 @@ class HITUAVDataset(LayoutDataset):
 
 @DATASETS.register_module()
 class DroneVehicleDataset(LayoutDataset):
-    """DroneVehicle: vehicles from a drone, the box around each oriented label.
+    """DroneVehicle: vehicles seen from a drone, boxes enclosing oriented labels.
 
-    Splits 'train', 'val', 'test'; five classes. Either camera has labels of its own:
-    `labels='ir'` or `'rgb'` chooses with modality 'both'. See :class:`LayoutDataset`.
+    Splits 'train', 'val', 'test'; five classes. Each camera has its own labels; with
+    modality 'both', `labels='ir'` or `'rgb'` selects them. See :class:`LayoutDataset`.
     """
 
     LAYOUT = DRONE_VEHICLE

@@ -1,4 +1,4 @@
-"""Mix paired samples: Mosaic, MixUp, CopyPaste."""
+"""Mixing of paired samples: Mosaic, MixUp, CopyPaste."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,17 @@ from mmir.transforms import PairedTransform
 
 @DATASETS.register_module()
 class PairedMixDataset(MultiImageMixDataset):
-    """mmdet's `MultiImageMixDataset` that sees through `PairedTransform`.
+    """mmdet's `MultiImageMixDataset` for transforms inside `PairedTransform`.
 
-    Hooks such as `YOLOXModeSwitchHook` switch mixing transforms off by their type; here
-    the type of a `PairedTransform` is that of the transform inside.
+    Hooks such as `YOLOXModeSwitchHook` disable mixing transforms by type. Here the type
+    of a `PairedTransform` is that of the transform inside.
 
     Args:
         *args: Arguments of mmdet's `MultiImageMixDataset`.
-        **kwargs: The same.
+        **kwargs: Arguments of mmdet's `MultiImageMixDataset`.
 
     Raises:
-        ValueError: A transform to skip shares its `PairedTransform` with others, which
-            would be skipped with it or keep it on.
+        ValueError: A transform to skip shares its `PairedTransform` with others.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -34,16 +33,17 @@ class PairedMixDataset(MultiImageMixDataset):
         self.update_skip_type_keys(self._skip_type_keys or ())
 
     def update_skip_type_keys(self, skip_type_keys: Sequence[str]) -> None:
-        """Say which transforms to skip from now on.
+        """Set which transforms to skip from now on.
 
         Args:
-            skip_type_keys (Sequence[str]): Types of transforms, without scope.
+            skip_type_keys (Sequence[str]): Transform types, without scope.
         """
         for inside in self.pipeline_types:
             shared = set(inside.split(', ')).intersection(skip_type_keys)
             if shared and ', ' in inside:
                 raise ValueError(
-                    f'PairedMixDataset: {sorted(shared)} cannot be skipped, they share '
-                    f'a PairedTransform of {inside}; give them one of their own'
+                    f'PairedMixDataset: {sorted(shared)} cannot be skipped, because '
+                    f'they share a PairedTransform with others ({inside}). Give them '
+                    'one of their own'
                 )
         super().update_skip_type_keys(skip_type_keys)

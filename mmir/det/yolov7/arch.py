@@ -1,4 +1,4 @@
-"""Layer widths of the YOLOv7 family, one entry a size."""
+"""Layer widths of the YOLOv7 family, one entry per size."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ _LEAKY = dict(type='LeakyReLU', negative_slope=0.1)
 
 @dataclass(frozen=True)
 class Arch:
-    """Widths and choices of one YOLOv7 size.
+    """Architecture of one YOLOv7 size.
 
     Attributes:
         act_cfg: Activation of every convolution.
         stem: (channels, stride) of the 3x3 convolutions before the stages.
-        stages: (hidden, out) channels of the ELAN block of the four stages.
+        stages: (hidden, out) channels of the ELAN blocks of the four stages.
         stage_block: `depth` and `tap` of these blocks.
-        pool_only: Stages and neck halve the size by max pooling (backbone) and a
-            strided convolution (neck) instead of the two-branch down-sampling.
+        pool_only: Downsample by max pooling (backbone) and a strided convolution (neck)
+            instead of the two-branch block.
         pyramid: Channels of the neck at strides 8, 16 and 32.
         neck_block: `hidden` and `width` of the neck's ELAN blocks as fractions of
             their input, with their `depth` and `tap`.
-        rep_out: Output layers are re-parameterisable.
-        out: Channels handed to the head at strides 8, 16 and 32.
+        rep_out: Whether output layers are re-parameterizable.
+        out: Channels passed to the head at strides 8, 16 and 32.
     """
 
     act_cfg: dict
@@ -76,7 +76,7 @@ def get_arch(arch: str) -> Arch:
     """Return the entry `arch` of `ARCHS`.
 
     Raises:
-        ValueError: There is no such size.
+        ValueError: Unknown size.
     """
     if arch not in ARCHS:
         raise ValueError(f'unknown YOLOv7 arch {arch!r}, choose from {sorted(ARCHS)}')

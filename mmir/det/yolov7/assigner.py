@@ -1,4 +1,4 @@
-"""Optimal transport assignment as YOLOv7 simplifies it."""
+"""Optimal transport assignment in the simplified form of YOLOv7."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from mmir.det.yolov7.boxes import cxcywh_to_xyxy, decode, pairwise_iou
 from mmir.registry import TASK_UTILS
 
-# centre cell, then the neighbours left, above, right and below of it
+# center cell, then the neighbors left, above, right and below of it
 _OFFSETS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (-0.5, 0.0), (0.0, -0.5))
 
 
@@ -20,7 +20,7 @@ class Targets:
     Attributes:
         image: (G,) int64, index of the image in the batch.
         labels: (G,) int64.
-        boxes: (G, 4), cx, cy, w, h in pixels of the batch's images.
+        boxes: (G, 4), cx, cy, w, h in pixels of the batched images.
     """
 
     image: Tensor
@@ -33,10 +33,10 @@ class Targets:
 
 @dataclass
 class Matches:
-    """Cells made responsible for a ground-truth box; P rows, level by level.
+    """Predictions matched to ground-truth boxes; P rows, level by level.
 
     Attributes:
-        level, image, anchor, row, column: (P,) int64, the prediction's place.
+        level, image, anchor, row, column: (P,) int64, position of the prediction.
         gt: (P,) int64, row of the ground truth in `Targets`.
     """
 
@@ -51,27 +51,27 @@ class Matches:
         return len(self.gt)
 
     def __getitem__(self, index: Tensor) -> 'Matches':
-        if index.dtype == torch.bool:  # resolved once, not for every column
+        if index.dtype == torch.bool:  # convert once instead of for every column
             index = index.nonzero().squeeze(1)
         return Matches(**{k: v[index] for k, v in vars(self).items()})
 
 
 @TASK_UTILS.register_module()
 class OTAAssigner:
-    """Assign predictions to ground truth by a dynamic number of cheapest candidates.
+    """Assign to each box a dynamic number of its cheapest candidate predictions.
 
-    1. Candidates of a box: anchors with `max(r, 1/r) < ratio`, r the quotient of the
-       sides; the cell of its centre and up to two neighbours the centre is near to.
+    1. Candidates of a box: anchors with `max(r, 1/r) < ratio` for the side ratios r, in
+       the cell of the box center and up to two adjacent cells close to the center.
     2. Cost of a candidate for every box of its image: classification cost plus
-       `iou_weight` times `-log IoU`. A box takes its k cheapest candidates, k the sum
-       of its `topk` largest IoUs, at least 1; a candidate that several boxes want goes
-       to the box of the image it is cheapest for.
+       `iou_weight` times `-log IoU`. A box takes its k cheapest candidates, where k is
+       the sum of its `topk` largest IoUs, at least 1. A candidate claimed by several
+       boxes goes to the box of the image for which it is cheapest.
 
     Source: Ge et al., OTA, CVPR 2021; Ge et al., YOLOX, 2021, section 2.1 (SimOTA).
 
     Args:
-        ratio (float): Largest quotient of box and anchor side.
-        topk (int): IoUs that are summed for k.
+        ratio (float): Largest ratio between box and anchor sides.
+        topk (int): Number of IoUs summed for k.
         iou_weight (float): Weight of the IoU cost.
     """
 
@@ -93,10 +93,10 @@ class OTAAssigner:
         """Match predictions and ground truth of a batch.
 
         Args:
-            preds (list[Tensor]): Raw maps a level, (N, A, H, W, 5 + classes).
+            preds (list[Tensor]): Raw maps per level, (N, A, H, W, 5 + classes).
             targets (Targets): Ground truth.
             anchors (Tensor): (levels, A, 2), width and height in pixels.
-            strides (list[int]): Pixels a cell of each level.
+            strides (list[int]): Stride per level in pixels.
 
         Returns:
             Matches: On the device of `preds`; empty without ground truth.
@@ -111,7 +111,7 @@ class OTAAssigner:
             return found
         rows = torch.cat(
             [
-                # float32: a confident half-precision score has infinite cost
+                # float32: in half precision, confident scores have infinite cost
                 pred[c.image, c.anchor, c.row, c.column].float()
                 for pred, c in zip(preds, per_level, strict=True)
             ]
@@ -125,20 +125,20 @@ class OTAAssigner:
     def _candidates(
         self, level: int, pred: Tensor, targets: Targets, anchors: Tensor, stride: int
     ) -> Matches:
-        """All candidates of one level, anchors of shape (A, 2)."""
+        """Return all candidates of one level, for anchors of shape (A, 2)."""
         height, width = pred.shape[2:4]
         sides = targets.boxes[None, :, 2:] / anchors[:, None]  # (A, G, 2)
         fits = torch.maximum(sides, 1 / sides).amax(dim=2) < self.ratio
-        centre = targets.boxes[:, :2] / stride  # in cells, (G, 2)
-        size = centre.new_tensor([width, height])
-        near_low = (centre % 1 < 0.5) & (centre > 1)
-        mirrored = size - centre
+        center = targets.boxes[:, :2] / stride  # in cells, (G, 2)
+        size = center.new_tensor([width, height])
+        near_low = (center % 1 < 0.5) & (center > 1)
+        mirrored = size - center
         near_high = (mirrored % 1 < 0.5) & (mirrored > 1)
         always = torch.ones_like(near_low[:, :1])
         use = torch.cat([always, near_low, near_high], dim=1).t()  # (5, G)
         offset, anchor, gt = (use[:, None] & fits[None]).nonzero(as_tuple=True)
-        shift = centre.new_tensor(_OFFSETS)[offset]
-        cells = (centre[gt] - shift).long()
+        shift = center.new_tensor(_OFFSETS)[offset]
+        cells = (center[gt] - shift).long()
         return Matches(
             level=torch.full_like(gt, level),
             image=targets.image[gt],
@@ -151,7 +151,7 @@ class OTAAssigner:
     def _cheapest(
         self, found: Matches, rows: Tensor, boxes: Tensor, targets: Targets, images: int
     ) -> Matches:
-        """Select by cost, image by image; `found.gt` becomes the box that won."""
+        """Select matches by cost, image by image, and set `gt` to the chosen box."""
         chosen, winners = [], []
         candidates, truth = _by_image([found.image, targets.image], images)
         for mine, theirs in zip(candidates, truth, strict=True):
@@ -165,7 +165,7 @@ class OTAAssigner:
             chosen.append(mine[taken])
             winners.append(theirs[winner])
         kept, winner = torch.cat(chosen), torch.cat(winners)
-        # level by level, as the losses are summed
+        # level by level, the order in which losses are summed
         order = torch.argsort(found.level[kept], stable=True)
         matches = found[kept[order]]
         matches.gt = winner[order]
@@ -173,10 +173,10 @@ class OTAAssigner:
 
     @staticmethod
     def _class_cost(rows: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross entropy of sqrt(p_class p_obj) against each label.
+        """Binary cross-entropy of sqrt(p_class p_obj) against each label.
 
-        The sum over classes differs between labels in one term only, so the cost of
-        (M, 5 + C) rows and (G,) labels is built without an (M, G, C) tensor.
+        The sums over classes differ between labels in a single term, so the cost of
+        (M, 5 + C) rows and (G,) labels needs no (M, G, C) tensor.
         """
         log_score = (F.logsigmoid(rows[:, 5:]) + F.logsigmoid(rows[:, 4:5])) / 2
         background = -torch.log1p(-log_score.exp().clamp(max=1 - 1e-7))
@@ -185,9 +185,9 @@ class OTAAssigner:
 
 
 def _by_image(columns: list[Tensor], images: int) -> list[tuple[Tensor, ...]]:
-    """Positions of each image's entries in columns of image indices, ascending.
+    """Return the positions of each image in columns of image indices, ascending.
 
-    All sizes come to the host together, since a GPU has to be waited for.
+    All sizes are copied to the host at once, to synchronize with the GPU only once.
     """
     sizes = torch.stack([F.one_hot(c, images).sum(dim=0) for c in columns]).tolist()
     return [
@@ -197,10 +197,10 @@ def _by_image(columns: list[Tensor], images: int) -> list[tuple[Tensor, ...]]:
 
 
 def _dynamic_k(cost: Tensor, iou: Tensor, topk: int) -> tuple[Tensor, Tensor]:
-    """Rows of (M, G) `cost` that some column takes, and the column of each.
+    """Return the rows of (M, G) `cost` that are taken, and the column of each.
 
-    Column g takes its k_g cheapest rows; a row that several columns take goes to the
-    column it is cheapest for, even if that is none of them.
+    Column g takes its k_g cheapest rows. A row taken by several columns goes to the
+    column for which it is cheapest, even if that column did not take it.
     """
     count = min(topk, len(cost))
     k = iou.topk(count, dim=0).values.sum(dim=0).int().clamp(min=1, max=len(cost))
@@ -208,7 +208,7 @@ def _dynamic_k(cost: Tensor, iou: Tensor, topk: int) -> tuple[Tensor, Tensor]:
     within = torch.arange(len(cheapest), device=k.device)[:, None] < k[None]
     wanted = torch.zeros_like(cost, dtype=torch.bool).scatter_(0, rows, within)
     claims = wanted.sum(dim=1)
-    # a contested row goes to the cheapest column of all, as published
+    # contested rows go to the cheapest of all columns, as in the official code
     best = torch.where(claims > 1, cost.argmin(dim=1), wanted.int().argmax(dim=1))
     taken = claims.nonzero().squeeze(1)
     return taken, best[taken]

@@ -11,22 +11,22 @@ from mmir.registry import MODELS
 
 @MODELS.register_module()
 class YOLOv7Backbone(BaseModule):
-    """Stem and four ELAN stages at strides 4, 8, 16 and 32.
+    """YOLOv7 backbone: stem and four ELAN stages at strides 4, 8, 16 and 32.
 
     Source: Wang et al., YOLOv7, CVPR 2023.
 
     Args:
         arch (str): `'tiny'`, `'l'` or `'x'`.
-        in_channels (int): Channels of the image.
-        out_indices (tuple[int]): Stages (1 to 4) that are returned.
-        frozen_stages (int): The stem and this many stages do not train and keep
-            their batch norm statistics; -1 freezes nothing.
-        conv_cfg, norm_cfg, act_cfg (dict, optional): Layers, the size's own when
-            not given.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        in_channels (int): Channels of the input image.
+        out_indices (tuple[int]): Stages (1 to 4) whose features are returned.
+        frozen_stages (int): Number of frozen stages besides the stem, batch norm
+            statistics included; -1 freezes nothing.
+        conv_cfg, norm_cfg, act_cfg (dict, optional): Layer configs. Default: those of
+            the size.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
-        ValueError: Unknown `arch`, or no such stage to freeze.
+        ValueError: `arch` or `frozen_stages` is invalid.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class YOLOv7Backbone(BaseModule):
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, in_channels, H, W) to features at strides 8, 16, 32.
+        """Map images (N, in_channels, H, W) to the features of `out_indices`.
 
         H and W are multiples of 32. The features of stage i have shape
         (N, C_i, H / 2**(i + 1), W / 2**(i + 1)).
@@ -87,7 +87,7 @@ class YOLOv7Backbone(BaseModule):
         return tuple(outs)
 
     def train(self, mode: bool = True) -> 'YOLOv7Backbone':
-        """Set the mode; frozen stages stay in evaluation mode."""
+        """Set training or evaluation mode; frozen stages stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()

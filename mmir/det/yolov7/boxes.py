@@ -1,4 +1,4 @@
-"""Anchor decoding and complete IoU of YOLOv7."""
+"""Box decoding and IoU of YOLOv7."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def decode(raw: Tensor, cells: Tensor, anchors: Tensor, stride: Tensor) -> Tensor:
-    """Turn raw predictions into boxes in pixels.
+    """Decode raw predictions into boxes in pixels.
 
     `xy = (2 s(t) - 0.5 + cell) * stride` and `wh = (2 s(t))^2 * anchor`, with s the
     logistic function and `cell` the integer index of the grid cell.
@@ -16,24 +16,24 @@ def decode(raw: Tensor, cells: Tensor, anchors: Tensor, stride: Tensor) -> Tenso
         raw (Tensor): (..., >=4), the first four entries are x, y, w, h.
         cells (Tensor): (..., 2), column and row of the cell.
         anchors (Tensor): (..., 2), anchor width and height in pixels.
-        stride (Tensor): Broadcasts against (..., 2), pixels a cell.
+        stride (Tensor): Stride in pixels, broadcastable to (..., 2).
 
     Returns:
         Tensor: (..., 4), cx, cy, w, h in pixels.
     """
     s = raw[..., :4].sigmoid() * 2
-    centre = (s[..., :2] - 0.5 + cells) * stride
-    return torch.cat([centre, s[..., 2:].square() * anchors], dim=-1)
+    center = (s[..., :2] - 0.5 + cells) * stride
+    return torch.cat([center, s[..., 2:].square() * anchors], dim=-1)
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Convert (..., 4) boxes from centre and size to corners."""
+    """Convert (..., 4) boxes from center and size to corners."""
     half = boxes[..., 2:] / 2
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
 
 
 def complete_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
-    """Complete IoU of matched boxes.
+    """Compute the complete IoU (CIoU) of matched boxes.
 
     `CIoU = IoU - d^2 / c^2 - alpha v` with `v = 4/pi^2 (atan w/h - atan w'/h')^2` and
     `alpha = v / (v - IoU + 1 + eps)`, held constant in the backward pass. Source:
@@ -41,8 +41,8 @@ def complete_iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 
     Args:
         pred (Tensor): (N, 4), cx, cy, w, h.
-        target (Tensor): (N, 4), likewise.
-        eps (float): Keeps the quotients finite.
+        target (Tensor): (N, 4), the same format.
+        eps (float): Avoids division by zero.
 
     Returns:
         Tensor: (N,), at most 1.

@@ -1,4 +1,4 @@
-"""Checkpoints of the official YOLOv7 and of MMYOLO as checkpoints of this project."""
+"""Conversion of official YOLOv7 and MMYOLO checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from mmir.det.yolov7.backbone import YOLOv7Backbone
 from mmir.det.yolov7.convert_names import SOURCES, Table, name_table
 from mmir.det.yolov7.head_module import ANCHORS, YOLOv7HeadModule
 from mmir.det.yolov7.neck import YOLOv7Neck
+from mmir.det.yolov7.pickled_modules import Foreign, module_weights, read_pickled
 from mmir.utils.checkpoint import (
     CheckpointError,
     UnsafeCheckpointError,
     load_checkpoint,
     save_checkpoint_atomic,
 )
-from mmir.utils.pickled_modules import Foreign, module_weights, read_pickled
 
 _STRIDES = torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
 _ANCHORS = 'bbox_head.anchors'
@@ -28,14 +28,14 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Converted:
-    """A state dict under the names of this project.
+    """Converted state dict, with the names of this project.
 
     Attributes:
-        state_dict: Weights and `bbox_head.anchors`, half precision as float32.
-        source: Where the names came from, `'official'` or `'mmyolo'`.
+        state_dict: Weights and `bbox_head.anchors`; half precision becomes float32.
+        source: Format of the source, `'official'` or `'mmyolo'`.
         arch: Size, a key of `ARCHS`.
-        num_classes: Classes of the head.
-        own_anchors: Whether the source held the anchors; MMYOLO's files do not.
+        num_classes: Number of classes of the head.
+        own_anchors: Whether the source contained anchors; MMYOLO files do not.
     """
 
     state_dict: dict[str, Tensor]
@@ -46,26 +46,26 @@ class Converted:
 
     @property
     def anchors(self) -> list:
-        """Anchors (levels, A, 2), width and height in pixels, as plain numbers."""
+        """Anchors (levels, A, 2), width and height in pixels, as nested lists."""
         return self.state_dict[_ANCHORS].tolist()
 
 
 def convert(state_dict: Mapping[str, Tensor], arch: str = 'auto') -> Converted:
-    """Translate a foreign state dict; its kind is told from its names.
+    """Convert an official or MMYOLO state dict; the format is detected from its keys.
 
-    Official heads that were re-parameterised have no implicit layers: they become a sum
-    of 0 and a product of 1, which is the same function.
+    Re-parameterized official heads have no implicit layers. They get implicit layers
+    that add 0 and multiply by 1, which is the same function.
 
     Args:
-        state_dict (Mapping[str, Tensor]): Names of the official code or of MMYOLO.
-        arch (str): Size, or `'auto'` for the one whose names fit.
+        state_dict (Mapping[str, Tensor]): Official or MMYOLO state dict.
+        arch (str): Size, or `'auto'` to choose the one whose names match.
 
     Returns:
-        Converted: With every tensor of the source, and no other weight missing.
+        Converted: All tensors of the source; none of the model is missing.
 
     Raises:
-        ValueError: Unknown size; names of neither; tensors that are missing, foreign or
-            of another shape, all named; or anchors that contradict each other.
+        ValueError: Unknown size; unknown format; tensors that are missing, unexpected
+            or of another shape, all named; or inconsistent anchors.
     """
     source = _source_of(state_dict)
     tables = {n: name_table(n) for n in (ARCHS if arch == 'auto' else [arch])}
@@ -90,19 +90,19 @@ def convert(state_dict: Mapping[str, Tensor], arch: str = 'auto') -> Converted:
 def export_names(
     state_dict: Mapping[str, Tensor], arch: str, target: str
 ) -> dict[str, Tensor]:
-    """Translate a dense state dict of this project back.
+    """Convert a dense state dict of this project back to another format.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights of a `YOLOv7`, with its anchors.
-        arch (str): Its size.
+        arch (str): Size of the model.
         target (str): `'official'` (with implicit layers and anchors) or `'mmyolo'`
-            (whose names have no place for anchors).
+            (which does not store anchors).
 
     Returns:
-        dict[str, Tensor]: The same tensors under the other names.
+        dict[str, Tensor]: The same tensors with the names of the target.
 
     Raises:
-        ValueError: Unknown size or target, or tensors missing or foreign, all named.
+        ValueError: Unknown size or target, or missing or unexpected tensors, all named.
     """
     if target not in SOURCES:
         raise ValueError(f'unknown target {target!r}, choose from {SOURCES}')
@@ -119,21 +119,20 @@ def export_names(
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint, also of one that pickles whole modules.
+    """Read the weights of a checkpoint, including one that pickles whole modules.
 
-    No code that the file names is run. As the official code does, the moving average
-    `ema` is taken where it is there, else `model`; other files hold a `state_dict` or
-    are one.
+    No code in the file is run. As in the official code, the moving average `ema` is
+    used if present, else `model`. Other files hold a `state_dict` or are one.
 
     Args:
-        path (str | Path): The file.
+        path (str | Path): Checkpoint file.
 
     Returns:
-        dict[str, Tensor]: As saved.
+        dict[str, Tensor]: State dict as saved.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It cannot be read, asks to run code, or holds no weights.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: It cannot be read, requires running code, or has no weights.
     """
     try:
         content = load_checkpoint(path)
@@ -146,8 +145,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     found = _tensors(content)
     if not found:
         raise CheckpointError(
-            f'{path} holds no weights: no module and no state dict, at the top or '
-            'under ema, model or state_dict'
+            f'{path} has no weights: neither a module nor a state dict, at the top '
+            'level or under ema, model or state_dict'
         )
     return found
 
@@ -155,20 +154,20 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def convert_checkpoint(
     source: str | Path, target: str | Path, arch: str = 'auto'
 ) -> Converted:
-    """Write the checkpoint of this project for a foreign one.
+    """Convert an official or MMYOLO checkpoint file.
 
     Args:
-        source (str | Path): Official file or one of MMYOLO.
-        target (str | Path): File to write: `state_dict`, and `meta` with `arch`,
+        source (str | Path): Official or MMYOLO checkpoint.
+        target (str | Path): Output file with `state_dict`, and `meta` with `arch`,
             `num_classes`, `anchors` and `source`. It loads with `weights_only=True`.
         arch (str): Size, or `'auto'`.
 
     Returns:
-        Converted: What was written.
+        Converted: The written content.
 
     Raises:
         FileNotFoundError, CheckpointError: See `read_weights`.
-        ValueError: See `convert`, with the name of the file.
+        ValueError: See `convert`; the message starts with the file name.
     """
     try:
         result = convert(read_weights(source), arch)
@@ -186,7 +185,7 @@ def convert_checkpoint(
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
-    """State dict of what a checkpoint holds under one of its names."""
+    """Return the state dict of an entry of a checkpoint."""
     if isinstance(content, Foreign):
         return module_weights(content)
     items = content.items() if isinstance(content, Mapping) else ()
@@ -194,23 +193,23 @@ def _tensors(content: Any) -> dict[str, Tensor]:
 
 
 def _source_of(state_dict: Mapping[str, Tensor]) -> str:
-    """Tell the kind of names."""
+    """Detect the format from the keys."""
     starts = {'official': 'model.0.', 'mmyolo': 'neck.reduce_layers.2.'}
     for source, start in starts.items():
         if any(key.startswith(start) for key in state_dict):
             return source
     if any(key.startswith('neck.spp.') for key in state_dict):
-        raise ValueError('it has the names of this project already')
+        raise ValueError('it already has the names of this project')
     raise ValueError(
-        'neither the names of the official YOLOv7 (model.0.conv.weight) nor those of '
-        f'MMYOLO (neck.reduce_layers.2.*), but {_few(list(state_dict))}'
+        'the names are neither those of the official YOLOv7 (model.0.conv.weight) nor '
+        f'those of MMYOLO (neck.reduce_layers.2.*), but {_few(list(state_dict))}'
     )
 
 
 def _faults(
     state_dict: Mapping[str, Tensor], table: Table, source: str
 ) -> dict[str, list[str]]:
-    """Tensors that a size asks for or does not know."""
+    """Return missing and unexpected tensors for a size."""
     wanted = [getattr(row, source) for row in table.rows]
     implicit = {k for k in wanted if k.startswith((f'{table.head}.i',))}
     if source == 'official':
@@ -224,27 +223,27 @@ def _faults(
 
 
 def _refuse(faults: dict[str, list[str]], source: str, arch: str) -> None:
-    """Name the tensors that stand against a conversion, if there are any."""
+    """Raise an error that names the tensors which prevent the conversion."""
     parts = [f'{len(k)} {what}: {_few(k)}' for what, k in faults.items() if k]
     if parts:
         raise ValueError(
             f'these are not the tensors of a YOLOv7 of arch {arch!r} (known: '
-            f'{", ".join(sorted(ARCHS))}) under the {source} names; ' + '; '.join(parts)
+            f'{", ".join(sorted(ARCHS))}) with {source} names: ' + '; '.join(parts)
         )
 
 
 def _few(keys: list[str]) -> str:
-    """The first names of a list."""
+    """Return the first names of a list."""
     return ', '.join(keys[:6]) + (', ...' if len(keys) > 6 else '')
 
 
 def _single(value: Tensor) -> Tensor:
-    """The same tensor, in float32 if it was of half precision."""
+    """Return the tensor, in float32 if it has half precision."""
     return value.float() if value.dtype in _HALF else value
 
 
 def _fill_implicit(found: dict[str, Tensor], arch: str) -> int:
-    """Add the implicit layers a head lacks, and count its classes."""
+    """Add missing implicit layers of a head, and return its number of classes."""
     layers = 'bbox_head.head_module.convs_pred'
     for level, channels in enumerate(get_arch(arch).out):
         bias = found[f'{layers}.{level}.1.bias']
@@ -256,7 +255,7 @@ def _fill_implicit(found: dict[str, Tensor], arch: str) -> int:
 
 
 def _misshapen(found: dict[str, Tensor], arch: str, classes: int) -> list[str]:
-    """Tensors that do not fit into the network, with both shapes."""
+    """Return the tensors that do not fit the network, with both shapes."""
     with torch.device('meta'):
         parts = {
             'backbone': YOLOv7Backbone(arch),
@@ -276,10 +275,10 @@ def _misshapen(found: dict[str, Tensor], arch: str, classes: int) -> list[str]:
 
 
 def _anchors(state_dict: Mapping[str, Tensor], head: str) -> Tensor:
-    """Anchors (3, 3, 2) in pixels, which official files hold twice.
+    """Return the anchors (3, 3, 2) in pixels, which official files store twice.
 
     Raises:
-        ValueError: Another shape, or the two contradict each other.
+        ValueError: Wrong shape, or the two copies are inconsistent.
     """
     cells, pixels = (
         state_dict[f'{head}.{name}'].float() for name in ('anchors', 'anchor_grid')
@@ -290,11 +289,11 @@ def _anchors(state_dict: Mapping[str, Tensor], head: str) -> Tensor:
             f'{tuple(pixels.shape)} are not those of 3 levels of 3 anchors'
         )
     pixels = pixels.reshape(3, 3, 2)
-    # half precision rounds anchors that were fitted to a data set
+    # half precision rounds anchors that were fitted to a dataset
     if not torch.allclose(cells * _STRIDES, pixels, rtol=2e-3):
         raise ValueError(
-            f'{head}.anchors, in cells, and {head}.anchor_grid, in pixels, contradict '
-            f'each other: {(cells * _STRIDES).flatten().tolist()} and '
+            f'{head}.anchors, in cells, and {head}.anchor_grid, in pixels, are '
+            f'inconsistent: {(cells * _STRIDES).flatten().tolist()} and '
             f'{pixels.flatten().tolist()}'
         )
     return pixels

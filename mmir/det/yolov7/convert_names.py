@@ -1,8 +1,8 @@
-"""Names of the tensors of YOLOv7 here, in the official files and in those of MMYOLO.
+"""Tensor names of YOLOv7 in this project, in official files and in MMYOLO files.
 
-The official files number their layers, so their names follow from the order of the
-layers: two convolutions in parallel come one after the other, and pooling, up-sampling
-and concatenation have numbers too.
+Official files number their layers, so names follow from the order of the layers:
+parallel convolutions come one after the other, and pooling, upsampling and
+concatenation are numbered too.
 """
 
 from dataclasses import dataclass, replace
@@ -17,10 +17,10 @@ _UNIT = ('conv.weight', *(f'bn.{name}' for name in _BN))
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a module or a tensor.
+    """Names of one module or tensor.
 
     Attributes:
-        project, official, mmyolo: Its name here, in official files, in MMYOLO's.
+        project, official, mmyolo: Name in this project, official and MMYOLO files.
     """
 
     project: str
@@ -33,10 +33,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Table:
-    """All tensors of a size.
+    """Names of all tensors of a size.
 
     Attributes:
-        rows: Names of every tensor but the anchors.
+        rows: Names of all tensors except the anchors.
         head: Name of the official head, which holds the anchors.
     """
 
@@ -52,13 +52,13 @@ def name_table(arch: str) -> Table:
         arch (str): Size, a key of `ARCHS`.
 
     Raises:
-        ValueError: There is no such size.
+        ValueError: Unknown size.
     """
     return _Layers(get_arch(arch)).table()
 
 
 class _Layers:
-    """Walks the layers in the order of the official files.
+    """Iteration over the layers in the order of the official files.
 
     Args:
         spec (Arch): The size.
@@ -106,11 +106,11 @@ class _Layers:
     def _neck(self) -> None:
         self._spp('neck.spp', 'neck.reduce_layers.2')
         block = self.spec.neck_block
-        # theirs are numbered as they run, top-down, ours by level
+        # numbered top-down in execution order there, by level here
         for theirs, ours in enumerate((1, 0)):
             up = f'neck.upsample_layers.{theirs}.0'
             self._unit(f'neck.reduce_layers.{ours}', up)
-            self._skip()  # up-sampling
+            self._skip()  # upsampling
             self._unit(f'neck.lateral_layers.{ours}', f'neck.reduce_layers.{ours}')
             self._skip()  # concatenation
             path = 'neck.top_down_layers'
@@ -131,11 +131,11 @@ class _Layers:
                 self._unit(out)
 
     def _skip(self, count: int = 1) -> None:
-        """Pass layers without tensors."""
+        """Skip layers without tensors."""
         self.index += count
 
     def _unit(self, project: str, mmyolo: str | None = None) -> None:
-        """Convolution and batch norm."""
+        """Add a convolution with batch norm."""
         names = Names(project, f'model.{self.index}', mmyolo or project)
         self.rows += [names + suffix for suffix in _UNIT]
         self._skip()
@@ -168,7 +168,7 @@ class _Layers:
             self._skip()  # concatenation
             self._unit(f'{project}.final_conv', f'{mmyolo}.final_conv')
             return
-        # one layer there, its convolutions are numbered within
+        # a single layer in official files, with numbered convolutions
         order = ('main_layers.0', 'short_layer', 'main_layers.1', 'main_layers.2')
         order += ('fuse_layers.0', 'fuse_layers.1', 'final_conv')
         for number, layer in enumerate(order, 1):
@@ -181,7 +181,7 @@ class _Layers:
         for branch in ('rbr_dense', 'rbr_1x1'):
             names = Names(name, f'model.{self.index}', name) + branch
             for suffix in _UNIT:
-                # theirs is a plain sequence of convolution and batch norm
+                # in official files a plain sequence of convolution and batch norm
                 number = suffix.replace('conv.', '0.').replace('bn.', '1.')
                 official = f'{names.official}.{number}'
                 self.rows.append(replace(names + suffix, official=official))

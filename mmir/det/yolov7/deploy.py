@@ -1,37 +1,38 @@
-"""Folding a trained YOLOv7 into the few layers it computes."""
+"""Folding of a trained YOLOv7 into plain convolutions."""
 
 from collections import OrderedDict
 
 import torch
 from torch import nn
 
+from mmir.adapters import merge_, replace_
+from mmir.det.yolov7.fold import bn_affine, fold_bn_
 from mmir.det.yolov7.head_module import YOLOv7HeadModule
 from mmir.det.yolov7.layers import RepConv
-from mmir.layers import TensorFactConv, merge_
-from mmir.layers.fold import bn_affine, fold_bn_, fold_repconv_factors
-from mmir.layers.walk import replace_
 
 
 @torch.no_grad()
-def deploy_(model: nn.Module, factored: bool = False) -> None:
-    """Fold everything linear of a YOLOv7 into its convolutions, in place.
+def deploy_(model: nn.Module) -> None:
+    """Fold all linear layers of a YOLOv7 into its convolutions, in place.
 
-    In this order: factors and deltas are merged, a `RepConv` becomes one 3x3
-    convolution, batch norms go into the convolution before them, the two implicit
-    layers into the convolution between them. What cannot be folded (a norm without
-    running statistics, a special convolution) stays and computes what it did. No
-    parameter requires a gradient afterwards. A folded model is left as it is.
+    The steps, in order:
+
+    1. Factors and adapters are merged.
+    2. Each `RepConv` becomes one 3x3 convolution.
+    3. Batch norms are folded into the preceding convolution.
+    4. The two implicit layers are folded into the convolution between them.
+
+    Layers that cannot be folded (a norm without running statistics, a special
+    convolution) are kept. No parameter requires a gradient afterwards. A folded model
+    is left unchanged.
 
     Args:
         model (nn.Module): YOLOv7, or a part of it, in evaluation mode.
-        factored (bool): Keep the factors, with their deltas beside them except in a
-            `RepConv`, whose factors take the enabled ones up.
 
     Raises:
-        ValueError: For NaN or infinite weights, naming the layer.
+        ValueError: A layer has NaN or infinite weights; the message names it.
     """
-    if not factored:
-        merge_(model)
+    merge_(model)
     new: dict[nn.Module, nn.Module] = {}
     for module in model.modules():
         if isinstance(module, RepConv):
@@ -49,12 +50,8 @@ def deploy_(model: nn.Module, factored: bool = False) -> None:
 
 
 def _fold_branches(rep: RepConv) -> nn.Module | None:
-    """One 3x3 convolution for the sum of the branches, None if a norm is in the way."""
+    """Fold the branches into one 3x3 convolution; None if a norm cannot be folded."""
     dense, point, identity = rep.rbr_dense, rep.rbr_1x1, rep.rbr_identity
-    if isinstance(dense.conv, TensorFactConv):
-        return fold_repconv_factors(
-            dense.conv, dense.norm, point.conv, point.norm, identity
-        )
     fold_bn_(rep)
     if not all(isinstance(unit.norm, nn.Identity) for unit in (dense, point)):
         return None
@@ -70,7 +67,7 @@ def _fold_branches(rep: RepConv) -> nn.Module | None:
 
 
 def _fold_implicit(layers: nn.Sequential) -> nn.Conv2d:
-    """`im (W (x + ia) + b)` as the convolution `(im W) x + im (W ia + b)`."""
+    """Fold `im (W (x + ia) + b)` into the convolution `(im W) x + im (W ia + b)`."""
     add, conv, multiply = layers
     factor = multiply.implicit.flatten()
     bias = conv.weight[:, :, 0, 0] @ add.implicit.flatten() + conv.bias

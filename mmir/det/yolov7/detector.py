@@ -1,4 +1,4 @@
-"""The YOLOv7 detector."""
+"""YOLOv7 detector."""
 
 from mmdet.models.detectors.single_stage import SingleStageDetector
 
@@ -8,7 +8,7 @@ from mmir.registry import MODELS
 
 @MODELS.register_module()
 class YOLOv7(SingleStageDetector):
-    """YOLOv7 (tiny, L, X): `YOLOv7Backbone`, `YOLOv7Neck` and `YOLOv7Head`.
+    """YOLOv7 (tiny, L, X) of `YOLOv7Backbone`, `YOLOv7Neck` and `YOLOv7Head`.
 
     Source: Wang et al., YOLOv7: Trainable Bag-of-Freebies Sets New State-of-the-Art
     for Real-Time Object Detectors, CVPR 2023.
@@ -21,43 +21,38 @@ class YOLOv7(SingleStageDetector):
 
     deployed = False
 
-    def to_deploy(self, factored: bool = False) -> 'YOLOv7':
-        """Fold the network into plain convolutions, in place, for prediction.
+    def to_deploy(self) -> 'YOLOv7':
+        """Fold the network into plain convolutions for inference, in place.
 
-        See `mmir.det.yolov7.deploy.deploy_`. The predictions stay; the state dict
-        becomes that of the plain network, which loads into a model after `to_deploy`.
-        A second call changes nothing, except that it merges factors kept before.
-
-        Args:
-            factored (bool): Keep the factors of `TensorFactConv` layers: fewer
-                parameters, and the batch norms and implicit layers are gone all the
-                same.
+        See `mmir.det.yolov7.deploy.deploy_`. Predictions stay the same. The state dict
+        becomes that of the folded network, which loads into a model after `to_deploy`.
+        Calling it again has no effect.
 
         Returns:
             YOLOv7: The detector itself.
 
         Raises:
-            RuntimeError: In training mode.
-            ValueError: For NaN or infinite weights, naming the layer.
+            RuntimeError: The model is in training mode.
+            ValueError: A layer has NaN or infinite weights; the message names it.
         """
         if self.training:
             raise RuntimeError(
-                'to_deploy folds batch norms with their running statistics and ends '
-                'training: call eval() first'
+                'to_deploy folds batch norms with their running statistics, so '
+                'training must be over: call eval() first'
             )
-        deploy_(self, factored)
+        deploy_(self)
         self.deployed = True
         return self
 
     def train(self, mode: bool = True) -> 'YOLOv7':
-        """Set the mode.
+        """Set training or evaluation mode.
 
         Raises:
-            RuntimeError: Training mode after `to_deploy`.
+            RuntimeError: Training mode was requested after `to_deploy`.
         """
         if mode and self.deployed:
             raise RuntimeError(
                 'a deployed YOLOv7 cannot train: its batch norms and implicit layers '
-                'are folded away. Build the model anew and load its checkpoint'
+                'are folded. Build a new model and load its checkpoint'
             )
         return super().train(mode)

@@ -20,22 +20,22 @@ from mmir.registry import MODELS, TASK_UTILS
 
 @MODELS.register_module()
 class YOLOv7Head(BaseDenseHead):
-    """Anchor-based head trained with the OTA assignment.
+    """Anchor-based YOLOv7 head, trained with OTA assignment.
 
     Source: Wang et al., YOLOv7, CVPR 2023.
 
     Args:
-        head_module (dict): Layers, a `YOLOv7HeadModule`.
+        head_module (dict): Config of the layers, a `YOLOv7HeadModule`.
         anchors (tuple): (levels, A, 2), width and height in pixels.
-        assigner (dict): Assigner, an `OTAAssigner`.
+        assigner (dict, optional): Config of the assigner. Default: `OTAAssigner`.
         box_weight (float): Weight of the box loss, `1 - CIoU`.
-        obj_weight (float): Weight of the objectness loss; for images of s pixels
-            the recipe is `0.7 * (s / 640) ** 2` (L) or `(s / 640) ** 2` (tiny).
-        cls_weight (float): Weight of the class loss at 80 classes; it is scaled by
+        obj_weight (float): Weight of the objectness loss. For images of s pixels the
+            official recipe is `0.7 * (s / 640) ** 2` (L) or `(s / 640) ** 2` (tiny).
+        cls_weight (float): Weight of the class loss at 80 classes, scaled by
             `num_classes / 80`.
-        obj_balance (tuple[float]): Factor of the objectness loss a level.
+        obj_balance (tuple[float]): Weight of the objectness loss per level.
         train_cfg, test_cfg (dict, optional): As in other heads of mmdet.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: `anchors` do not fit the levels and anchors of `head_module`.
@@ -74,11 +74,11 @@ class YOLOv7Head(BaseDenseHead):
                 f'anchors must be {len(self.strides)} levels (strides {self.strides}) '
                 f'of {self.head_module.num_anchors} (width, height), got {anchors}'
             )
-        # a buffer: the anchors of a released model travel with its checkpoint
+        # a buffer, so the anchors of a released model are part of its checkpoint
         self.register_buffer('anchors', torch.tensor(anchors, dtype=torch.float32))
 
     def _apply(self, *args: Any, **kwargs: Any) -> 'YOLOv7Head':
-        # boxes are decoded in float32 at least: `half()` must not round the anchors
+        # boxes are decoded in at least float32: `half()` must not round the anchors
         anchors = self.anchors
         super()._apply(*args, **kwargs)
         if self.anchors.dtype in (torch.float16, torch.bfloat16):
@@ -86,7 +86,7 @@ class YOLOv7Head(BaseDenseHead):
         return self
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[list[Tensor]]:
-        """Return the raw maps, (N, A * (5 + C), H_i, W_i) a level."""
+        """Return the raw maps, (N, A * (5 + C), H_i, W_i) per level."""
         return (list(self.head_module(feats)),)
 
     def loss_by_feat(
@@ -96,13 +96,13 @@ class YOLOv7Head(BaseDenseHead):
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
     ) -> dict[str, Tensor]:
-        """Box, objectness and class loss of a batch.
+        """Compute box, objectness and class loss of a batch.
 
-        Every term is summed over the levels and multiplied by the batch size and the
-        number of ranks, so that a gradient averaged over ranks is the sum over images.
+        Every term is summed over levels and multiplied by the batch size and the number
+        of ranks, so a gradient averaged over ranks is the sum over images.
 
         Args:
-            raw_maps (list[Tensor]): (N, A * (5 + C), H_i, W_i) a level.
+            raw_maps (list[Tensor]): (N, A * (5 + C), H_i, W_i) per level.
             batch_gt_instances (list[InstanceData]): `bboxes` (xyxy, pixels) and
                 `labels` of each image; images may be empty.
             batch_img_metas (list[dict]): Not used.
@@ -114,7 +114,7 @@ class YOLOv7Head(BaseDenseHead):
         preds = [self._per_anchor(m) for m in raw_maps]
         targets = _collect(batch_gt_instances, preds[0].device)
         matches = self.assigner.assign(preds, targets, self.anchors, self.strides)
-        # zero, but keeps every parameter in the graph when nothing matched
+        # zero, but keeps every parameter in the graph when nothing matches
         nothing = sum(p.sum() for p in preds) * 0
         box, obj, cls = nothing, nothing, nothing
         for level, pred in enumerate(preds):
@@ -140,11 +140,11 @@ class YOLOv7Head(BaseDenseHead):
     def _quality(
         self, level: int, rows: Tensor, mine: Matches, targets: Targets
     ) -> Tensor:
-        """CIoU (P,) of the matched predictions `rows` (P, 5 + C) with their boxes."""
+        """Return the CIoU (P,) of matched predictions `rows` (P, 5 + C) and boxes."""
         stride = self.strides[level]
         cells = torch.stack([mine.column, mine.row], dim=-1)
         boxes = decode(rows, cells, self.anchors[level][mine.anchor], stride)
-        # in cells, as published: the epsilons of CIoU are not scale free
+        # in cells, as in the official code: the epsilons of CIoU depend on scale
         return complete_iou(boxes / stride, targets.boxes[mine.gt] / stride)
 
     def predict_by_feat(
@@ -155,20 +155,21 @@ class YOLOv7Head(BaseDenseHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> InstanceList:
-        """Decode, filter and suppress the predictions of a batch, clip to the image.
+        """Decode and filter the predictions of a batch, apply NMS, clip to the image.
 
-        With one class the score is the objectness: the class layer never trains then.
+        With one class the score is the objectness, since the class layer is not
+        trained.
 
         Args:
-            raw_maps (list[Tensor]): (N, A * (5 + C), H_i, W_i) a level.
-            batch_img_metas (list[dict]): Meta information of the images.
+            raw_maps (list[Tensor]): (N, A * (5 + C), H_i, W_i) per level.
+            batch_img_metas (list[dict]): Metainfo of the images.
             cfg (ConfigDict, optional): Overrides `test_cfg` (`score_thr`, `nms_pre`,
                 `nms`, `max_per_img`).
-            rescale (bool): Return boxes of the original image.
-            with_nms (bool): Suppress overlapping boxes.
+            rescale (bool): Whether to scale boxes to the original image.
+            with_nms (bool): Whether to apply NMS.
 
         Returns:
-            list[InstanceData]: `bboxes` (xyxy, pixels), `scores`, `labels` an image.
+            list[InstanceData]: `bboxes` (xyxy, pixels), `scores`, `labels` per image.
         """
         boxes, scores = self.decode_maps(raw_maps)
         return self.predict_by_boxes(
@@ -184,18 +185,18 @@ class YOLOv7Head(BaseDenseHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> InstanceList:
-        """Filter and suppress decoded boxes, such as those of an exported network.
+        """Filter decoded boxes and apply NMS, e.g. for an exported network.
 
         Args:
-            boxes (Tensor): (N, B, 4), xyxy in pixels, as of `decode_maps`.
-            scores (Tensor): (N, B, C), likewise.
-            batch_img_metas (list[dict]): Meta information of the images.
+            boxes (Tensor): (N, B, 4), xyxy in pixels, from `decode_maps`.
+            scores (Tensor): (N, B, C), from `decode_maps`.
+            batch_img_metas (list[dict]): Metainfo of the images.
             cfg (ConfigDict, optional): As in `predict_by_feat`.
-            rescale (bool): Return boxes of the original image.
-            with_nms (bool): Suppress overlapping boxes.
+            rescale (bool): Whether to scale boxes to the original image.
+            with_nms (bool): Whether to apply NMS.
 
         Returns:
-            list[InstanceData]: As of `predict_by_feat`.
+            list[InstanceData]: As in `predict_by_feat`.
         """
         cfg = self.test_cfg if cfg is None else cfg
         results = []
@@ -205,7 +206,7 @@ class YOLOv7Head(BaseDenseHead):
             )
             found = InstanceData(bboxes=boxes[image, keep], scores=score, labels=label)
             kept = self._bbox_post_process(found, cfg, rescale, with_nms, meta)
-            # after the suppression, as published
+            # clipped after NMS, as in the official code
             height, width = meta['ori_shape' if rescale else 'img_shape'][:2]
             limit = kept.bboxes.new_tensor([width, height, width, height])
             kept.bboxes = torch.minimum(kept.bboxes.clamp(min=0), limit)
@@ -213,9 +214,9 @@ class YOLOv7Head(BaseDenseHead):
         return results
 
     def decode_maps(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return all boxes (N, B, 4) (xyxy, pixels) and scores (N, B, C).
+        """Decode raw maps to boxes (N, B, 4) (xyxy, pixels) and scores (N, B, C).
 
-        B counts the anchors of all levels, in the order level, row, column, anchor.
+        B is the number of anchors of all levels, ordered by level, row, column, anchor.
         """
         boxes, scores = [], []
         for level, raw in enumerate(raw_maps):
@@ -236,7 +237,7 @@ class YOLOv7Head(BaseDenseHead):
 
     def _per_anchor(self, raw: Tensor) -> Tensor:
         """View (N, A * (5 + C), H, W) as (N, A, H, W, 5 + C), at least in float32."""
-        # sums over all cells overflow and underflow in half precision
+        # sums over all cells overflow or underflow in half precision
         raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
         n, _, height, width = raw.shape
         anchors = self.head_module.num_anchors
@@ -244,7 +245,7 @@ class YOLOv7Head(BaseDenseHead):
 
 
 def _collect(instances: InstanceList, device: torch.device) -> Targets:
-    """One table of the ground truth of all images."""
+    """Collect the ground truth of all images in one table."""
     counts = torch.tensor([len(i) for i in instances], device=device)
     image = torch.arange(len(instances), device=device).repeat_interleave(counts)
     corners = [getattr(i.bboxes, 'tensor', i.bboxes) for i in instances]
@@ -256,5 +257,5 @@ def _collect(instances: InstanceList, device: torch.device) -> Targets:
 
 
 def _bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross entropy, a scalar."""
+    """Return the mean binary cross-entropy, a scalar."""
     return F.binary_cross_entropy_with_logits(logits, target)

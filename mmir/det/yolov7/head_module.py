@@ -1,4 +1,4 @@
-"""Layers of the YOLOv7 head, apart from its losses, so that they can be exported."""
+"""Layers of the YOLOv7 head, separate from its losses so they can be exported."""
 
 import logging
 import math
@@ -19,22 +19,22 @@ ANCHORS = (
     ((36, 75), (76, 55), (72, 146)),
     ((142, 110), (192, 243), (459, 401)),
 )
-"""Anchor width and height in pixels at strides 8, 16 and 32, of the released models."""
+"""Anchors (width, height) of released models, in pixels, at strides 8, 16 and 32."""
 
 _PRETRAINED = ('Pretrained', PretrainedInit)
 
 
 @MODELS.register_module()
 class YOLOv7HeadModule(BaseModule):
-    """One 1x1 convolution a level between two implicit layers.
+    """Layers of the YOLOv7 head: per level, a 1x1 convolution and two implicit layers.
 
     Args:
-        num_classes (int): Classes C.
-        arch (str): Size the input channels are taken from.
-        in_channels (tuple[int], optional): Input channels a level instead.
-        num_anchors (int): Anchors A a cell.
-        strides (tuple[int]): Pixels a cell of each level.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        num_classes (int): Number of classes C.
+        arch (str): Size, which determines the input channels.
+        in_channels (tuple[int], optional): Input channels per level, overrides `arch`.
+        num_anchors (int): Number of anchors A per cell.
+        strides (tuple[int]): Stride per level in pixels.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class YOLOv7HeadModule(BaseModule):
         self._init_bias()
 
     def init_weights(self) -> None:
-        """Initialise as usual and set the biases to the expected scores.
+        """Initialize the weights, and set the biases to the expected scores.
 
-        Pretrained weights win; a second call changes nothing, as everywhere.
+        Pretrained weights take precedence. A second call has no effect.
         """
         cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
         pretrained = any(c['type'] in _PRETRAINED for c in cfgs or ())
@@ -72,7 +72,7 @@ class YOLOv7HeadModule(BaseModule):
 
     @torch.no_grad()
     def _init_bias(self) -> None:
-        """Start from 8 objects in a 640 px image and evenly likely classes."""
+        """Set biases for 8 objects per 640 px image and equally likely classes."""
         for (_, conv, _), stride in zip(self.convs_pred, self.strides, strict=True):
             bound = 1 / math.sqrt(conv.in_channels)
             nn.init.uniform_(conv.bias, -bound, bound)
@@ -83,13 +83,13 @@ class YOLOv7HeadModule(BaseModule):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
-        """Keep the head as it is when the checkpoint detects other classes."""
+        """Keep the output layers if the checkpoint has another number of classes."""
         theirs = state_dict.get(f'{prefix}convs_pred.0.1.weight')
         if theirs is not None and len(theirs) != len(self.convs_pred[0][1].weight):
             classes = len(theirs) // self.num_anchors - 5
             print_log(
                 f'the checkpoint detects {classes} classes, the model '
-                f'{self.num_classes}: the head starts anew',
+                f'{self.num_classes}: its output layers are not loaded',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -1,4 +1,4 @@
-"""Building blocks of YOLOv7: aggregation, down-sampling, pooling, implicit layers."""
+"""Building blocks of YOLOv7: aggregation, downsampling, pooling, implicit layers."""
 
 import torch
 from mmcv.cnn import ConvModule, build_activation_layer, build_norm_layer
@@ -10,13 +10,13 @@ NORM = dict(type='BN', eps=1e-3, momentum=0.03)
 
 
 class ConvFactory:
-    """Makes the convolution + batch norm + activation unit all blocks consist of.
+    """Factory of the convolution + batch norm + activation units of all blocks.
 
     Args:
-        act_cfg (dict): Activation, `SiLU` in L and X, `LeakyReLU` 0.1 in tiny.
-        norm_cfg (dict, optional): Normalisation; `NORM` when not given.
-        conv_cfg (dict, optional): Convolution. To factorise, rather take the builder
-            `mmir.factorized`, which leaves 1x1 convolutions dense.
+        act_cfg (dict): Activation: `SiLU` in L and X, `LeakyReLU` 0.1 in tiny.
+        norm_cfg (dict, optional): Normalization. Default: `NORM`.
+        conv_cfg (dict, optional): Convolution. To factorize a model, use `TensorFact`
+            with `mmir.Adapted` instead, which leaves 1x1 convolutions dense.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ConvFactory:
     def __call__(
         self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1
     ) -> ConvModule:
-        """Return a unit with 'same' padding for an odd `kernel`."""
+        """Build a unit, with 'same' padding for an odd `kernel`."""
         return ConvModule(
             in_channels,
             out_channels,
@@ -49,13 +49,13 @@ class ELAN(BaseModule):
     """Efficient layer aggregation: two 1x1 branches and a chain of 3x3 convolutions.
 
     Args:
-        conv (ConvFactory): Makes the convolutions.
+        conv (ConvFactory): Factory of the convolutions.
         in_channels (int): Channels C of the input.
         hidden (int): Channels of the two 1x1 branches.
         out_channels (int): Channels of the output.
         width (int): Channels of the chained 3x3 convolutions.
-        depth (int): How many of them.
-        tap (int): Every `tap`-th of them goes into the concatenation.
+        depth (int): Number of chained convolutions.
+        tap (int): Every `tap`-th of them is concatenated.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class ELAN(BaseModule):
 
 
 class MaxPoolDownsample(BaseModule):
-    """Halve the size by a strided convolution beside a pooled 1x1 one (MP).
+    """Downsampling by 2: a strided convolution next to a pooled 1x1 branch (MP).
 
     Args:
-        conv (ConvFactory): Makes the convolutions.
+        conv (ConvFactory): Factory of the convolutions.
         in_channels (int): Channels C of the input.
         branch (int): Channels of each of the two branches.
     """
@@ -113,14 +113,14 @@ class MaxPoolDownsample(BaseModule):
 
 
 class ChainedPools(nn.Module):
-    """Max pools of 5, 9 and 13 pixels, each computed from the one before."""
+    """Max pooling with kernels 5, 9 and 13, each computed from the previous one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool = nn.MaxPool2d(5, 1, 2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return `[x, pool5(x), pool9(x), pool13(x)]`, all of the shape of `x`."""
+        """Return `[x, pool5(x), pool9(x), pool13(x)]`, each with the shape of `x`."""
         outs = [x]
         for _ in range(3):
             outs.append(self.pool(outs[-1]))
@@ -131,7 +131,7 @@ class SPPCSPC(BaseModule):
     """Spatial pyramid pooling with a cross-stage branch (YOLOv7-L and X).
 
     Args:
-        conv (ConvFactory): Makes the convolutions.
+        conv (ConvFactory): Factory of the convolutions.
         in_channels (int): Channels C of the input.
         out_channels (int): Channels of the output and of all hidden layers.
     """
@@ -154,10 +154,10 @@ class SPPCSPC(BaseModule):
 
 
 class SPPTiny(BaseModule):
-    """Spatial pyramid pooling of YOLOv7-tiny: 1x1 convolutions, pools reversed.
+    """Spatial pyramid pooling of YOLOv7-tiny: 1x1 convolutions, pools in reverse.
 
     Args:
-        conv (ConvFactory): Makes the convolutions.
+        conv (ConvFactory): Factory of the convolutions.
         in_channels (int): Channels C of the input.
         out_channels (int): Channels of the output and of all hidden layers.
     """
@@ -179,15 +179,15 @@ class SPPTiny(BaseModule):
 
 
 class RepConv(BaseModule):
-    """3x3 and 1x1 convolution in parallel, activated after the sum.
+    """Re-parameterizable convolution: parallel 3x3 and 1x1 branches, then activation.
 
-    An identity branch (batch norm alone) joins where input and output agree.
+    An identity branch (batch norm only) is added if input and output channels match.
 
     Args:
         in_channels (int): Channels C of the input.
         out_channels (int): Channels of the output.
         act_cfg (dict): Activation after the sum.
-        norm_cfg (dict, optional): Normalisation; `NORM` when not given.
+        norm_cfg (dict, optional): Normalization. Default: `NORM`.
         conv_cfg (dict, optional): Convolution of the 3x3 branch.
     """
 
@@ -222,12 +222,12 @@ class RepConv(BaseModule):
 
 
 class Implicit(nn.Module):
-    """Learnt vector that is added to, or multiplied with, every position.
+    """Learned vector, added to or multiplied with every position.
 
     Args:
         channels (int): Length C of the vector.
-        mean (float): Mean of its initial values: 0 to add, 1 to multiply.
-        std (float): Their standard deviation.
+        mean (float): Mean of the initial values: 0 to add, 1 to multiply.
+        std (float): Standard deviation of the initial values.
     """
 
     def __init__(self, channels: int, mean: float, std: float = 0.02) -> None:

@@ -1,4 +1,4 @@
-"""YOLOv7 neck (tiny, L, X): pyramid pooling, top-down and bottom-up path."""
+"""YOLOv7 neck (tiny, L, X): pyramid pooling, top-down and bottom-up paths."""
 
 import torch
 from mmcv.cnn import ConvModule
@@ -26,11 +26,11 @@ class YOLOv7Neck(BaseModule):
 
     Args:
         arch (str): `'tiny'`, `'l'` or `'x'`.
-        in_channels (tuple[int], optional): Channels of the three inputs; those of
-            the backbone of the same size when not given.
-        conv_cfg, norm_cfg, act_cfg (dict, optional): Layers, the size's own when
-            not given.
-        init_cfg (dict, optional): Initialisation, see `mmengine.model.BaseModule`.
+        in_channels (tuple[int], optional): Channels of the three inputs. Default: those
+            of the backbone of the same size.
+        conv_cfg, norm_cfg, act_cfg (dict, optional): Layer configs. Default: those of
+            the size.
+        init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
 
     Raises:
         ValueError: Unknown `arch`.
@@ -60,7 +60,7 @@ class YOLOv7Neck(BaseModule):
         self.downsample_layers = nn.ModuleList(
             [_downsample(conv, spec, p3), _downsample(conv, spec, p4)]
         )
-        # the level above has twice the channels of the down-sampled one's source
+        # the level above has twice the channels of the level that is downsampled
         self.bottom_up_layers = nn.ModuleList(
             [_block(conv, spec, 2 * p3 + p4, p4), _block(conv, spec, 2 * p4 + p5, p5)]
         )
@@ -70,7 +70,7 @@ class YOLOv7Neck(BaseModule):
         )
 
     def forward(self, feats: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """Map features at strides 8, 16, 32 to as many for the head.
+        """Map features at strides 8, 16, 32 to the inputs of the head.
 
         Args:
             feats (tuple[Tensor]): Shapes (N, C_i, H / s_i, W / s_i).

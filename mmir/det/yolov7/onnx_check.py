@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 BOX_LIMIT, SCORE_LIMIT = 0.01, 1e-4
-"""Differences, in pixels and of a score, that are always fine."""
+"""Differences of coordinates (in pixels) and scores that are always accepted."""
 NOISE_FACTOR = 8
-"""Differences of this many times the rounding errors of PyTorch are fine too."""
+"""Multiple of PyTorch's rounding error that is accepted as well."""
 MISSED_LIMIT = 0.02
-"""Largest share of detections, after the suppression, that only one of the two has.
+"""Largest fraction of detections, after NMS, found by only one of the two.
 
-Rounding decides whether a box that overlaps by just the threshold is suppressed.
+Rounding decides whether a box whose IoU is right at the threshold is suppressed.
 """
 
 
@@ -34,11 +34,11 @@ class Comparison:
     """Differences between PyTorch and onnxruntime, both in float32.
 
     Attributes:
-        boxes (float): Largest difference of a coordinate, in pixels.
-        scores (float): Largest difference of a score.
-        noise (tuple[float, float]): Those between PyTorch in float32 and float64.
-        missed (float): Share of the detections of either, after the suppression, that
-            the other does not have: same label, within a pixel. 0 without one.
+        boxes (float): Largest coordinate difference, in pixels.
+        scores (float): Largest score difference.
+        noise (tuple[float, float]): The same between PyTorch in float32 and float64.
+        missed (float): Fraction of detections, after NMS, without a counterpart (same
+            label, within a pixel) in the other. 0 for an export without NMS.
     """
 
     boxes: float
@@ -48,7 +48,7 @@ class Comparison:
 
     @property
     def good(self) -> bool:
-        """Whether the differences are those of rounding; never for NaN."""
+        """Whether the differences are due to rounding; False for NaN."""
         box_noise, score_noise = self.noise
         return (
             self.boxes <= BOX_LIMIT + NOISE_FACTOR * box_noise
@@ -58,9 +58,9 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f'largest difference {self.boxes:.2g} px and {self.scores:.2g} of a score '
-            f'(rounding of PyTorch: {self.noise[0]:.2g} and {self.noise[1]:.2g}), '
-            f'{self.missed:.1%} of the detections differ'
+            f'largest difference {self.boxes:.2g} px in boxes and {self.scores:.2g} in '
+            f'scores (rounding of PyTorch: {self.noise[0]:.2g} and '
+            f'{self.noise[1]:.2g}), {self.missed:.1%} of the detections differ'
         )
 
 
@@ -74,10 +74,10 @@ def compare(
     """Run PyTorch and onnxruntime on the same images.
 
     Args:
-        model (YOLOv7): The detector as it was trained, float32 on the CPU.
-        raw (ModelProto): Its export without the suppression.
-        suppressed (ModelProto, optional): Its export with the suppression, compared
-            with the suppression of PyTorch on the boxes of `raw`.
+        model (YOLOv7): Trained detector, not deployed, float32 on the CPU.
+        raw (ModelProto): Its export without NMS.
+        suppressed (ModelProto, optional): Its export with NMS, compared with PyTorch's
+            NMS on the boxes of `raw`.
         inputs (sequence of Tensor): Batches (N, 3, H, W), 0 to 255.
 
     Returns:
@@ -90,7 +90,7 @@ def compare(
         decoded.append([torch.from_numpy(a) for a in run_onnx(raw, images)])
         gaps.append(_gaps(decoded[-1], expected))
         noises.append(_gaps(expected, exact(images.double())))
-    # NaN stays, unlike with max()
+    # propagates NaN, unlike max()
     boxes, scores = np.max(gaps, axis=0).tolist()
     noise = tuple(np.max(noises, axis=0).tolist())
     missed = total = 0
@@ -113,14 +113,14 @@ def _gaps(some: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
 
 
 def run_onnx(model: 'ModelProto', images: Tensor) -> list[np.ndarray]:
-    """Outputs of an ONNX model in onnxruntime on the CPU.
+    """Run an ONNX model in onnxruntime on the CPU.
 
     Args:
-        model (ModelProto): A model with one input.
-        images (Tensor): That input.
+        model (ModelProto): Model with one input.
+        images (Tensor): Input.
 
     Returns:
-        list[ndarray]: The outputs, in their order.
+        list[ndarray]: Outputs in order.
     """
     from onnxruntime import InferenceSession
 
@@ -131,15 +131,14 @@ def run_onnx(model: 'ModelProto', images: Tensor) -> list[np.ndarray]:
 
 
 def instances(outputs: Sequence[np.ndarray]) -> list[InstanceData]:
-    """Detections of each image, from the outputs of `append_nms`.
+    """Convert the outputs of `append_nms` to detections per image.
 
     Args:
         outputs (sequence of ndarray): `boxes` (N, K, 4), `scores` (N, K), `labels`
             (N, K) and `count` (N,).
 
     Returns:
-        list[InstanceData]: `bboxes`, `scores` and `labels` an image, without the
-        filling.
+        list[InstanceData]: `bboxes`, `scores` and `labels` per image, without padding.
     """
     boxes, scores, labels, counts = map(torch.from_numpy, outputs)
     return [
@@ -149,7 +148,7 @@ def instances(outputs: Sequence[np.ndarray]) -> list[InstanceData]:
 
 
 def _missed(some: InstanceData, others: InstanceData) -> int:
-    """How many of `some` have no other of their label within a pixel."""
+    """Count `some` without one of `others` with the same label within a pixel."""
     if not len(some) or not len(others):
         return len(some)
     gap = (some.bboxes[:, None] - others.bboxes).abs().amax(-1)

@@ -1,4 +1,4 @@
-"""YOLOv7 as an ONNX file that is compared with PyTorch before it is written."""
+"""ONNX export of YOLOv7, compared with PyTorch before the file is written."""
 
 import copy
 import json
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmir.det.yolov7.onnx_check import Comparison, compare
 from mmir.det.yolov7.onnx_graph import rename, trace
 from mmir.det.yolov7.onnx_nms import append_nms, check_test_cfg
+from mmir.utils.files import write_bytes
 from mmir.version import __version__
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to export.
+    """Settings of the ONNX export.
 
     Attributes:
         size (tuple[int, int]): Height and width of the input, multiples of 32.
-        nms (bool): Suppress overlapping boxes within the file.
-        dynamic (bool): Any batch size, and any height and width divisible by 32.
-        classes (sequence of str): Names of the classes, for the metadata.
+        nms (bool): Whether the model includes NMS.
+        dynamic (bool): Allow any batch size, and any height and width divisible by 32.
+        classes (sequence of str): Class names, for the metadata.
     """
 
     size: tuple[int, int] = (640, 640)
@@ -43,26 +44,26 @@ class Settings:
 def export_onnx(
     model: 'YOLOv7', path: str | os.PathLike, settings: Settings
 ) -> Comparison:
-    """Write a detector as one ONNX file, after comparing it with PyTorch.
+    """Export a detector to one ONNX file, after comparing it with PyTorch.
 
-    The input is `images` (N, 3, H, W), float32, 0 to 255, in the colour order the
-    metadata names: resizing and padding are the user's, the normalisation is inside.
-    The outputs are `boxes` (N, B, 4), xyxy in pixels of the input, and `scores`
-    (N, B, C); with the suppression those of `append_nms`.
+    The input is `images` (N, 3, H, W), float32, 0 to 255, in the color order named in
+    the metadata. Resizing and padding are up to the user; normalization is part of the
+    model. The outputs are `boxes` (N, B, 4), xyxy in pixels of the input, and `scores`
+    (N, B, C), or with NMS those of `append_nms`.
 
     Args:
-        model (YOLOv7): The detector; it is not changed.
-        path (str | PathLike): The file. It is written once everything was found right.
-        settings (Settings): How to export.
+        model (YOLOv7): Detector. It is not modified.
+        path (str | PathLike): Output file, written only if the comparison succeeds.
+        settings (Settings): Settings of the export.
 
     Returns:
         Comparison: The differences from PyTorch.
 
     Raises:
         ImportError: A package of the extra `deploy` is missing.
-        ValueError: A size that is no multiple of 32, test settings that cannot be
-            exported, classes that do not fit the model, or results that differ from
-            those of PyTorch. There is no file then, or the former one.
+        ValueError: The size is not a multiple of 32, `test_cfg` cannot be exported, the
+            classes do not fit the model, or the results differ from PyTorch. No file is
+            written, and an existing one is kept.
     """
     _require('onnx', 'onnxscript', 'onnxruntime')
     _check(model, settings)
@@ -76,9 +77,9 @@ def export_onnx(
     found = compare(model, raw, final if settings.nms else None, _inputs(settings))
     if not found.good:
         raise ValueError(
-            f'{path} is not written: it would differ from PyTorch, {found}'
+            f'{path} is not written, because it differs from PyTorch: {found}'
         )
-    _write(final.SerializeToString(), Path(path))
+    write_bytes(final.SerializeToString(), Path(path))
     return found
 
 
@@ -91,7 +92,7 @@ def _require(*packages: str) -> None:
 
 
 def _check(model: 'YOLOv7', settings: Settings) -> None:
-    """Raise for settings that cannot be followed."""
+    """Raise an error for invalid settings."""
     if any(side < 32 or side % 32 for side in settings.size):
         raise ValueError(
             f'height and width must be multiples of 32, not {settings.size}'
@@ -99,15 +100,15 @@ def _check(model: 'YOLOv7', settings: Settings) -> None:
     count = model.bbox_head.num_classes
     if settings.classes and len(settings.classes) != count:
         raise ValueError(
-            f'{len(settings.classes)} names of classes {tuple(settings.classes)}, the '
-            f'model has {count}'
+            f'{len(settings.classes)} class names {tuple(settings.classes)}, but the '
+            f'model has {count} classes'
         )
     if settings.nms:
         check_test_cfg(model.bbox_head.test_cfg)
 
 
 def _inputs(settings: Settings) -> list[Tensor]:
-    """Smooth random images; of a dynamic export also of another size and number."""
+    """Draw smooth random images, for a dynamic export also of another shape."""
     height, width = settings.size
     shapes = [(1, height, width)]
     if settings.dynamic:
@@ -124,7 +125,7 @@ def _inputs(settings: Settings) -> list[Tensor]:
 
 
 def _describe(proto: 'ModelProto', model: 'YOLOv7', settings: Settings) -> None:
-    """Write what a user of the file must know into its metadata, as JSON values."""
+    """Add what users of the file need to know to its metadata, as JSON values."""
     head, prepare = model.bbox_head, model.data_preprocessor
     count = head.num_classes
     facts = dict(
@@ -133,7 +134,7 @@ def _describe(proto: 'ModelProto', model: 'YOLOv7', settings: Settings) -> None:
         strides=head.strides,
         anchors=head.anchors.tolist(),
         input='images: float32, (N, 3, H, W), 0 to 255, H and W divisible by 32',
-        # image files are read as BGR, and the preprocessor may flip that
+        # image files are read as BGR, and the preprocessor may convert them
         channels='RGB' if getattr(prepare, '_channel_conversion', False) else 'BGR',
         boxes='x1, y1, x2, y2 in pixels of the input',
         nms=dict(head.test_cfg, nms=dict(head.test_cfg.nms)) if settings.nms else None,
@@ -143,14 +144,3 @@ def _describe(proto: 'ModelProto', model: 'YOLOv7', settings: Settings) -> None:
         facts['pad_value'] = [round(v, 3) for v in pad.flatten().tolist()]
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=json.dumps(value))
-
-
-def _write(content: bytes, path: Path) -> None:
-    """Write a file in full or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""YOLOv7 as an ONNX graph, from the image to the decoded boxes."""
+"""ONNX graph of YOLOv7, from the image to the decoded boxes."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ OPSET = 18
 
 
 class Exportable(nn.Module):
-    """Normalisation, network and decoding in one: what the ONNX file computes.
+    """Module exported to ONNX: normalization, network and decoding.
 
     Args:
-        model (YOLOv7): The detector; it is not changed.
+        model (YOLOv7): Detector. It is not modified.
     """
 
     def __init__(self, model: 'YOLOv7') -> None:
@@ -39,19 +39,19 @@ class Exportable(nn.Module):
 
 
 def trace(model: 'YOLOv7', size: tuple[int, int], dynamic: bool) -> 'ModelProto':
-    """Turn a detector into an ONNX model.
+    """Convert a detector to an ONNX model.
 
     Args:
-        model (YOLOv7): The detector, after `to_deploy`, on the CPU.
+        model (YOLOv7): Detector after `to_deploy`, on the CPU.
         size (tuple[int, int]): Height and width of the input, multiples of 32.
-        dynamic (bool): Any batch size, and any height and width divisible by 32;
-            without it one image of `size`.
+        dynamic (bool): Allow any batch size, and any height and width divisible by 32.
+            Otherwise the input is one image of `size`.
 
     Returns:
         ModelProto: Input `images`, outputs `boxes` and `scores`, see `Exportable`.
     """
     height, width = size
-    # a size of one batch or cell would be taken for a constant
+    # a dimension of size one would be exported as a constant
     example = torch.zeros(1, 3, height, width)
     shapes = None
     if dynamic:
@@ -59,7 +59,7 @@ def trace(model: 'YOLOv7', size: tuple[int, int], dynamic: bool) -> 'ModelProto'
         rows, columns = torch.export.Dim('rows'), torch.export.Dim('columns')
         shapes = ({0: torch.export.Dim('batch'), 2: 32 * rows, 3: 32 * columns},)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)  # torch's, about itself
+        warnings.simplefilter('ignore', FutureWarning)  # from inside torch
         program = torch.onnx.export(
             Exportable(model).eval(),
             (example,),
@@ -75,11 +75,11 @@ def trace(model: 'YOLOv7', size: tuple[int, int], dynamic: bool) -> 'ModelProto'
 
 
 def rename(proto: 'ModelProto', names: dict[str, str]) -> None:
-    """Give values of an ONNX model other names, in place.
+    """Rename values of an ONNX model, in place.
 
     Args:
-        proto (ModelProto): The model.
-        names (dict[str, str]): New names by the old ones.
+        proto (ModelProto): Model.
+        names (dict[str, str]): New name by old name.
     """
     for node in proto.graph.node:
         for values in (node.input, node.output):

@@ -1,4 +1,4 @@
-"""Non-maximum suppression as ONNX nodes behind the decoded boxes."""
+"""Non-maximum suppression (NMS) as ONNX nodes after the decoded boxes."""
 
 from typing import TYPE_CHECKING
 
@@ -73,41 +73,40 @@ nms (float[{n}, B, 4] all_boxes, float[{n}, B, C] all_scores,
 
 
 def check_test_cfg(cfg: ConfigDict) -> None:
-    """Refuse test settings the nodes of `append_nms` cannot follow.
+    """Raise an error if `append_nms` does not support a `test_cfg`.
 
     Raises:
-        ValueError: Another suppression than `nms` by class, no limit of detections, a
-            negative threshold, or a key that is not known.
+        ValueError: It has an NMS other than class-wise `nms`, no limit of detections, a
+            negative threshold, or an unknown key.
     """
     known = {'score_thr', 'nms_pre', 'nms', 'max_per_img'}
     nms = dict(cfg.get('nms') or {})
     kind, iou = nms.pop('type', 'nms'), nms.pop('iou_threshold', None)
     if set(cfg) - known or nms or kind != 'nms' or iou is None:
         raise ValueError(
-            'an exported suppression knows score_thr, nms_pre, max_per_img and '
-            f"nms=dict(type='nms', iou_threshold=...) of test_cfg; it is {dict(cfg)}. "
-            'Change it, or export without the suppression'
+            'exported NMS supports score_thr, nms_pre, max_per_img and '
+            f"nms=dict(type='nms', iou_threshold=...) in test_cfg, got {dict(cfg)}. "
+            'Change it, or export without NMS'
         )
     if cfg.get('max_per_img', 0) < 1 or cfg.get('score_thr', -1) < 0:
         raise ValueError(
-            'an exported suppression needs test_cfg.max_per_img >= 1 and score_thr '
-            f'>= 0, they are {cfg.get("max_per_img")} and {cfg.get("score_thr")}'
+            'exported NMS needs max_per_img >= 1 and score_thr >= 0 in test_cfg, got '
+            f'{cfg.get("max_per_img")} and {cfg.get("score_thr")}'
         )
 
 
 def append_nms(model: 'ModelProto', cfg: ConfigDict) -> None:
-    """Suppress overlapping boxes of a class as the head does, in place.
+    """Append class-wise NMS, equivalent to that of the head, in place.
 
-    The `nms_pre` best of all (box, class) pairs of an image above `score_thr` go into
-    the suppression; its `max_per_img` best results, best first, come out, clipped to
-    the input. An image with fewer results is filled up with boxes and scores of 0 and
-    labels of -1. Among pairs that tie with the last of the `nms_pre`, all go in.
+    Per image, the `nms_pre` best (box, class) pairs above `score_thr`, including ties
+    with the last one, enter NMS. The `max_per_img` best results are returned, best
+    first and clipped to the input, padded with boxes and scores of 0 and labels of -1.
 
     Args:
         model (ModelProto): Input `images` (N, 3, H, W), outputs `all_boxes` (N, B, 4)
             and `all_scores` (N, B, C). Its outputs become `boxes` (N, K, 4), `scores`
             (N, K), `labels` (N, K) and `count` (N,), K = `max_per_img`.
-        cfg (ConfigDict): The `test_cfg` of the detector, see `check_test_cfg`.
+        cfg (ConfigDict): `test_cfg` of the detector, see `check_test_cfg`.
     """
     from onnx.parser import parse_graph
 

@@ -1,4 +1,4 @@
-"""Data sets of registered images of several cameras with one label map."""
+"""Segmentation datasets of registered images with one label map per sample."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,7 @@ from typing import Any, Literal
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
-from mmir.registry import DATASETS
-from mmir.structures import PATHS
-from mmir.utils.pairing import PairRule
-from mmir.utils.seg_layout import (
+from mmir.data.layouts.seg import (
     LABEL,
     MissingFilesError,
     Sample,
@@ -20,37 +17,39 @@ from mmir.utils.seg_layout import (
     match_files,
     no_data_message,
 )
+from mmir.data.pairing import PairRule
+from mmir.registry import DATASETS
+from mmir.structures import PATHS, REFERENCE
 
 
 @DATASETS.register_module()
 class PairedSegDataset(BaseSegDataset):
-    """Paired images and label maps in a folder each.
+    """Dataset of paired images and label maps, with one folder for each.
 
-    The files of a sample have the same stem, unless `rules` says how they differ; the
-    suffix is whatever a folder holds. Every file must be there when the data set is
-    built. With several modalities a sample has `img_paths` for
-    :class:`mmir.transforms.LoadPairedImages`; with one it is an ordinary sample of
-    mmseg for the stock pipelines.
+    The files of a sample share their stem, unless `rules` says how they differ. Any
+    image suffix will do. Every file must exist when the dataset is built. With several
+    modalities, a sample has `img_paths` for :class:`mmir.transforms.LoadPairedImages`;
+    with one, it is an ordinary mmseg sample for the stock pipelines.
 
     Args:
-        split (str): Name of a split, for subclasses of a known layout: gives `ann_file`
-            and `data_prefix` where they are not set.
-        modality (str | Sequence[str]): 'both' is `('rgb', 'ir')`; one name; or several,
-            the first of which is the reference (`img_path`).
+        split (str): Name of a split, for subclasses with a known layout. It sets
+            `ann_file` and `data_prefix` unless they are given.
+        modality (str | Sequence[str]): 'both' for `('rgb', 'ir')`; one name; or
+            several, the first of which is the `reference` (that of `img_path`).
         rules (Mapping[str, Mapping], optional): Modality -> arguments of
-            :class:`mmir.utils.pairing.PairRule` by which its name follows from the
-            names in the list, or in the folders without a rule.
-        missing (str): Images that do not exist: 'raise', or 'absent' to give None for
-            their path, which `LoadPairedImages` takes for an absent modality; counted
-            in the log. The reference and the label map must always exist.
+            :class:`mmir.data.pairing.PairRule` that derive its file name from the name
+            in the list, or in the folders without a rule.
+        missing (str): What to do if an image does not exist: 'raise', or 'absent' to
+            set its path to None, which `LoadPairedImages` treats as an absent modality;
+            these are counted in the log. The reference and the label map must exist.
         data_prefix (Mapping[str, str], optional): Folder of each modality and, under
             `seg_map_path`, of the label maps, below `data_root`.
-        ann_file (str): Text file with one name a line. Without it, all files of the
+        ann_file (str): Text file with one name per line. Without it, all files in the
             folders are used, and all must have their partners.
         **kwargs: Arguments of mmseg's `BaseSegDataset`.
 
     Raises:
-        MissingFilesError: Files are missing; says which, how many and what to do.
+        MissingFilesError: Files are missing; says which, how many, and what to do.
         ValueError: An option has an unknown value, or a folder is not given.
     """
 
@@ -89,10 +88,10 @@ class PairedSegDataset(BaseSegDataset):
         super().__init__(ann_file=ann_file, data_prefix=wanted, **kwargs)
 
     def list_names(self) -> list[str] | None:
-        """Name the samples.
+        """Get the names of the samples.
 
         Returns:
-            list[str] | None: Names from the list; None for all files of the folders.
+            list[str] | None: Names in the list; None for all files in the folders.
         """
         if not self.ann_file:
             return None
@@ -103,8 +102,8 @@ class PairedSegDataset(BaseSegDataset):
         """Find the files of all samples.
 
         Returns:
-            list[dict]: Data information of mmseg, with `img_paths` for several
-            modalities.
+            list[dict]: Data info of mmseg, with `img_paths` and `reference` if there
+            are several modalities.
         """
         title = type(self).__name__ if self.LAYOUT is None else self.LAYOUT.title
         self._require_something(title)
@@ -127,7 +126,7 @@ class PairedSegDataset(BaseSegDataset):
         return [self._info(sample) for sample in matches.samples]
 
     def _require_something(self, title: str) -> None:
-        """Refuse a root that holds nothing of the set."""
+        """Refuse a root that holds nothing of the dataset."""
         folders = self.data_prefix
         lists = not self.ann_file or os.path.isfile(self.ann_file)
         if lists and any(os.path.isdir(folder) for folder in folders.values()):
@@ -138,12 +137,12 @@ class PairedSegDataset(BaseSegDataset):
         gone = [path for path in folders.values() if not os.path.isdir(path)]
         gone += [] if lists else [self.ann_file]
         raise MissingFilesError(
-            f'{title}: not there: {", ".join(gone)}. Check data_root, data_prefix and '
+            f'{title}: not found: {", ".join(gone)}. Check data_root, data_prefix and '
             'ann_file'
         )
 
     def _info(self, sample: Sample) -> dict:
-        """Write the data information of a sample."""
+        """Build the data info of a sample."""
         paths = {key: sample.paths[key] for key in self.modalities}
         info = {
             'img_path': paths[self.modalities[0]],
@@ -152,7 +151,9 @@ class PairedSegDataset(BaseSegDataset):
             'reduce_zero_label': self.reduce_zero_label,
             'seg_fields': [],
         }
-        return info | ({PATHS: paths} if len(paths) > 1 else {})
+        if len(paths) > 1:
+            info |= {PATHS: paths, REFERENCE: self.modalities[0]}
+        return info
 
     @staticmethod
     def _say(text: str) -> None:
@@ -160,12 +161,12 @@ class PairedSegDataset(BaseSegDataset):
 
 
 def _modalities(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the modalities asked for."""
+    """Get the names of the requested modalities."""
     if given == 'both':
         return ('rgb', 'ir')
     names = (given,) if isinstance(given, str) else tuple(given)
     if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"modality must be 'both', a name or different names, got {given!r}"
+            f"modality must be 'both', a name or distinct names, got {given!r}"
         )
     return names

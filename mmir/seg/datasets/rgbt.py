@@ -1,10 +1,10 @@
-"""The public RGB+thermal segmentation sets."""
+"""Public RGB+thermal segmentation datasets."""
 
 from typing import Any, Literal
 
+from mmir.data.layouts.seg import LABEL, listed_names
+from mmir.data.layouts.seg_sets import FMB, MFNET, MSRS, MVSEG, PST900, SEMANTICRT
 from mmir.registry import DATASETS
-from mmir.utils.seg_layout import LABEL, listed_names
-from mmir.utils.seg_sets import FMB, MFNET, MSRS, MVSEG, PST900, SEMANTICRT
 
 from .paired_seg import PairedSegDataset
 
@@ -15,10 +15,10 @@ class MSRSDataset(PairedSegDataset):
 
     `{train,test}/{vi,ir,Segmentation_labels}/00001D.png`; the last letter of a name is
     D for day or N for night. Label 0 is 'unlabelled', which published tables count as a
-    class. Counts of folders, layout, classes and palette from the set's page.
+    class. Counts, layout, classes and palette are from the page of the dataset.
 
     Args:
-        **kwargs: Arguments of :class:`PairedSegDataset`, `split` among them.
+        **kwargs: Arguments of :class:`PairedSegDataset`, including `split`.
     """
 
     LAYOUT = MSRS
@@ -30,16 +30,16 @@ class MFNetDataset(PairedSegDataset):
     """MFNet: 1,569 street pairs, 640x480, 9 classes; both cameras in one PNG.
 
     `images/00001D.png` has four planes, the last of which is thermal, so both paths of
-    a sample are the same file: load with `modalities=dict(rgb=dict(planes=(0, 3)),
+    a sample are the same file. Load it with `modalities=dict(rgb=dict(planes=(0, 3)),
     ir=dict(planes=(3, 4), channels=1))`, and thermal alone with
-    `LoadThermalImage(planes=(3, 4))` (mmseg's own loader would give colour). Label maps
-    in `labels/`, lists `train.txt`, `val.txt`, `test.txt`, `test_day.txt`,
-    `test_night.txt`. From memory and not verified: the split sizes (784, 392, 393), and
+    `LoadThermalImage(planes=(3, 4))` (mmseg's own loader would return color). Label
+    maps are in `labels/`, lists are `train.txt`, `val.txt`, `test.txt`, `test_day.txt`,
+    `test_night.txt`. From memory, not verified: the split sizes (784, 392, 393), and
     that the training list names mirrored copies.
 
     Args:
         flip_copies (bool): Also use the mirrored copies in the list (`00001D_flip`).
-            False leaves them to `RandomFlip`.
+            Default: False, which leaves flipping to `RandomFlip`.
         **kwargs: Arguments of :class:`PairedSegDataset`.
     """
 
@@ -51,10 +51,10 @@ class MFNetDataset(PairedSegDataset):
         super().__init__(**kwargs)
 
     def list_names(self) -> list[str] | None:
-        """Name the samples, without mirrored copies unless they are wanted.
+        """Get the names of the samples, without mirrored copies unless wanted.
 
         Returns:
-            list[str] | None: Names from the list of the split.
+            list[str] | None: Names in the list of the split.
         """
         copies = None if self.flip_copies else self.LAYOUT.copies
         folder = self.data_prefix[LABEL]
@@ -70,17 +70,17 @@ class PST900Dataset(PairedSegDataset):
 
     `{train,test}/{rgb,thermal,thermal_raw,depth,labels}` with the same names in each.
     Thermal images are projected into the RGB camera and have holes of value 0. Depth
-    (modality 'depth') holds 16 bits. The authors' page gives 606 and 288 pairs of 894,
-    with the two words swapped; 597 and 288, which papers quote, are from memory, as is
-    the palette.
+    (modality 'depth') has 16 bits. The authors' page gives 606 and 288 of 894 pairs,
+    with train and test swapped. 597 and 288, as quoted in papers, are from memory, as
+    is the palette.
 
     Args:
         bit_depth (int): 8 for `thermal`, 16 for `thermal_raw`, which needs
-            `bit_depth=16` or `to_float32=True` where it is loaded.
+            `bit_depth=16` or `to_float32=True` in the loader.
         **kwargs: Arguments of :class:`PairedSegDataset`.
 
     Raises:
-        ValueError: Another bit depth.
+        ValueError: The bit depth is neither 8 nor 16.
     """
 
     LAYOUT = PST900
@@ -100,13 +100,13 @@ class PST900Dataset(PairedSegDataset):
 class FMBDataset(PairedSegDataset):
     """FMB: 1,220 + 280 street pairs, 800x600, 14 classes.
 
-    `{train,test}/{Visible,Infrared,Label}/00001.png`. Label 0 is not labelled and
-    ignored (`reduce_zero_label`), so that the classes count from 0; some published
-    tables count it as a 15th class. Folder and class names, order and palette are those
-    of public readers of the set; the counts are from memory; none was verified on it.
+    `{train,test}/{Visible,Infrared,Label}/00001.png`. Label 0 means unlabeled and is
+    ignored (`reduce_zero_label`), so the classes count from 0; some published tables
+    count it as a 15th class. Folder and class names, order and palette are those of
+    public readers of the dataset; the counts are from memory; neither is verified.
 
     Args:
-        **kwargs: Arguments of :class:`PairedSegDataset`, `split` among them.
+        **kwargs: Arguments of :class:`PairedSegDataset`, including `split`.
     """
 
     LAYOUT = FMB
@@ -115,17 +115,17 @@ class FMBDataset(PairedSegDataset):
 
 @DATASETS.register_module()
 class MVSegDataset(PairedSegDataset):
-    """MVSeg: the 3,545 labelled frames of 738 RGB+thermal videos, 26 classes.
+    """MVSeg: the 3,545 labeled frames of 738 RGB+thermal videos, 26 classes.
 
     `data/<video>/{visible,infrared,label}`; lists of videos `train.txt`, `val.txt`,
-    `test.txt`, `test_day.txt`, `test_night.txt`. Only some frames have a label map, and
-    only these are used; the last letter of a name is v for visible, i for infrared and
-    another for labels. 255 is ignored here, while the authors' code makes it class 25.
-    Layout, classes and palette as their code reads them; 452, 84 and 202 videos a split
-    are from memory.
+    `test.txt`, `test_day.txt`, `test_night.txt`. Only frames with a label map are used.
+    The last letter of a name is v for visible, i for infrared and another for labels.
+    255 is ignored here, while the authors' code makes it class 25. Layout, classes and
+    palette are as in their code; the split sizes (452, 84 and 202 videos) are from
+    memory.
 
     Args:
-        **kwargs: Arguments of :class:`PairedSegDataset`, `split` among them.
+        **kwargs: Arguments of :class:`PairedSegDataset`, including `split`.
     """
 
     LAYOUT = MVSEG
@@ -134,15 +134,15 @@ class MVSegDataset(PairedSegDataset):
 
 @DATASETS.register_module()
 class SemanticRTDataset(PairedSegDataset):
-    """SemanticRT: 11,371 street pairs, most of them of LLVIP, 13 classes.
+    """SemanticRT: 11,371 street pairs, mostly from LLVIP, 13 classes.
 
     `{rgb,thermal}/*.jpg`, `labels/*.png`; lists `train.txt`, `val.txt`, `test.txt` and
     parts of the test set: `test_day`, `test_night`, `test_mc`, `test_mo`, `test_hard`.
-    Layout, classes and palette from the authors' page and code; how many pairs a split
-    has was not verified.
+    Layout, classes and palette are from the authors' page and code; split sizes were
+    not verified.
 
     Args:
-        **kwargs: Arguments of :class:`PairedSegDataset`, `split` among them.
+        **kwargs: Arguments of :class:`PairedSegDataset`, including `split`.
     """
 
     LAYOUT = SEMANTICRT

@@ -1,4 +1,4 @@
-"""Salient objects in RGB+thermal pairs: VT821, VT1000, VT5000."""
+"""Salient-object detection in RGB+thermal pairs: VT821, VT1000, VT5000."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -7,31 +7,31 @@ import cv2
 import numpy as np
 from mmseg.datasets.transforms import LoadAnnotations
 
+from mmir.data.images import ImageReadError, read_image
+from mmir.data.layouts.seg_sets import SEG_SETS, VT5000
 from mmir.registry import DATASETS, TRANSFORMS
-from mmir.transforms.loading import ImageReadError, read_image
-from mmir.utils.seg_sets import SEG_SETS, VT5000
 
 from .paired_seg import PairedSegDataset
 
 THRESHOLD = 128
-"""Grey value from which a pixel of a mask counts as salient."""
+"""Gray level at or above which a pixel of a mask counts as salient."""
 
 
 @DATASETS.register_module()
 class VTSODDataset(PairedSegDataset):
-    """VT5000 (2,500 + 2,500), VT1000 or VT821 (for testing): salient objects.
+    """VT5000 (2,500 + 2,500), VT1000 and VT821 (test only): salient objects.
 
-    `{Train,Test}/{RGB,T,GT}` for VT5000, `{RGB,T,GT}` for the others; the thermal
-    folder may be called `thermal` too, and any type of image file will do: copies of
-    the sets differ in both. Masks are grey, 0 to 255, some of them noisy JPEG files:
-    from 128 on a pixel is salient (1). :class:`LoadSaliencyMask` does that fast,
-    mmseg's `LoadAnnotations` slowly through the `label_map`. Layouts and counts as
-    public readers and papers have them; not verified on the files.
+    `{Train,Test}/{RGB,T,GT}` for VT5000, `{RGB,T,GT}` for the others. The thermal
+    folder may also be called `thermal`, and any type of image file will do: copies of
+    the datasets differ in both. Masks are grayscale, 0 to 255, some of them noisy JPEG
+    files: pixels of 128 and above are salient (1). :class:`LoadSaliencyMask` applies
+    the threshold fast, mmseg's `LoadAnnotations` slowly through the `label_map`.
+    Layouts and counts are from public readers and papers, not verified on the files.
 
     Args:
         name (str): 'VT5000', 'VT1000' or 'VT821'.
-        split (str): 'train' or 'test'; the default is 'train' for VT5000 and 'test'
-            for the others, which have no other.
+        split (str): 'train' or 'test'. Default: 'train' for VT5000, and 'test' for the
+            others, which have only that one.
         **kwargs: Arguments of :class:`PairedSegDataset`.
 
     Raises:
@@ -55,39 +55,38 @@ class VTSODDataset(PairedSegDataset):
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
-        """Map grey values to labels.
+        """Map gray levels to labels.
 
         Args:
             new_classes (Sequence[str], optional): Names for the two classes.
 
         Returns:
-            dict[int, int]: 0 below the threshold, 1 from it on.
+            dict[int, int]: 0 below the threshold, else 1.
 
         Raises:
-            ValueError: Not two names.
+            ValueError: There are not exactly two names.
         """
         if new_classes is not None and len(new_classes) != 2:
             raise ValueError(f'masks have two classes, not {list(new_classes)}')
-        return {grey: int(grey >= THRESHOLD) for grey in range(256)}
+        return {gray: int(gray >= THRESHOLD) for gray in range(256)}
 
 
 @TRANSFORMS.register_module()
 class LoadSaliencyMask(LoadAnnotations):
-    """Load a grey mask of 0 to 255 as labels 0 and 1.
+    """Load a grayscale mask of 0 to 255 as labels 0 and 1.
 
-    Takes the place of `LoadAnnotations`. Masks stored in colour count by their
-    brightness.
+    Replaces `LoadAnnotations`. Masks stored in color are converted to grayscale.
 
     Required keys: seg_map_path.
     Added keys: gt_seg_map (H, W) uint8 of 0 and 1, seg_fields.
 
     Args:
-        threshold (int): Grey value from which a pixel is 1.
+        threshold (int): Gray level at or above which a pixel is 1.
         backend_args (dict, optional): Arguments of mmengine's file backend.
 
     Raises:
-        ImageReadError: The file is missing, truncated, of more than 8 bits, or holds 0
-            and 1 already, all of which the threshold would make 0.
+        ImageReadError: The file is missing or truncated, has more than 8 bits, or
+            already holds 0 and 1, which the threshold would turn into all 0.
     """
 
     def __init__(
@@ -101,18 +100,18 @@ class LoadSaliencyMask(LoadAnnotations):
         path = results['seg_map_path']
         mask = read_image(path, self.backend_args)
         if mask.dtype != np.uint8:
-            raise ImageReadError(f'{path} holds {mask.dtype}, a mask has 8 bits')
+            raise ImageReadError(f'{path} holds {mask.dtype}, but a mask has 8 bits')
         if mask.ndim == 3:
-            colour = mask.shape[2] >= 3
+            color = mask.shape[2] >= 3
             mask = (
                 cv2.cvtColor(mask[..., :3], cv2.COLOR_BGR2GRAY)
-                if colour
+                if color
                 else mask[..., 0]
             )
         if mask.max() == 1:
             raise ImageReadError(
-                f'{path} holds 0 and 1, a mask 0 to 255: take LoadAnnotations and '
-                'PairedSegDataset for labels'
+                f'{path} holds 0 and 1, but a mask has 0 to 255: use LoadAnnotations '
+                'and PairedSegDataset for labels'
             )
         results['gt_seg_map'] = (mask >= self.threshold).astype(np.uint8)
         results.setdefault('seg_fields', []).append('gt_seg_map')

@@ -1,8 +1,8 @@
-"""Synthetic scenes: RGB and thermal pictures with labels from one seed.
+"""Synthetic scenes: labeled RGB and thermal images, rendered from a seed.
 
 Street scenes seen by a visible and a thermal camera (`render_scene`, `write_flir`) and
-small flying targets (`render_flight`, `write_drones`), for demos and tests where
-real infrared data cannot be shipped. Results on them say nothing about real data.
+small flying targets (`render_flight`, `write_drones`), for demos and tests, since real
+infrared data cannot be shipped. Results on them say nothing about real data.
 """
 
 from .disk import write_drones, write_flir

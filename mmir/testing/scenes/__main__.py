@@ -7,25 +7,29 @@ from .street import FAR
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and write.
+    """Parse the command line and write the scenes.
 
     Args:
-        arguments: Taken from the command line when None.
+        arguments: Command-line arguments. Default: `sys.argv[1:]`.
     """
     parser = argparse.ArgumentParser(
         prog='python -m mmir.testing.scenes',
-        description='Render synthetic RGB and thermal pictures with labels.',
+        description='Render synthetic RGB and thermal images with labels.',
     )
-    parser.add_argument('out', help='folder to make')
-    parser.add_argument('--train', type=int, default=60, help='number for training')
-    parser.add_argument('--val', type=int, default=30, help='number for validation')
+    parser.add_argument('out', help='output folder')
+    parser.add_argument(
+        '--train', type=int, default=60, help='number of training images'
+    )
+    parser.add_argument(
+        '--val', type=int, default=30, help='number of validation images'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'))
     parser.add_argument(
-        '--far', type=float, default=FAR, help='largest distance of objects in m'
+        '--far', type=float, default=FAR, help='largest object distance in m'
     )
     parser.add_argument(
-        '--light', choices=('day', 'night'), help='only one of the two (streets)'
+        '--light', choices=('day', 'night'), help='only day or only night (streets)'
     )
     parser.add_argument(
         '--drones', choices=('rgb', 'ir'), help='flying targets instead of streets'

@@ -1,6 +1,6 @@
-"""People, bicycles, dogs and cars as parts.
+"""People, bicycles and dogs, built from parts.
 
-Colour and heat are drawn from separate random numbers: what is bright is not warm.
+Color and heat are drawn independently, so bright things are not necessarily warm.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ SKINS = ((0.45, 0.55, 0.78), (0.30, 0.42, 0.62), (0.18, 0.26, 0.40))
 HAIRS = ((0.05, 0.05, 0.06), (0.10, 0.16, 0.26), (0.30, 0.42, 0.50), (0.5, 0.5, 0.5))
 
 
-def cloth_colour(rng: np.random.Generator) -> tuple[float, float, float]:
-    """BGR colour of a garment: mostly dull, sometimes vivid."""
-    grey = rng.choice([0.06, 0.12, 0.25, 0.5, 0.75], p=[0.3, 0.25, 0.2, 0.15, 0.1])
+def cloth_color(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw the BGR color of a garment: mostly dull, sometimes vivid."""
+    gray = rng.choice([0.06, 0.12, 0.25, 0.5, 0.75], p=[0.3, 0.25, 0.2, 0.15, 0.1])
     tint = rng.uniform(-1, 1, 3) * rng.choice([0.05, 0.35], p=[0.7, 0.3])
-    return tuple(np.clip(grey + tint * (0.3 + grey), 0.03, 0.95))
+    return tuple(np.clip(gray + tint * (0.3 + gray), 0.03, 0.95))
 
 
 class Look:
-    """How one identity looks in every scene: body, clothes, and their insulation.
+    """Appearance of one identity in every scene: body, clothes and their insulation.
 
     Args:
         identity: Number of the person.
@@ -33,18 +33,18 @@ class Look:
         self.skin = SKINS[rng.integers(3)]
         self.hair = HAIRS[rng.integers(4)]
         self.top, self.bottom, self.shoe, self.bag = (
-            cloth_colour(rng) for _ in range(4)
+            cloth_color(rng) for _ in range(4)
         )
         self.coat = rng.random() < 0.25
         self.carries = rng.choice(['', 'back', 'hand'], p=[0.55, 0.25, 0.2])
-        # Share of the body's excess temperature that shows through the cloth.
+        # Fraction of the body's excess temperature that shows through the clothes.
         self.leak = rng.uniform((0.12, 0.18, 0.05), (0.6, 0.65, 0.3))
 
 
 def _joints(
     height: float, yaw: float, gait: float, ride: bool
 ) -> dict[str, np.ndarray]:
-    """Joints as (right, up) in m; yaw 0 faces away, pi/2 to the right."""
+    """Return joints as (right, up) in m; yaw 0 faces away, pi/2 to the right."""
     swing = 0.45 * np.sin(gait)
     if ride:  # forward, up, lateral: on the saddle, hands on the bar
         pedal = 0.17 * np.array([np.cos(gait), np.sin(gait)])
@@ -63,7 +63,7 @@ def _joints(
     spread = 1.0 / unit if ride else 1.0
 
     def flat(point: tuple[float, float], lateral: float = 0.0) -> np.ndarray:
-        """Turn a joint (forward, up) into the picture plane."""
+        """Project a joint (forward, up) onto the image plane."""
         side = np.sin(yaw) * point[0] + np.cos(yaw) * lateral * spread
         return unit * np.array([side, point[1]])
 
@@ -78,7 +78,7 @@ def _joints(
 
 
 class _Body:
-    """A person's parts: what is worn where, and how warm that is today."""
+    """Parts of a person: the clothes and how warm they are."""
 
     def __init__(
         self,
@@ -102,15 +102,15 @@ class _Body:
     def add(
         self,
         shape: np.ndarray,
-        colour: tuple[float, float, float],
+        color: tuple[float, float, float],
         heat: float,
         grain: float = 0.1,
     ) -> None:
-        """Put a shape on top of the others."""
-        self.parts.append(Part(upright(shape, *self.where), colour, heat, grain))
+        """Add a shape in front of the others."""
+        self.parts.append(Part(upright(shape, *self.where), color, heat, grain))
 
     def leg(self, k: int) -> None:
-        """A leg with its shoe."""
+        """Add a leg with its shoe."""
         j, size, look = self.joints, self.size, self.look
         foot, knee = j[f'foot{k}'], j[f'knee{k}']
         toe = np.add(foot, (0.04 * np.sin(self.yaw) * size, 0.0))
@@ -122,7 +122,7 @@ class _Body:
         self.add(shoe, look.shoe, self.bottom - 0.3 * self.excess)
 
     def arm(self, k: int) -> None:
-        """An arm with its hand."""
+        """Add an arm with its hand."""
         j, size, look = self.joints, self.size, self.look
         elbow, hand = j[f'elbow{k}'], j[f'hand{k}']
         upper = limb(j[f'sleeve{k}'], elbow, 0.06 * size, 0.05 * size)
@@ -132,7 +132,7 @@ class _Body:
         self.add(palm, look.skin, self.skin - 2)
 
     def torso(self) -> None:
-        """The trunk, and a backpack before or behind it."""
+        """Add the trunk, with a backpack in front of or behind it."""
         j, size, look = self.joints, self.size, self.look
         wide = size * look.build * (0.15 + 0.11 * abs(np.cos(self.yaw)))
         drop = 0.17 if look.coat and not self.ride else 0.02
@@ -147,7 +147,7 @@ class _Body:
             self.add(*shape)
 
     def head(self) -> None:
-        """Neck, face and hair."""
+        """Add neck, face and hair."""
         j, size, look = self.joints, self.size, self.look
         neck = limb(j['shoulder'], (j['shoulder'] + j['head']) / 2, *(0.07 * size,) * 2)
         self.add(neck, look.skin, self.skin)
@@ -168,18 +168,18 @@ def person(
     yaw: float,
     ride: bool = False,
 ) -> list[Part]:
-    """A walking, standing or riding person.
+    """Draw a walking, standing or riding person.
 
     Args:
-        rng: Pose and state of the day.
-        weather: Decides how warm the clothes are.
-        look: The identity's appearance.
-        where: Ground position X, Z in m.
-        yaw: Direction in rad, 0 away from the camera, pi/2 to the right.
-        ride: Sitting on a bicycle at the same place.
+        rng: Generator for the pose and the temperatures.
+        weather: Determines how warm the clothes are.
+        look: Appearance of the identity.
+        where: Ground position (X, Z) in m.
+        yaw: Heading in rad, 0 away from the camera, pi/2 to the right.
+        ride: Whether the person sits on a bicycle at the same position.
 
     Returns:
-        Parts, painted in order.
+        Parts in painting order.
     """
     body = _Body(rng, weather, look, where, yaw, ride)
     body.leg(0)
@@ -201,10 +201,10 @@ def bicycle(
     yaw: float,
     ridden: bool,
 ) -> list[Part]:
-    """A bicycle; warm tyres when ridden, near the air's temperature when parked."""
-    colour = cloth_colour(rng)
+    """Draw a bicycle: warm tires when ridden, near air temperature when parked."""
+    color = cloth_color(rng)
     heat = weather.air + rng.normal(0, 1.2) + (1.0 if ridden else 0)
-    tyre = heat + (rng.uniform(1.0, 5.0) if ridden else rng.normal(0, 0.8))
+    tire = heat + (rng.uniform(1.0, 5.0) if ridden else rng.normal(0, 0.8))
     along = np.sin(yaw)
     along = np.sign(along or 1) * max(abs(along), 0.15)
     radius = 0.35
@@ -215,7 +215,7 @@ def bicycle(
         Part(
             upright(ring(*hub, radius * max(abs(along), 0.12), radius, 0.05), *where),
             rubber,
-            tyre,
+            tire,
         )
         for hub in hubs
     ]
@@ -224,7 +224,7 @@ def bicycle(
         (saddle, (0.33 * along, 0.8)), (hubs[1], bar),
     ]  # fmt: skip
     parts += [
-        Part(upright(limb(a, b, 0.05, 0.05), *where), colour, heat) for a, b in bones
+        Part(upright(limb(a, b, 0.05, 0.05), *where), color, heat) for a, b in bones
     ]
     parts.append(
         Part(upright(box(saddle[0] - 0.13, 0.84, saddle[0] + 0.13, 0.92), *where),
@@ -239,16 +239,16 @@ def bicycle(
         x = rng.choice([-0.5, 0.5]) * along
         cold = weather.air + rng.normal(0, 1)
         shape = box(x - 0.2, 0.75, x + 0.2, 1.0)
-        parts.append(Part(upright(shape, *where), cloth_colour(rng), cold, 0.2))
+        parts.append(Part(upright(shape, *where), cloth_color(rng), cold, 0.2))
     return parts
 
 
 def dog(
     rng: np.random.Generator, weather: Weather, where: tuple[float, float]
 ) -> list[Part]:
-    """A dog seen from the side: as warm as people, and no person."""
+    """Draw a dog from the side, a distractor about as warm as a person."""
     side = rng.choice([-1.0, 1.0])
-    colour = cloth_colour(rng)
+    color = cloth_color(rng)
     heat = weather.air + (weather.skin - weather.air) * rng.uniform(0.3, 0.7)
     shapes = [limb((x * side, 0.35), (x * side + 0.03, 0.03), 0.1, 0.07)
               for x in (-0.3, -0.22, 0.24, 0.32)]  # fmt: skip
@@ -257,4 +257,4 @@ def dog(
         limb((-0.36 * side, 0.5), (-0.55 * side, 0.7), 0.06, 0.04),
         disc(0.5 * side, 0.66, 0.15, 0.12),
     ]
-    return [Part(upright(shape, *where), colour, heat, 0.15) for shape in shapes]
+    return [Part(upright(shape, *where), color, heat, 0.15) for shape in shapes]

@@ -1,13 +1,13 @@
-"""Cars: a side profile, extruded, at any angle; cold when parked, warm when driven."""
+"""Cars: an extruded side profile at any angle, cold when parked, warm when driven."""
 
 import numpy as np
 
-from .actors import cloth_colour
+from .actors import cloth_color
 from .parts import Lamp, Part, disc, lying
 from .weather import Weather
 
-# Profiles from the rear bottom over the roof to the front bottom: s along the length
-# (front at +0.5), y in heights. `glass` are the edges that are rear and front window.
+# Profiles from the rear bottom over the roof to the front bottom: s in car lengths
+# (front at +0.5), y in car heights. `glass`: the edges of the rear and front windows.
 KINDS = {
     'sedan': {
         'size': (4.5, 1.45, 1.8),
@@ -40,15 +40,15 @@ BLACK = (0.04, 0.04, 0.04)
 
 
 class Car:
-    """One car in the world.
+    """One car in world coordinates.
 
     Args:
-        rng: Kind, paint and warmth.
-        weather: Air, sun and sky.
-        where: Ground position X, Z of the middle in m.
+        rng: Generator for kind, paint and temperatures.
+        weather: Temperatures of air and sky, strength of the sun.
+        where: Ground position (X, Z) of the center in m.
         yaw: Heading in rad, 0 away from the camera, pi towards it.
-        driven: Warm engine, tyres and exhaust, lights on at night.
-        eye: Height of the cameras in m, decides which faces are seen.
+        driven: Warm engine, tires and exhaust; lights on at night.
+        eye: Height of the cameras in m, which determines the visible faces.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Car:
             'grill': rng.uniform(5, 20) if driven else rng.exponential(1.0),
             'wheel': rng.uniform(3, 14) if driven else rng.normal(0, 1.0),
             'exhaust': rng.uniform(6, 30) if driven else 0.0,
-            'up': sky * rng.uniform(0.06, 0.22),  # slanted glass mirrors the cold sky
+            'up': sky * rng.uniform(0.06, 0.22),  # slanted glass reflects the cold sky
             'side': rng.uniform(-2.5, 1.5),
             'shade': rng.uniform(1, 5) if driven else rng.uniform(-2.0, 0.3),
         }
-        self.bumper = cloth_colour(rng) if rng.random() < 0.2 else self.paint
+        self.bumper = cloth_color(rng) if rng.random() < 0.2 else self.paint
 
     def place(self, s: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """World points (..., 3) of car points: forward, up, to the right, in m."""
+        """Map car coordinates (forward, up, right) in m to world points (..., 3)."""
         s, y, t = np.broadcast_arrays(*(np.asarray(a, float) for a in (s, y, t)))
         sin, cos = np.sin(self.yaw), np.cos(self.yaw)
         x = self.where[0] + s * sin + t * cos
@@ -97,12 +97,12 @@ class Car:
         return float((middle - (0, self.eye, 0)) @ normal) < 0
 
     def _part(
-        self, points: np.ndarray, colour: tuple, heat: str, grain: float = 0.05
+        self, points: np.ndarray, color: tuple, heat: str, grain: float = 0.05
     ) -> Part:
-        return Part(points, colour, self.air + self.heat[heat], grain)
+        return Part(points, color, self.air + self.heat[heat], grain)
 
     def _edge(self, k: int) -> tuple[float, list[Part]] | None:
-        """Parts of the k-th strip across the car, or None when it looks away."""
+        """Return depth and parts of the k-th strip across the car, None if hidden."""
         (s0, y0), (s1, y1) = self.profile[k], self.profile[k + 1]
         h0, h1 = self._half(y0), self._half(y1)
         quad = self.place((s0, s1, s1, s0), (y0, y1, y1, y0), (-h0, -h1, h1, h0))
@@ -113,9 +113,9 @@ class Car:
         tilt = (s1 - s0) / np.hypot(s1 - s0, y1 - y0)
         front = s0 + s1 > 0
         shade = 0.62 + 0.38 * tilt
-        colour = tuple(c * shade for c in self.paint)
+        color = tuple(c * shade for c in self.paint)
         where = 'hood' if front and abs(s0 + s1) > 0.3 * self.length else 'body'
-        parts = [self._part(quad, colour, where)]
+        parts = [self._part(quad, color, where)]
         if k in self.glass:
             inset = quad.mean(0) + (quad - quad.mean(0)) * 0.86
             parts.append(self._part(inset, GLASS, 'up', 0.12))
@@ -124,12 +124,12 @@ class Car:
         return float(quad[:, 2].mean()), parts
 
     def _end(self, front: bool) -> list[Part]:
-        """Bumper, plate, lights, tyres and exhaust of the front or the rear."""
+        """Return bumper, plate, lights, tires and exhaust of the front or rear end."""
         s = self.length / 2 * (1.002 if front else -1.002)
         h, w, sign = self.height, self.width / 2, 1 if front else -1
 
         def rect(y0: float, y1: float, t0: float, t1: float) -> np.ndarray:
-            """Rectangle in the plane of the end."""
+            """Return a rectangle in the plane of this end."""
             return self.place(s, (y0, y0, y1, y1), (t0, t1, t1, t0))
 
         parts = [
@@ -146,24 +146,24 @@ class Car:
             parts.append(self._part(low, (0.1,) * 3, 'exhaust'))
         shine = self.night and self.driven
         red = (0.1, 0.08, 0.9 if shine else 0.45)
-        colour = ((1.0, 1.0, 1.0) if shine else (0.6,) * 3) if front else red
+        color = ((1.0, 1.0, 1.0) if shine else (0.6,) * 3) if front else red
         heat = self.air + self.heat['grill' if front else 'body']
         for t in (-1, 1):
             lens = rect(0.36 * h, 0.47 * h, t * 0.95 * w, t * 0.62 * w)
-            parts.append(Part(lens, colour, heat + 2 * sign, 0.05, shine))
+            parts.append(Part(lens, color, heat + 2 * sign, 0.05, shine))
         return parts
 
     def _side(self, t: int) -> tuple[float, list[Part]] | None:
-        """Parts of the right (t = 1) or left (t = -1) side when it is seen."""
+        """Return depth and parts of the right (1) or left (-1) side, None if hidden."""
         s, y = self.profile.T
         plane = self.place(s, y, t * self._half(y))
         normal = self.place(0, 0, t) - self.place(0, 0, 0)
         if not self._faces_us(plane.mean(0), normal):
             return None
-        colour = tuple(0.8 * c for c in self.paint)
+        color = tuple(0.8 * c for c in self.paint)
         panes = self.place(*self.window.T, t * self._half(self.window[:, 1]) * 1.01)
         parts = [
-            self._part(plane, colour, 'body'),
+            self._part(plane, color, 'body'),
             self._part(panes, GLASS, 'side', 0.12),
         ]
         return float(plane[:, 2].mean()) - 0.1, parts + self._wheels(t)
@@ -171,24 +171,24 @@ class Car:
     def _wheels(self, t: int) -> list[Part]:
         parts = []
         for s in (-0.31, 0.31):
-            for radius, colour, heat in (
+            for radius, color, heat in (
                 (0.33, BLACK, 'wheel'),
                 (0.2, (0.4,) * 3, 'wheel'),
             ):
                 flat = disc(s * self.length, 0.33, radius, radius)
                 points = self.place(*flat.T, t * self.width / 2 * 1.01)
-                parts.append(self._part(points, colour, heat))
+                parts.append(self._part(points, color, heat))
         return parts
 
     def shadow(self, ground: tuple[float, float, float], heat: float) -> Part:
-        """What the car does to the ground below: dark in RGB, warm or cool in heat."""
+        """Return the shadow below the car: dark in RGB, warm or cool in thermal."""
         s, t = 0.52 * self.length, 0.52 * self.width
         points = self.place((-s, s, s, -s), 0.0, (-t, -t, t, t))
-        colour = tuple(0.35 * c for c in ground)
-        return Part(lying(points[:, ::2]), colour, heat + self.heat['shade'])
+        color = tuple(0.35 * c for c in ground)
+        return Part(lying(points[:, ::2]), color, heat + self.heat['shade'])
 
     def parts(self) -> list[Part]:
-        """Faces that look at the camera, the farthest first."""
+        """Return the faces towards the camera, farthest first."""
         belly = self.place(
             (-0.46 * self.length, 0.46 * self.length) * 2,
             np.array((0.1, 0.1, 0.3, 0.3)) * self.height,
@@ -201,11 +201,11 @@ class Car:
         return out + [part for _, parts in seen for part in parts]
 
     def lamps(self) -> list[Lamp]:
-        """Glare at night: strong from oncoming headlights, weak from rear lights."""
+        """Return the lights at night: strong headlights ahead, weak rear lights."""
         if not (self.night and self.driven):
             return []
         front = np.cos(self.yaw) < 0
-        colour, power = ((1.0, 0.95, 0.9), 0.8) if front else ((0.1, 0.05, 0.9), 0.15)
+        color, power = ((1.0, 0.95, 0.9), 0.8) if front else ((0.1, 0.05, 0.9), 0.15)
         s = self.length / 2 * (1 if front else -1)
         points = self.place(s, 0.42 * self.height, np.array((-0.4, 0.4)) * self.width)
-        return [Lamp(tuple(p), colour, power) for p in points]
+        return [Lamp(tuple(p), color, power) for p in points]

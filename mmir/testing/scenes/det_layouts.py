@@ -1,8 +1,8 @@
-"""Write street scenes in the layouts of public detection data sets, quirks included.
+"""Write street scenes in the layouts of public detection datasets, quirks included.
 
-What the scenes show stands for what the sets show: a bicycle for M3FD's motorcycle. The
-labels are those of the scenes, so that what a reader makes of the files can be compared
-with :func:`pair_scene`.
+Objects of the scenes stand in for those of the datasets, e.g. a bicycle for M3FD's
+motorcycle. The labels come from the scenes, so a reader's output can be compared with
+:func:`pair_scene`.
 """
 
 from collections.abc import Iterator
@@ -54,22 +54,22 @@ def write_llvip(
 ) -> Path:
     """Write pairs in the layout of LLVIP.
 
-    `{visible,infrared}/{train,test}/*.jpg` of equal names, `Annotations/*.xml` for both
-    splits; people only, at night.
+    `{visible,infrared}/{train,test}/*.jpg` with equal names, `Annotations/*.xml` for
+    both splits; people at night only.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         test: Number of pairs for testing.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
 
     def fill(folder: Path, split: str, scenes: Iterator[Scene]) -> None:
@@ -97,22 +97,22 @@ def write_m3fd(
 ) -> Path:
     """Write pairs in the layout of M3FD.
 
-    `Vis/*.png`, `Ir/*.png`, `Annotation/*.xml`; the splits are lists in `meta/`.
+    `Vis/*.png`, `Ir/*.png`, `Annotation/*.xml`; split lists in `meta/`.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         val: Number of pairs for validation.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
-        progress: Show a progress bar.
-        lists: Write the lists, which the owners' archive does not hold.
+        progress: Whether to show a progress bar.
+        lists: Whether to write the split lists, which the official archive lacks.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
 
     def fill(folder: Path, split: str, scenes: Iterator[Scene]) -> None:
@@ -136,13 +136,13 @@ def write_m3fd(
 
 
 def kaist_name(thing: SceneObject) -> str | None:
-    """Name an object as KAIST does: every fifth person is a group, cars are no label.
+    """Return the KAIST label of an object: some people are groups, cars are unlabeled.
 
     Args:
-        thing: An object.
+        thing: An object. Every fifth person is labeled as a group (`people`).
 
     Returns:
-        The label, None for what is not labelled.
+        The label, None for unlabeled objects.
     """
     if thing.label == 'person' and thing.identity % 5 == 0:
         return 'people'
@@ -161,23 +161,23 @@ def write_kaist(
     """Write pairs in the layout of KAIST.
 
     `images/setXX/V000/{visible,lwir}/*.jpg`, `imageSets/{train-all-02,test-all-20}.txt`
-    and labels person, people, cyclist, `person?` with x, y, w, h. One frame more than
-    each list names has images but no label.
+    and labels person, people, cyclist, `person?` with x, y, w, h. Each split has one
+    extra frame with images that is neither listed nor labeled.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         test: Number of pairs for testing.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
-        progress: Show a progress bar.
-        text: Labels as bbGt text files in `annotations` instead of XML.
+        progress: Whether to show a progress bar.
+        text: Write labels as bbGt text files in `annotations` instead of XML.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
 
     def fill(folder: Path, split: str, scenes: Iterator[Scene]) -> None:
@@ -223,21 +223,21 @@ def write_flir_aligned(
     """Write pairs in the layout of FLIR-aligned.
 
     `align/JPEGImages/FLIR_*_{RGB.jpg,PreviewData.jpeg}`, `align/Annotations/*.xml`,
-    `align/ImageSets/Main/align_{train,validation}.txt`; dogs are labelled.
+    `align/ImageSets/Main/align_{train,validation}.txt`; dogs are labeled.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         val: Number of pairs for validation.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
     names = {name: name for name in ('person', 'bicycle', 'car', 'dog')}
 

@@ -1,13 +1,15 @@
-"""Write scenes in the layouts of detection data sets taken from drones.
+"""Write scenes in the layouts of detection datasets taken from drones.
 
-Street scenes stand for the view from above, a person for DroneVehicle's truck: what is
-exercised is the reading of the files.
+Street scenes stand in for the aerial view, a person for DroneVehicle's truck: only the
+file formats matter here.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from mmir.utils.files import write_json
 
 from .det_layouts_parts import (
     Box,
@@ -20,11 +22,11 @@ from .det_layouts_parts import (
     shown,
     write_xml,
 )
-from .disk import _write_image, _write_json
+from .disk import _write_image
 from .parts import Modality
 from .scene import Scene
 
-BORDER = 100  # px, white, around DroneVehicle's images
+BORDER = 100  # px, white border around DroneVehicle's images
 HITUAV_NAMES = {
     'person': 'Person', 'car': 'Car', 'bicycle': 'Bicycle', 'dog': 'DontCare',
 }  # fmt: skip
@@ -34,11 +36,11 @@ DRONE_NAMES = {
     'person': ('truck', 'truvk'),
     'dog': ('*',),
 }
-"""DroneVehicle's names in turn, by the number of the label in its file."""
+"""Spellings of DroneVehicle's class names, used in turn within a file."""
 
 
 def _diamond(box: Box) -> str:
-    """A turned label whose surrounding box is the given one."""
+    """Return a rotated label whose enclosing box is the given one."""
     x, y, w, h = box
     points = (x + w // 2, y), (x + w, y + h // 2), (x + w // 2, y + h), (x, y + h // 2)
     inner = ''.join(
@@ -48,7 +50,7 @@ def _diamond(box: Box) -> str:
 
 
 def _hituav_rows(scene: Scene, image_id: int, first: int) -> list[dict]:
-    """List the labels of an image, numbered from `first`."""
+    """Return the annotations of an image, numbered from `first`."""
     classes = list(HITUAV_NAMES.values())
     return [
         {
@@ -74,23 +76,23 @@ def write_hituav(
     """Write infrared images in the layout of HIT-UAV.
 
     `normal_json/{train,val,test}/*.jpg` and `normal_json/annotations/*.json` with the
-    owners' keys `filename` and `annotation`, categories numbered from 0, DontCare among
-    them, image and annotation ids that run on over the splits.
+    official keys `filename` and `annotation`. Categories start at 0 and include
+    DontCare; image and annotation ids continue across splits.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of images for training.
         val: Number of images for validation.
         test: Number of images for testing.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
     used = {'images': 0, 'annotation': 0}
 
@@ -111,23 +113,22 @@ def write_hituav(
         content['categories'] = [
             {'id': k, 'name': n} for k, n in enumerate(HITUAV_NAMES.values())
         ]
-        labels = folder / 'normal_json/annotations'
-        labels.mkdir(parents=True, exist_ok=True)
-        _write_json(labels / f'{split}.json', content)
+        write_json(content, folder / f'normal_json/annotations/{split}.json')
 
     counts = {'train': train, 'val': val, 'test': test}
     return SplitWriter('hituav', counts, seed, size, progress).write(root, fill)
 
 
 def drone_labels(scene: Scene, modality: Modality) -> list[Shape]:
-    """List DroneVehicle's labels of one camera.
+    """Return DroneVehicle's labels for one camera.
 
     Args:
         scene: A scene.
         modality: 'rgb' or 'ir'.
 
     Returns:
-        Name as misspelt in the file, and box in the picture without its border.
+        Name as spelled in the file, mistakes included, and box in the image without
+        the border.
     """
     labels = []
     for k, thing in enumerate(shown(scene, modality)):
@@ -147,24 +148,24 @@ def write_dronevehicle(
 ) -> Path:
     """Write pairs in the layout of DroneVehicle.
 
-    `{split}/{split}{img,imgr,label,labelr}/`; a white border of 100 px; labels of
-    either camera, misspelt, as polygons and some as boxes; in the first file of each
-    folder one without a shape and one in the border.
+    `{split}/{split}{img,imgr,label,labelr}/`, images with a 100 px white border. Each
+    camera has its own labels, some misspelled, most as polygons, some as boxes. The
+    first file of each folder has one label without a shape and one in the border.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         val: Number of pairs for validation.
         test: Number of pairs for testing.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px inside the border.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
     outer = tuple(side + 2 * BORDER for side in size)
 

@@ -1,4 +1,4 @@
-"""What the writers of detection layouts share: scenes of a split, XML labels."""
+"""Helpers for the writers of detection layouts: scenes of a split, XML labels."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,15 +24,15 @@ def pair_scene(
     night: bool | None = None,
     baseline: float = 0.0,
 ) -> Scene:
-    """Render the scene that the writers put in a place.
+    """Render the scene that the writers store under a split and number.
 
     Args:
         seed: The writer's seed.
         part: 0 for the first split (train), 1 for the next.
-        number: Which image of the split, from 0.
+        number: Index of the image in the split, from 0.
         size: Width and height in px.
-        night: As the writer's set has it: LLVIP is night only (True), else None.
-        baseline: Distance of the cameras in m; 0 for registered pairs.
+        night: True for night scenes only (LLVIP), None for both.
+        baseline: Distance between the cameras in m, 0 for registered pairs.
 
     Returns:
         The scene.
@@ -41,15 +41,15 @@ def pair_scene(
 
 
 def shown(scene: Scene, modality: Modality | None = None) -> list[SceneObject]:
-    """List what is labelled.
+    """Return the labeled objects of a scene.
 
     Args:
         scene: A scene.
-        modality: Only what stands out in this picture; None for registered pairs, whose
-            labels hold what stands out in either.
+        modality: Only objects that stand out in this image. None: objects that stand
+            out in either image, as in registered pairs.
 
     Returns:
-        The objects, the nearest first.
+        The objects, nearest first.
     """
     if modality is not None:
         return [o for o in scene.objects if o.box(modality) and o.visible(modality)]
@@ -57,11 +57,12 @@ def shown(scene: Scene, modality: Modality | None = None) -> list[SceneObject]:
 
 
 def renamed(scene: Scene, names: dict[str, str]) -> list[Shape]:
-    """List the labels of a registered pair.
+    """Return the labels of a registered pair.
 
     Args:
         scene: A scene.
-        names: What the data set calls the scene's classes; others are not labelled.
+        names: The dataset's name for each class of the scene. Other classes are not
+            labeled.
 
     Returns:
         Name and box of each label.
@@ -70,7 +71,7 @@ def renamed(scene: Scene, names: dict[str, str]) -> list[Shape]:
 
 
 def edges(box: Box) -> str:
-    """Write a box (x, y, w, h) as VOC does, by its edges."""
+    """Format a box (x, y, w, h) as a VOC `bndbox` element."""
     x, y, w, h = box
     return (
         f'<bndbox><xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + w}</xmax>'
@@ -79,7 +80,7 @@ def edges(box: Box) -> str:
 
 
 def write_xml(path: Path, image: str, size: tuple, objects: list[str]) -> None:
-    """Write a label file; `objects` are the insides of its object nodes."""
+    """Write a VOC label file; `objects` are the contents of its object nodes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nodes = ''.join(f'<object>{inner}</object>' for inner in objects)
     path.write_text(
@@ -90,22 +91,22 @@ def write_xml(path: Path, image: str, size: tuple, objects: list[str]) -> None:
 
 
 def objects_xml(shapes: list[Shape], draw: Callable[[Box], str] = edges) -> list[str]:
-    """Write the insides of object nodes, the box of each as `draw` does."""
+    """Return the contents of object nodes, with boxes formatted by `draw`."""
     return [f'<name>{escape(name)}</name>{draw(box)}' for name, box in shapes]
 
 
 class SplitWriter:
-    """Scenes of the splits of a set, written all or nothing.
+    """Writer of all splits of a dataset; either everything is written or nothing.
 
     Args:
         layout: Name of the layout.
-        counts: Number of images of each split.
-        seed: Everything random follows from it.
+        counts: Number of images per split.
+        seed: Random seed.
         size: Width and height in px.
-        progress: Show a progress bar.
-        night: As in :func:`pair_scene`.
-        baseline: The same.
-        **more: What else makes the files differ.
+        progress: Whether to show a progress bar.
+        night: See :func:`pair_scene`.
+        baseline: See :func:`pair_scene`.
+        **more: Further parameters that affect the files, stored in the marker file.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SplitWriter:
     def write(
         self, root: PathLike, fill: Callable[[Path, str, Iterator[Scene]], None]
     ) -> Path:
-        """Call `fill` with the folder, the name and the scenes of each split."""
+        """Call `fill` with the folder, name and scenes of each split."""
 
         def render_into(folder: Path) -> None:
             """Render all splits."""

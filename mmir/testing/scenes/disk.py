@@ -1,8 +1,7 @@
-"""Write scenes in the layouts of the real sets."""
+"""Write scenes in the layouts of real datasets."""
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mmir.utils.files import atomic_path, write_json
+
 from .drones import DRONE_SIZES, TARGETS, render_flight
 from .parts import Modality
 from .scene import Scene, SceneObject, render_scene
 from .street import FAR
 
 MARKER = 'synthetic_scenes.json'
-VERSION = 1  # raise it when the same seed gives other pictures
+VERSION = 1  # increment when the same seed gives different images
 _NAMES = (
     'person bicycle car motorcycle airplane bus train truck boat traffic_light '
     'fire_hydrant stop_sign parking_meter bench bird cat dog horse sheep cow elephant '
@@ -46,27 +47,27 @@ def write_flir(
     """Write street scenes in the layout of FLIR ADAS v1.3.
 
     `{train,val}/{thermal_8_bit/*.jpeg,thermal_16_bit/*.tiff,RGB/*.jpg}`, with
-    `thermal_annotations.json` (what stands out in the thermal picture) and
-    `rgb_annotations.json` (what stands out in the visible one) in each split. Image
-    ids count from 0 in each split, annotation ids from 1; file numbers run on from
+    `thermal_annotations.json` (objects that stand out in the thermal image) and
+    `rgb_annotations.json` (objects that stand out in the visible image) in each split.
+    Image ids start at 0 in each split, annotation ids at 1. File numbers continue from
     `train` to `val`. The i-th scene of a split does not depend on the counts.
 
     Args:
-        root: Folder to make. One that already holds the same scenes is kept as it is.
+        root: Folder to create. One that already holds the same scenes is kept.
         train: Number of pairs for training.
         val: Number of pairs for validation.
-        seed: Everything random follows from it.
+        seed: Random seed.
         size: Width and height in px.
         night: Only night (True), only day (False), or both (None).
-        sixteen_bit: Write the raw counts as well.
-        progress: Show a progress bar.
-        far: Largest distance in m of labelled objects, see `render_scene`.
+        sixteen_bit: Whether to write the raw counts as well.
+        progress: Whether to show a progress bar.
+        far: Largest distance of labeled objects in m, see `render_scene`.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
+        FileExistsError: The folder holds other files or other scenes.
     """
     marks = {
         'layout': 'flir', 'train': train, 'val': val, 'seed': seed, 'size': size,
@@ -98,23 +99,23 @@ def write_drones(
     size: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write flying targets as COCO: `images/`, `train.json` and `test.json`.
+    """Write flying targets in COCO format: `images/`, `train.json`, `test.json`.
 
     Args:
-        root: Folder to make. One that already holds the same pictures is kept.
+        root: Folder to create. One that already holds the same images is kept.
         modality: 'rgb' or 'ir'.
-        train: Number of pictures for training.
-        test: Number of pictures for testing.
-        seed: Everything random follows from it.
-        size: Width and height in px; (640, 512) in RGB, (320, 256) in infrared when
-            None.
-        progress: Show a progress bar.
+        train: Number of images for training.
+        test: Number of images for testing.
+        seed: Random seed.
+        size: Width and height in px. Default: (640, 512) for RGB, (320, 256) for
+            infrared.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other pictures.
+        FileExistsError: The folder holds other files or other images.
         ValueError: Unknown modality.
     """
     if modality not in DRONE_SIZES:
@@ -153,50 +154,44 @@ def _ticking(things: Iterable[Any], bar: tqdm) -> Iterable[Any]:
 def _write_once(
     root: Path, marks: dict[str, Any], fill: Callable[[Path], None]
 ) -> Path:
-    """Fill a hidden folder beside `root`, then rename it: all or nothing."""
+    """Fill a hidden folder next to `root`, then rename it: all or nothing."""
     marks = json.loads(json.dumps(dict(marks, version=VERSION)))
     if _holds(root, marks):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = root.parent / f'.{root.name}.{os.getpid()}.partial'
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
-        fill(partial)
-        files = sum(path.is_file() for path in partial.rglob('*'))
-        _write_json(partial / MARKER, dict(marks, files=files))
-        try:
-            os.replace(partial, root)
-        except OSError:
-            if not _holds(root, marks):  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic_path(root) as partial:
+            partial.mkdir()
+            fill(partial)
+            files = sum(path.is_file() for path in partial.rglob('*'))
+            write_json(dict(marks, files=files), partial / MARKER)
+    except OSError:
+        if not _holds(root, marks):  # otherwise another process was first
+            raise
     return root
 
 
 def _holds(root: Path, marks: dict[str, Any]) -> bool:
-    """Whether `root` holds these very scenes; False when there is nothing yet."""
+    """Whether `root` holds exactly these scenes; False if it is empty or missing."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     marker = root / MARKER
     if not marker.is_file():
         raise FileExistsError(
-            f'{root} exists and was not written by mmir.testing.scenes; nothing in it '
-            'was changed. Choose another folder.'
+            f'{root} exists and was not written by mmir.testing.scenes. Nothing in it '
+            'was changed; choose another folder.'
         )
     found = json.loads(marker.read_text(encoding='utf-8'))
     files = sum(path.is_file() for path in root.rglob('*')) - 1
     if files < found.pop('files', 0):
         raise FileExistsError(
-            f'{root}: files of these synthetic scenes are missing. Delete the folder '
-            'to render them again.'
+            f'{root}: some files of these synthetic scenes are missing. Delete the '
+            'folder to render them again.'
         )
     if found != marks:
         differ = sorted(k for k in marks | found if marks.get(k) != found.get(k))
         raise FileExistsError(
             f'{root} holds synthetic scenes made with other parameters '
-            f'({", ".join(differ)}). Delete it or choose another folder.'
+            f'({", ".join(differ)}). Delete the folder or choose another one.'
         )
     return True
 
@@ -206,10 +201,6 @@ def _write_image(path: Path, image: np.ndarray) -> None:
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix != '.tiff' else []
     if not cv2.imwrite(str(path), image, quality):
         raise OSError(f'could not write the image {path}')
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding='utf-8')
 
 
 def _flir_split(
@@ -238,12 +229,12 @@ def _flir_split(
             {'id': k, 'name': name, 'supercategory': 'unknown'}
             for name, k in CATEGORY_ID.items()
         ]
-        _write_json(
-            folder / f'{stem}_annotations.json',
+        write_json(
             {
                 'info': {'description': 'synthetic scenes, layout of FLIR ADAS v1.3'},
                 'images': images, 'annotations': annotations, 'categories': categories,
             },
+            folder / f'{stem}_annotations.json',
         )  # fmt: skip
 
 
@@ -299,11 +290,11 @@ def _drone_split(
                  'category_id': TARGETS.index(label) + 1, 'iscrowd': 0,
                  'bbox': [float(v) for v in (x, y, w, h)], 'area': float(w * h)}
             )  # fmt: skip
-    _write_json(
-        folder / f'{split}.json',
+    write_json(
         {
             'info': {'description': f'synthetic {modality} pictures of flying targets'},
             'images': images, 'annotations': annotations,
             'categories': [{'id': k, 'name': n} for k, n in enumerate(TARGETS, 1)],
         },
+        folder / f'{split}.json',
     )  # fmt: skip

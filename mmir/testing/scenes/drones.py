@@ -1,4 +1,4 @@
-"""Small flying targets before sky and tree line, in one modality from one seed."""
+"""Small flying targets against sky and tree line, one modality per image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from .sensors import automatic_gain, noise, texture, thermal_camera, visible_cam
 
 TARGETS = ('airplane', 'bird', 'drone', 'helicopter')
 DRONE_SIZES: dict[Modality, tuple[int, int]] = {'rgb': (640, 512), 'ir': (320, 256)}
-MIN_SIDE = 3  # px, smaller targets are not labelled
+MIN_SIDE = 3  # px; smaller targets are not labeled
 
 
 @dataclass(frozen=True)
 class Flight:
-    """A picture of flying targets.
+    """An image of flying targets.
 
     Args:
         image: (H, W, 3) uint8 BGR for `rgb`, (H, W) uint8 for `ir`.
-        labels: Class of each target, from `TARGETS`.
+        labels: Class of each target, one of `TARGETS`.
         boxes: (N, 4) int (x, y, w, h) in px.
     """
 
@@ -30,7 +30,7 @@ class Flight:
 
 
 def silhouette(rng: np.random.Generator, label: str) -> list[np.ndarray]:
-    """Polygons (k, 2) of a target, about one unit wide, y up."""
+    """Return the polygons (k, 2) of a target, about one unit wide, y up."""
     if label == 'airplane':
         near, far = rng.uniform(0.15, 0.42), rng.uniform(0.05, 0.35)
         wing = np.array([(0.14, 0), (-0.16, -near), (-0.25, -near), (-0.08, 0)])
@@ -66,7 +66,7 @@ def silhouette(rng: np.random.Generator, label: str) -> list[np.ndarray]:
 def _target(
     rng: np.random.Generator, label: str, size: tuple[int, int], skyline: float
 ) -> list[np.ndarray]:
-    """Polygons of a target in px."""
+    """Return the polygons of a target in px."""
     width, height = size
     low, high = (0.03, 0.26) if label in ('helicopter', 'airplane') else (0.028, 0.09)
     length = width * np.exp(rng.uniform(np.log(low), np.log(high)))
@@ -85,7 +85,7 @@ def _fill(canvas: np.ndarray, polygon: np.ndarray, value: Sequence[float]) -> No
 
 
 class _Look:
-    """Tones of the picture: three reflectances, or one temperature."""
+    """Tones of the image: three reflectances or one temperature."""
 
     def __init__(self, rng: np.random.Generator, modality: Modality) -> None:
         self.rng, self.rgb = rng, modality == 'rgb'
@@ -102,27 +102,27 @@ class _Look:
             self.ground = self.low + rng.uniform(2, 14)
 
     def woods(self) -> np.ndarray:
-        """Tone of a tree line."""
+        """Draw the tone of a tree line."""
         if self.rgb:
             return np.array((0.1, 0.14, 0.13)) * self.rng.uniform(0.4, 1.6)
         return self.ground + self.rng.uniform(-3, 3)
 
     def target(self, sky: np.ndarray) -> np.ndarray:
-        """Dark before the visible sky, warmer than the cold one; both at times weak."""
+        """Draw a tone darker (RGB) or warmer (infrared) than the sky."""
         if self.rgb:
             dark = sky * self.rng.uniform(0.2, 0.75)
             return dark + self.rng.uniform(0, 0.05, 3)
         return sky + np.exp(self.rng.uniform(np.log(5), np.log(40)))
 
     def speck(self, sky: np.ndarray) -> np.ndarray:
-        """Tone of what is no target."""
+        """Draw the tone of a distractor."""
         if self.rgb:
             return sky * self.rng.uniform(0.4, 1.1)
         return sky + self.rng.uniform(-2, 12)
 
 
 def _surroundings(look: _Look, size: tuple[int, int], skyline: float) -> np.ndarray:
-    """Sky, clouds, tree line, ground and poles: (H, W, C) float32."""
+    """Paint sky, clouds, tree line, ground and poles: (H, W, C) float32."""
     rng, (width, height) = look.rng, size
     rise = np.clip(1 - np.arange(height, dtype=np.float32) / max(skyline, 1), 0, 1)
     clouds = np.zeros((height, width), np.float32)
@@ -154,16 +154,16 @@ def _surroundings(look: _Look, size: tuple[int, int], skyline: float) -> np.ndar
 def render_flight(
     seed: int | Sequence[int], modality: Modality, size: tuple[int, int] | None = None
 ) -> Flight:
-    """Render one picture of flying targets; the same bytes for the same arguments.
+    """Render one image of flying targets; equal arguments give equal bytes.
 
     Args:
-        seed: Everything random follows from it.
+        seed: Random seed.
         modality: 'rgb' or 'ir'.
-        size: Width and height in px; (640, 512) in RGB and (320, 256) in infrared
-            when None.
+        size: Width and height in px. Default: (640, 512) for RGB, (320, 256) for
+            infrared.
 
     Returns:
-        Picture and labels; most pictures show one target.
+        Image and labels. Most images show one target.
     """
     size = size or DRONE_SIZES[modality]
     scenery, flyers, camera = map(

@@ -1,8 +1,8 @@
-"""Coloured and heated polygons in the world, and the cameras that see them.
+"""Polygons with color and temperature in the world, and the cameras that see them.
 
-World coordinates are metres: X to the right, Y up from the ground, Z away from the
-camera. One list of items is rasterised once per camera, so that both modalities
-agree about what stands where and differ by what the sensors measure.
+World coordinates are in meters: X to the right, Y up from the ground, Z away from the
+camera. The same items are rasterized once per camera, so both modalities agree on the
+geometry and differ only in what the sensors measure.
 """
 
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ import numpy as np
 
 Modality = Literal['rgb', 'ir']
 SUBPIXEL_BITS = 4
-NEAR = 1.0  # m, nothing is projected from nearer than this
-FIRST_OBJECT = 100  # codes from here on are objects, those below are surroundings
+NEAR = 1.0  # m, smallest depth used for projection
+FIRST_OBJECT = 100  # codes from here on are objects, lower ones are surroundings
 
 
 @dataclass(frozen=True)
 class Part:
-    """Contours of one colour and one temperature; they fill by the even-odd rule.
+    """Contours with one color and one temperature, filled by the even-odd rule.
 
     Args:
         points: (n, k, 3) or (k, 3) world points in m of n contours.
-        colour: Reflectance in BGR order, 0 to 1.
+        color: Reflectance in BGR order, 0 to 1.
         heat: Temperature in degrees Celsius.
-        grain: Relative strength of the texture, in colour and (in K times 4) in heat.
-        light: Whether `colour` is emitted rather than reflected.
+        grain: Texture strength: relative for color, times 4 K for temperature.
+        light: Whether the part emits `color` instead of reflecting it.
     """
 
     points: np.ndarray
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     heat: float
     grain: float = 0.06
     light: bool = False
@@ -39,12 +39,12 @@ class Part:
 
 @dataclass
 class Item:
-    """What is drawn together: an object or a piece of the street.
+    """Parts drawn together: an object or a piece of the street.
 
     Args:
-        depth: Distance in m that decides who hides whom.
-        code: Value written into the map of codes (see `Scene`).
-        parts: Painted in this order.
+        depth: Distance in m, which determines occlusion.
+        code: Value written to the code map (see `Scene`).
+        parts: Parts in painting order.
     """
 
     depth: float
@@ -58,13 +58,13 @@ class Lamp:
 
     Args:
         point: (3,) world position in m.
-        colour: BGR, 0 to 1.
+        color: BGR, 0 to 1.
         power: Brightness of the halo.
-        pool: Radius in m of what it lights up, 0 for none.
+        pool: Radius of the lit area in m, 0 for none.
     """
 
     point: tuple[float, float, float]
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     power: float
     pool: float = 0.0
 
@@ -78,8 +78,8 @@ class Camera:
         focal: Focal length in px.
         horizon: Image row of the horizon in px.
         height: Height above the ground in m.
-        offset: Position to the right of the visible camera in m. A point at depth
-            Z appears `focal * offset / Z` px further left than in the visible image.
+        offset: Position in m to the right of the visible camera. A point at depth Z
+            appears `focal * offset / Z` px further left than in the visible image.
     """
 
     size: tuple[int, int]
@@ -89,7 +89,7 @@ class Camera:
     offset: float = 0.0
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Image positions.
+        """Project world points onto the image.
 
         Args:
             points: (..., 3) world points in m.
@@ -106,13 +106,13 @@ class Camera:
 
 @dataclass(frozen=True)
 class Air:
-    """What lies between object and camera: it fades colours and temperatures.
+    """Atmosphere between object and camera, which fades colors and temperatures.
 
     Args:
         heat: Temperature of the air in degrees Celsius.
-        haze: BGR colour of far things, 0 to 1.
-        sight: Distance in m over which colours fade to 1/e; heat fades over three
-            times that, the long-wave window being clearer.
+        haze: BGR color of distant objects, 0 to 1.
+        sight: Distance in m over which colors fade to 1/e. Temperatures fade over three
+            times that distance, since the long-wave window is clearer.
     """
 
     heat: float
@@ -122,16 +122,16 @@ class Air:
     def seen(
         self, parts: Sequence[Part], depths: np.ndarray, modality: Modality
     ) -> np.ndarray:
-        """Values to paint.
+        """Return the values to paint, faded with distance.
 
         Args:
             parts: N parts.
             depths: (N,) distances in m.
-            modality: Which values.
+            modality: 'rgb' or 'ir'.
 
         Returns:
-            (N, 4) b, g, r, grain or (N, 2) temperature, grain. Grain is -1 for
-            what shines by itself, so that light does not fall on it.
+            (N, 4) b, g, r, grain or (N, 2) temperature, grain. Grain is -1 for parts
+            that emit light, so they are not lit by others.
         """
         depths = np.clip(depths, NEAR, 400)[:, None]
         if modality == 'ir':
@@ -139,33 +139,33 @@ class Air:
             keep = np.exp(-depths / (3 * self.sight))
             heat[:, :1] = self.heat + (heat[:, :1] - self.heat) * keep
             return heat
-        colour = np.array(
-            [(*part.colour, -1.0 if part.light else part.grain) for part in parts]
+        color = np.array(
+            [(*part.color, -1.0 if part.light else part.grain) for part in parts]
         )
         haze = np.array(self.haze)
-        colour[:, :3] = haze + (colour[:, :3] - haze) * np.exp(-depths / self.sight)
-        return colour
+        color[:, :3] = haze + (color[:, :3] - haze) * np.exp(-depths / self.sight)
+        return color
 
 
-def rasterise(
+def rasterize(
     items: Sequence[Item],
     camera: Camera,
     air: Air,
     modality: Modality,
     canvas: np.ndarray,
 ) -> tuple[np.ndarray, dict[int, int]]:
-    """Paint items, the farthest first.
+    """Paint items, farthest first.
 
     Args:
-        items: What to paint.
-        camera: Who looks.
-        air: What lies between.
-        modality: Which values to paint.
+        items: Items to paint.
+        camera: Camera that sees them.
+        air: Atmosphere in between.
+        modality: 'rgb' or 'ir'.
         canvas: (H, W, 4) or (H, W, 2) float32 background, painted over in place.
 
     Returns:
-        The (H, W) int32 map of codes, and for each object's code the pixels it
-        covered before nearer items were painted.
+        The (H, W) int32 code map, and the number of pixels each object covered before
+        nearer items were painted, by code.
     """
     items = sorted(items, key=lambda item: -item.depth)
     parts = [part for item in items for part in item.parts]
@@ -201,7 +201,7 @@ def rasterise(
 
 
 def upright(points: np.ndarray, x: float, z: float) -> np.ndarray:
-    """Stand flat (..., 2) points (right, up) in m at ground position (x, z)."""
+    """Place (..., 2) points (right, up) in m upright at ground position (x, z)."""
     points = np.asarray(points, float)
     out = np.empty((*points.shape[:-1], 3))
     out[..., 0], out[..., 1], out[..., 2] = points[..., 0] + x, points[..., 1], z
@@ -209,7 +209,7 @@ def upright(points: np.ndarray, x: float, z: float) -> np.ndarray:
 
 
 def lying(points: np.ndarray) -> np.ndarray:
-    """Lay flat (..., 2) points (X, Z) in m on the ground."""
+    """Place (..., 2) points (X, Z) in m flat on the ground."""
     points = np.asarray(points, float)
     out = np.zeros((*points.shape[:-1], 3))
     out[..., 0], out[..., 2] = points[..., 0], np.maximum(points[..., 1], NEAR)
@@ -217,26 +217,26 @@ def lying(points: np.ndarray) -> np.ndarray:
 
 
 def disc(x: float, y: float, rx: float, ry: float, corners: int = 14) -> np.ndarray:
-    """Ellipse as a (corners, 2) polygon."""
+    """Return an ellipse as a (corners, 2) polygon."""
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], -1)
 
 
 def ring(x: float, y: float, rx: float, ry: float, width: float) -> np.ndarray:
-    """Elliptic ring as (2, 18, 2) contours."""
+    """Return an elliptic ring as (2, 18, 2) contours."""
     inner = max(rx - width, 0.2 * rx)
     return np.stack([disc(x, y, rx, ry, 18), disc(x, y, inner, ry - width, 18)])
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
-    """Axis-aligned (4, 2) rectangle."""
+    """Return an axis-aligned (4, 2) rectangle."""
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float)
 
 
 def limb(
     start: Sequence[float], end: Sequence[float], w0: float, w1: float
 ) -> np.ndarray:
-    """Thick segment with bevelled ends as a (6, 2) polygon, widths in m."""
+    """Return a thick segment with a beveled end as a (6, 2) polygon, widths in m."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
     across = np.array([-along[1], along[0]])
@@ -248,6 +248,6 @@ def limb(
 def blob(
     rng: np.random.Generator, x: float, y: float, rx: float, ry: float
 ) -> np.ndarray:
-    """Irregular (24, 2) patch around a centre."""
+    """Return an irregular (24, 2) patch around a center."""
     radius = 1 + 0.3 * np.convolve(rng.standard_normal(26), (0.5, 0.7, 0.5), 'valid')
     return (disc(0, 0, rx, ry, 24) * radius[:, None]) + (x, y)

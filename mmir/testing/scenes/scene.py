@@ -1,4 +1,4 @@
-"""A street scene from one seed, seen by a visible and a thermal camera."""
+"""Street scenes seen by a visible and a thermal camera, rendered from a seed."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from .parts import (
     Part,
     disc,
     lying,
-    rasterise,
+    rasterize,
 )
 from .sensors import (
     automatic_gain,
@@ -35,24 +35,24 @@ from .weather import Weather
 
 CLASSES = ('person', 'bicycle', 'car')
 SEMANTIC = (*STUFF, *CLASSES, 'dog')
-IDENTITIES = 1000  # people there are
+IDENTITIES = 1000  # number of people
 MIN_SIDE, MIN_AREA, MIN_SEEN = 4, 24, 0.3
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A labelled object.
+    """A labeled object.
 
     Args:
-        label: One of `CLASSES`, or 'dog', which the real sets label as well.
-        identity: Which person of `IDENTITIES`; -1 for things.
-        code: Its value in `Scene.codes`.
+        label: One of `CLASSES`, or 'dog', which real datasets label as well.
+        identity: Number of the person, below `IDENTITIES`; -1 for other objects.
+        code: Value in `Scene.codes`.
         depth: Distance in m.
-        box_rgb: (x, y, w, h) in px of its visible part in the visible picture, or
-            None where less than 30 % of it or next to nothing shows.
-        box_ir: The same in the thermal picture.
-        visible_rgb: Whether it stands out in the visible picture.
-        visible_ir: Whether it stands out in the thermal picture.
+        box_rgb: (x, y, w, h) in px of the unoccluded part in the visible image, or None
+            if less than 30 % or only a few pixels are unoccluded.
+        box_ir: The same in the thermal image.
+        visible_rgb: Whether the object stands out in the visible image.
+        visible_ir: Whether the object stands out in the thermal image.
     """
 
     label: str
@@ -65,27 +65,27 @@ class SceneObject:
     visible_ir: bool
 
     def box(self, modality: Modality) -> tuple[int, int, int, int] | None:
-        """Its box in one picture."""
+        """Return the box in one image."""
         return self.box_rgb if modality == 'rgb' else self.box_ir
 
     def visible(self, modality: Modality) -> bool:
-        """Whether it stands out in one picture."""
+        """Whether the object stands out in one image."""
         return self.visible_rgb if modality == 'rgb' else self.visible_ir
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Both pictures of a scene and everything that is known about it.
+    """Visible and thermal image of a scene with full ground truth.
 
     Args:
-        rgb: (H, W, 3) uint8, channels in BGR order as cv2 reads and writes them.
+        rgb: (H, W, 3) uint8 in BGR order, as cv2 reads and writes it.
         thermal8: (H, W) uint8, after the thermal camera's automatic gain.
-        thermal16: (H, W) uint16, raw counts of 14 bits.
-        objects: Labelled objects, the nearest first.
-        codes: For each modality an (H, W) int32 map: index into `SEMANTIC` for the
+        thermal16: (H, W) uint16, raw 14-bit counts.
+        objects: Labeled objects, nearest first.
+        codes: One (H, W) int32 map per modality: index into `SEMANTIC` for the
             surroundings, `SceneObject.code` for objects.
-        night: Whether the visible light is off.
-        cameras: Camera id of each modality.
+        night: Whether it is night (no daylight).
+        cameras: Camera id per modality.
     """
 
     rgb: np.ndarray
@@ -97,11 +97,11 @@ class Scene:
     cameras: dict[Modality, int]
 
     def mask(self, thing: SceneObject, modality: Modality) -> np.ndarray:
-        """(H, W) bool mask of the visible part of an object."""
+        """Return the (H, W) bool mask of the unoccluded part of an object."""
         return self.codes[modality] == thing.code
 
     def semantic(self, modality: Modality) -> np.ndarray:
-        """(H, W) uint8 map of indices into `SEMANTIC`."""
+        """Return the (H, W) uint8 map of indices into `SEMANTIC`."""
         codes = self.codes[modality]
         table = np.arange(max(int(codes.max()) + 1, FIRST_OBJECT))
         for thing in self.objects:
@@ -112,16 +112,16 @@ class Scene:
 
 @dataclass
 class Cast:
-    """The objects of a scene before they are seen.
+    """Objects of a scene before rendering.
 
     Args:
-        street: Where they are.
-        weather: Shared state.
+        street: Street they stand on.
+        weather: Weather of the scene.
         eye: Height of the cameras in m.
-        items: What is drawn.
-        labels: (class, identity) of each, by code - `FIRST_OBJECT`.
-        lamps: Their lights.
-        far: Largest distance in m at which an object is put.
+        items: Items to draw.
+        labels: (class, identity) of each object, indexed by code - `FIRST_OBJECT`.
+        lamps: Lights of the scene.
+        far: Largest distance of objects in m.
     """
 
     street: Street
@@ -133,20 +133,18 @@ class Cast:
     far: float
 
     def distance(self, rng: np.random.Generator, near: float, far: float) -> float:
-        """Distance in m: evenly distributed logarithm, so that small things abound."""
+        """Draw a log-uniform distance in m."""
         return float(np.exp(rng.uniform(np.log(near), np.log(min(far, self.far)))))
 
     def add(self, label: str, parts: list[Part], z: float, identity: int = -1) -> None:
-        """Put an object on the street."""
+        """Add an object to the street."""
         self.items.append(Item(z, FIRST_OBJECT + len(self.labels), parts))
         self.labels.append((label, identity))
 
     def shade(self, x: float, z: float, rx: float) -> None:
-        """Darken the ground below an object."""
-        colour = tuple(0.5 * c for c in self.street.road)
-        part = Part(
-            lying(disc(x, z, rx, 0.5 * rx)), colour, self.street.road_heat - 0.4
-        )
+        """Add a dark, slightly cool spot on the ground below an object."""
+        color = tuple(0.5 * c for c in self.street.road)
+        part = Part(lying(disc(x, z, rx, 0.5 * rx)), color, self.street.road_heat - 0.4)
         self.items.append(Item(990.0, CODE['road'], [part]))
 
 
@@ -222,7 +220,7 @@ def _dogs(rng: np.random.Generator, cast: Cast) -> None:
 def _sky(
     rng: np.random.Generator, weather: Weather, camera: Camera
 ) -> dict[Modality, np.ndarray]:
-    """Backgrounds (H, W, 4) and (H, W, 2) float32 of the sky."""
+    """Paint the sky: (H, W, 4) and (H, W, 2) float32 backgrounds."""
     height = camera.size[1]
     rise = (camera.horizon - np.arange(height, dtype=np.float32)) / height
     rise = np.clip(rise * 1.8, 0, 1)[:, None]
@@ -232,11 +230,11 @@ def _sky(
     clouds += 0.5 * cv2.resize(fine, camera.size, interpolation=cv2.INTER_CUBIC)
     clouds = np.clip(clouds * 0.5 + np.float32(2.4 * weather.clouds - 1), 0, 1)
     planes = []
-    for low, high, grey in ((0.95, 0.85, 0.8), (0.9, 0.6, 0.79), (0.85, 0.42, 0.77)):
+    for low, high, gray in ((0.95, 0.85, 0.8), (0.9, 0.6, 0.79), (0.85, 0.42, 0.77)):
         if weather.night:
-            low, high, grey = 0.04, 0.01, 0.03
+            low, high, gray = 0.04, 0.01, 0.03
         clear = np.float32(low) + np.float32(high - low) * rise
-        planes.append(clear + (np.float32(grey) - clear) * clouds)
+        planes.append(clear + (np.float32(gray) - clear) * clouds)
     shine = np.full_like(clouds, -1)
     cold = np.float32(weather.air - 3)
     cold = cold + np.float32(weather.sky - weather.air) * np.sqrt(rise)
@@ -250,7 +248,7 @@ def _sky(
 def _stands_out(
     image: np.ndarray, codes: np.ndarray, code: int, box: tuple, step: float
 ) -> bool:
-    """Whether an object differs from its surroundings by `step` on average."""
+    """Whether an object differs from its surroundings by at least `step` on average."""
     x, y, w, h = box
     m = 2 + max(w, h) // 6
     window = np.s_[max(y - m, 0) : y + h + m, max(x - m, 0) : x + w + m]
@@ -265,7 +263,7 @@ def _stands_out(
 def _look_at(
     image: np.ndarray, codes: np.ndarray, areas: dict[int, int], code: int, step: float
 ) -> tuple[tuple[int, int, int, int] | None, bool]:
-    """Box of what is seen of an object (None for too little), and if it stands out."""
+    """Return the box of an object (None if too occluded), and whether it stands out."""
     mask = (codes == code).view(np.uint8)
     box = tuple(cv2.boundingRect(mask))
     seen = cv2.countNonZero(mask)
@@ -276,7 +274,7 @@ def _look_at(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep cv2 from splitting pictures among threads: the same bytes everywhere."""
+    """Run cv2 on one thread, for the same bytes on every machine."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -304,18 +302,18 @@ def render_scene(
     baseline: float = 0.12,
     far: float = FAR,
 ) -> Scene:
-    """Render one scene; the same bytes for the same arguments.
+    """Render one scene; equal arguments give equal bytes.
 
     Args:
-        seed: Everything random follows from it.
-        size: Width and height of both pictures in px.
-        night: Day or night; drawn as well when None. Heat does not depend on it.
-        baseline: Distance in m of the thermal camera to the right of the visible one.
-        far: Largest distance in m of labelled objects, above 9. Nearer ones are
+        seed: Random seed.
+        size: Width and height of both images in px.
+        night: Night or day; None draws one at random. Temperatures do not depend on it.
+        baseline: Distance in m from the visible camera to the thermal one on its right.
+        far: Largest distance of labeled objects in m, above 9. Nearer objects are
             larger, so the scenes are easier.
 
     Returns:
-        Both pictures and all labels.
+        Both images and all labels.
     """
     world, street_seed, visible, thermal = map(
         np.random.default_rng, np.random.SeedSequence(seed).spawn(4)
@@ -331,7 +329,7 @@ def render_scene(
     air = Air(weather.air, haze, weather.sight)
     with _one_thread():
         sky = _sky(world, weather, cameras['rgb'])
-        seen = {m: rasterise(items, cameras[m], air, m, sky[m]) for m in cameras}
+        seen = {m: rasterize(items, cameras[m], air, m, sky[m]) for m in cameras}
         ambient = (
             visible.uniform(0.008, 0.06)
             if weather.night
@@ -346,8 +344,8 @@ def render_scene(
             raw, *thermal.uniform((0, 0.01, 3e-4), (0.6, 0.35, 4e-3))
         )
         rgb = visible_camera(visible, radiance, weather.night)
-        grey = tone(cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY))
-        objects = _label(cast, seen, {'rgb': (grey, 0.045), 'ir': (heat, 0.6)})
+        gray = tone(cv2.cvtColor(radiance, cv2.COLOR_BGR2GRAY))
+        objects = _label(cast, seen, {'rgb': (gray, 0.045), 'ir': (heat, 0.6)})
     return Scene(
         rgb, picture, raw, objects, {m: codes for m, (codes, _) in seen.items()},
         weather.night, {'rgb': 2 * int(weather.night), 'ir': 1},
@@ -359,7 +357,7 @@ def _label(
     seen: dict[Modality, tuple[np.ndarray, dict[int, int]]],
     clean: dict[Modality, tuple[np.ndarray, float]],
 ) -> tuple[SceneObject, ...]:
-    """What is known of each object that shows in at least one picture."""
+    """Return the labels of all objects visible in at least one image."""
     depth = {item.code: item.depth for item in cast.items}
     objects = []
     for k, (label, identity) in enumerate(cast.labels):

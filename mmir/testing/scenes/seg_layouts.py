@@ -1,8 +1,8 @@
-"""Write scenes in the layouts of the paired segmentation and salient-object sets.
+"""Write scenes in the layouts of paired segmentation and salient-object datasets.
 
-A folder written here is read by the data set's class and its check as the real one is,
-with its quirks: file types and names, planes, holes, frames without label, noisy masks.
-What a scene has no counterpart for does not occur among the labels.
+The dataset classes and checks read these folders like the real ones, quirks included:
+file types and names, channels, holes, frames without labels, noisy masks. Classes that
+a scene cannot show do not occur in the labels.
 """
 
 import os
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmir.utils.seg_layout import SegLayout
-from mmir.utils.seg_sets import (
+from mmir.data.layouts.seg import SegLayout
+from mmir.data.layouts.seg_sets import (
     FMB,
     MFNET,
     MSRS,
@@ -56,19 +56,19 @@ CLASS_OF = {
         'pavement': 'curve', 'clutter': 'box',
     },
 }  # fmt: skip
-"""By set, which of its classes stands for one of `SEMANTIC`; the others are 0."""
+"""Per dataset, the class for each entry of `SEMANTIC`; missing entries become 0."""
 
 
 def label_map(scene: Scene, layout: SegLayout) -> np.ndarray:
-    """Label a scene in the classes of a set.
+    """Return the label map of a scene in the classes of a dataset.
 
     Args:
-        scene (Scene): Both pictures and what is known of them.
-        layout (SegLayout): One of `CLASS_OF`.
+        scene (Scene): The scene.
+        layout (SegLayout): Layout of a dataset in `CLASS_OF`.
 
     Returns:
-        np.ndarray: (H, W) uint8 as the set stores it; what has no class is 0, dogs and
-        objects too small to be labelled are 255 in MVSeg.
+        np.ndarray: (H, W) uint8, encoded as the dataset stores it. Pixels without a
+        class are 0; in MVSeg, dogs and objects too small to be labeled are 255.
     """
     other = IGNORED if layout is MVSEG else 0
     table = np.full(256, other, np.uint8)
@@ -81,13 +81,13 @@ def label_map(scene: Scene, layout: SegLayout) -> np.ndarray:
 
 
 def saliency_mask(scene: Scene) -> np.ndarray:
-    """Choose what strikes the eye: the nearest object, and the hottest.
+    """Return the mask of the salient objects: the nearest and the hottest.
 
     Args:
-        scene (Scene): Both pictures and what is known of them.
+        scene (Scene): The scene.
 
     Returns:
-        np.ndarray: (H, W) bool, all False without objects.
+        np.ndarray: (H, W) bool, all False if there are no objects.
     """
     masks = [scene.mask(thing, 'rgb') for thing in scene.objects]
     masks = [mask for mask in masks if mask.any()]
@@ -107,29 +107,29 @@ def write_seg_set(
     val: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Write street scenes in the layout of a set.
+    """Write street scenes in the layout of a dataset.
 
     The k-th scene of a split is `render_scene((seed, part, k), size, baseline=0.0)`,
-    `part` 0 for train, 1 for test, 2 for val: both cameras see from one point, as in
-    registered pairs.
+    with `part` 0 for train, 1 for test and 2 for val. Both cameras share one viewpoint,
+    as in registered pairs.
 
     Args:
-        name: One of `mmir.utils.seg_sets.SEG_SETS`.
-        root: Folder to make. One that already holds the same scenes is kept as it is.
-        train: Number of pairs (of videos in MVSeg) for training. Splits that the set
+        name: One of `mmir.data.layouts.seg_sets.SEG_SETS`.
+        root: Folder to create. One that already holds the same scenes is kept.
+        train: Number of pairs (videos in MVSeg) for training. Splits that the dataset
             does not have are left out.
         test: Number of pairs for testing.
-        seed: Everything random follows from it.
-        size: Width and height in px; those of the set when None.
+        seed: Random seed.
+        size: Width and height in px. Default: those of the dataset.
         val: Number of pairs for validation.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: The folder holds other things, or other scenes.
-        KeyError: Unknown set.
+        FileExistsError: The folder holds other files or other scenes.
+        KeyError: Unknown dataset.
     """
     layout, save = SEG_SETS[name], _SAVE[name]
     size = size or SIZES.get(name, (640, 480))
@@ -156,7 +156,7 @@ def write_seg_set(
 
 
 def _write_lists(folder: Path, lists: dict[str, list[str]]) -> None:
-    """Write the lists of the splits, and those of day and night for the test set."""
+    """Write the split lists, and separate day and night lists for the test split."""
     night = [name for name in lists.get('test', []) if 'N' in name]
     day = [name for name in lists.get('test', []) if 'N' not in name]
     for split, names in (lists | {'test_night': night, 'test_day': day}).items():
@@ -164,7 +164,7 @@ def _write_lists(folder: Path, lists: dict[str, list[str]]) -> None:
 
 
 def _stem(number: int, scene: Scene) -> str:
-    """Name a pair as MSRS and MFNet do: D for day, N for night."""
+    """Return a name in the style of MSRS and MFNet: D for day, N for night."""
     return f'{number + 1:05d}{"N" if scene.night else "D"}'
 
 
@@ -178,7 +178,7 @@ def _save_msrs(folder: Path, split: str, number: int, scene: Scene) -> Sequence[
 
 
 def _save_mfnet(folder: Path, split: str, number: int, scene: Scene) -> Sequence[str]:
-    """Thermal is the fourth plane; the training list has mirrored copies."""
+    """Thermal is the fourth channel; the training list has mirrored copies."""
     name = _stem(number, scene)
     planes = np.dstack([scene.rgb, scene.thermal8])
     label = label_map(scene, MFNET)
@@ -192,7 +192,7 @@ def _save_mfnet(folder: Path, split: str, number: int, scene: Scene) -> Sequence
 
 
 def _save_pst900(folder: Path, split: str, number: int, scene: Scene) -> Sequence[str]:
-    """Thermal has holes of value 0, depth (in mm) is 0 where it is unknown."""
+    """Thermal has holes of value 0; depth (in mm) is 0 where unknown."""
     height, width = scene.thermal8.shape
     rng = np.random.default_rng(number)
     holes = cv2.resize(
@@ -216,7 +216,7 @@ def _save_pst900(folder: Path, split: str, number: int, scene: Scene) -> Sequenc
 
 
 def _save_fmb(folder: Path, split: str, number: int, scene: Scene) -> Sequence[str]:
-    """Thermal is grey in three planes."""
+    """Thermal is grayscale in three channels."""
     name = f'{number + 1:05d}.png'
     _write_image(folder / split / 'Visible' / name, scene.rgb)
     _write_image(folder / split / 'Infrared' / name, cv2.merge([scene.thermal8] * 3))
@@ -225,7 +225,7 @@ def _save_fmb(folder: Path, split: str, number: int, scene: Scene) -> Sequence[s
 
 
 def _save_mvseg(folder: Path, split: str, number: int, scene: Scene) -> Sequence[str]:
-    """One scene a video, moved sideways; of three frames one has a label map."""
+    """One scene per video, shifted sideways; one of three frames has a label map."""
     video = f'{_stem(number, scene)}_video'
     for frame in range(3):
         for kind, letter, picture in (
@@ -241,7 +241,7 @@ def _save_mvseg(folder: Path, split: str, number: int, scene: Scene) -> Sequence
 def _save_semanticrt(
     folder: Path, split: str, number: int, scene: Scene
 ) -> Sequence[str]:
-    """Pictures are JPEG files, thermal ones in three planes."""
+    """Images are JPEG files, thermal ones with three channels."""
     name = _stem(number, scene)
     _write_image(folder / 'rgb' / f'{name}.jpg', scene.rgb)
     _write_image(folder / 'thermal' / f'{name}.jpg', cv2.merge([scene.thermal8] * 3))
@@ -252,7 +252,7 @@ def _save_semanticrt(
 def _save_saliency(
     folder: Path, number: int, scene: Scene, files: str
 ) -> Sequence[str]:
-    """The pictures and the mask of a scene, noisy if a JPEG; `files` names them."""
+    """Save images and mask under the names in `files`; a JPEG mask is noisy."""
     rgb, thermal, mask = (folder / name.format(number + 1) for name in files.split())
     _write_image(rgb, scene.rgb)
     _write_image(thermal, scene.thermal8)
@@ -326,5 +326,8 @@ def write_vtsod(
     name: Literal['VT821', 'VT1000', 'VT5000'] = 'VT5000',
     **options: Any,
 ) -> Path:
-    """Write salient objects in the layout of a set; options of `write_seg_set`."""
+    """Write salient objects in the layout of VT821, VT1000 or VT5000.
+
+    `options` are those of :func:`write_seg_set`.
+    """
     return write_seg_set(name, root, **options)

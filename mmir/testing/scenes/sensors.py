@@ -1,4 +1,4 @@
-"""What the two cameras make of the light and the heat they receive."""
+"""Models of the visible and the thermal sensor."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from .parts import Camera, Lamp
 from .weather import Weather
 
 COUNTS = 1 << 14  # raw values of a 14-bit camera
-COARSE = 4  # light is computed on a grid this much coarser than the image
+COARSE = 4  # stride in px of the grid on which light is computed
 
 
 def noise(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    """Standard normal float32 values."""
+    """Draw standard normal float32 values."""
     return rng.standard_normal(tuple(shape), dtype=np.float32)
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32 texture of about unit variance with detail at four scales."""
+    """Draw an (H, W) float32 texture of about unit variance with four scales."""
     out = 0.6 * noise(rng, shape)
     for step, weight in ((3, 0.6), (11, 0.35), (45, 0.35)):
         coarse = noise(rng, (shape[0] // step + 2, shape[1] // step + 2))
@@ -28,7 +28,7 @@ def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def vignette(shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32 squared distance from the centre, 1 in the corners."""
+    """Return the (H, W) float32 squared distance from the center, 1 in the corners."""
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     return (x * x + y * y) / 2
@@ -37,13 +37,13 @@ def vignette(shape: tuple[int, int]) -> np.ndarray:
 def light_map(
     camera: Camera, weather: Weather, lamps: Sequence[Lamp], ambient: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light falling on things, and glare of the lamps seen directly.
+    """Compute the light on surfaces and the glare of lamps in view.
 
     Args:
-        camera: The visible camera.
+        camera: Visible camera.
         weather: Day or night.
         lamps: Light sources.
-        ambient: Light that is everywhere.
+        ambient: Ambient light.
 
     Returns:
         (H, W) float32 light and (H, W, 3) float32 BGR glare.
@@ -61,7 +61,7 @@ def light_map(
         reach = width * (0.008 + 0.05 * lamp.power / (1 + point[2] / 25))
         x, y = np.abs(cols - u) / reach, np.abs(rows - v) / reach
         halo = lamp.power * np.exp(-np.hypot(x[None], y[:, None]))
-        glare += halo[..., None] * np.array(lamp.colour, np.float32)
+        glare += halo[..., None] * np.array(lamp.color, np.float32)
         if lamp.pool:
             foot = camera.project(point * (1, 0.15, 1))[1]
             x, y = (cols - u) / (lamp.pool * scale), (rows - foot) / (lamp.pool * scale)
@@ -73,16 +73,16 @@ def light_map(
 def visible_light(
     canvas: np.ndarray, grain: np.ndarray, light: np.ndarray, glare: np.ndarray
 ) -> np.ndarray:
-    """Light that reaches the visible camera.
+    """Compute the light that reaches the visible camera.
 
     Args:
-        canvas: (H, W, 4) float32 reflectance in BGR and grain (-1: shines itself).
+        canvas: (H, W, 4) float32 BGR reflectance and grain (-1: emits light).
         grain: (H, W) float32 texture.
         light: (H, W) float32 incoming light.
         glare: (H, W, 3) float32 added light.
 
     Returns:
-        (H, W, 3) float32 radiance, 1 is white by day.
+        (H, W, 3) float32 radiance; 1 is white by day.
     """
     strength = canvas[..., 3]
     lit = light * np.maximum(1 + strength * grain, 0)
@@ -91,7 +91,7 @@ def visible_light(
 
 
 def tone(radiance: np.ndarray) -> np.ndarray:
-    """Tone curve of the visible camera: a gamma of 0.75, twice a root for speed."""
+    """Apply the tone curve of the visible camera: gamma 0.75, as two square roots."""
     root = np.sqrt(radiance)
     return root * np.sqrt(root)
 
@@ -99,12 +99,12 @@ def tone(radiance: np.ndarray) -> np.ndarray:
 def visible_camera(
     rng: np.random.Generator, radiance: np.ndarray, night: bool
 ) -> np.ndarray:
-    """Optics, noise and tone curve of a colour camera.
+    """Simulate optics, noise and tone curve of a color camera.
 
     Args:
-        rng: Noise and the camera's weaknesses in this picture.
+        rng: Generator for noise and camera imperfections.
         radiance: (H, W, 3) float32 light.
-        night: High gain: more noise, more blur.
+        night: High gain: more noise and blur.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -117,23 +117,23 @@ def visible_camera(
     balance = rng.uniform(0.93, 1.07, 3).astype(np.float32)
     image = tone(image * cv2.merge([shading * share for share in balance]))
     sigma = rng.uniform(0.012, 0.03) if night else rng.uniform(0.004, 0.014)
-    grey, colour = noise(rng, shape), noise(rng, (shape[0] // 2 + 1, shape[1] // 2 + 1))
-    colour = cv2.resize(colour, shape[::-1], interpolation=cv2.INTER_NEAREST)
+    gray, color = noise(rng, shape), noise(rng, (shape[0] // 2 + 1, shape[1] // 2 + 1))
+    color = cv2.resize(color, shape[::-1], interpolation=cv2.INTER_NEAREST)
     shot = np.float32(sigma) * (0.5 + 0.7 * np.sqrt(image[..., 1]))
-    tint = np.float32(0.6) * colour
-    image += cv2.merge([shot * (grey + tint), shot * grey, shot * (grey - tint)])
+    tint = np.float32(0.6) * color
+    image += cv2.merge([shot * (gray + tint), shot * gray, shot * (gray - tint)])
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
 def thermal_camera(rng: np.random.Generator, heat: np.ndarray) -> np.ndarray:
-    """Optics, noise and fixed pattern of an uncooled camera without AGC.
+    """Simulate optics, noise and fixed pattern of an uncooled camera without AGC.
 
     Args:
-        rng: Noise and the camera's weaknesses in this picture.
+        rng: Generator for noise and camera imperfections.
         heat: (H, W) float32 apparent temperature in degrees Celsius.
 
     Returns:
-        (H, W) uint16 raw counts of 14 bits, about 28 a kelvin.
+        (H, W) uint16 raw 14-bit counts, about 28 counts per kelvin.
     """
     shape = heat.shape
     unit = shape[1] / 640
@@ -151,16 +151,16 @@ def thermal_camera(rng: np.random.Generator, heat: np.ndarray) -> np.ndarray:
 def automatic_gain(
     raw: np.ndarray, blend: float, low: float = 0.003, high: float = 0.003
 ) -> np.ndarray:
-    """8-bit picture of raw counts, as the camera's own gain control shows it.
+    """Convert raw counts to an 8-bit image, like the camera's automatic gain control.
 
-    A straight line between the tails of the histogram, mixed with its equalisation
-    after cutting the histogram at a plateau of three times its mean.
+    Blends a linear stretch between two percentiles with plateau histogram equalization
+    (the histogram is clipped at three times its mean).
 
     Args:
-        raw: (H, W) uint16 counts of 14 bits.
-        blend: Share of equalisation, 0 to 1.
-        low: Share of pixels that the line shows as black.
-        high: Share of pixels that it shows as white.
+        raw: (H, W) uint16 14-bit counts.
+        blend: Weight of the equalization, 0 to 1.
+        low: Fraction of pixels the linear stretch maps to black.
+        high: Fraction of pixels the linear stretch maps to white.
 
     Returns:
         (H, W) uint8.

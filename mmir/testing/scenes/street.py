@@ -1,17 +1,17 @@
-"""The street itself: ground, buildings, trees, lamps and things that mislead."""
+"""Street: ground, buildings, trees, lamps and distractors."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .actors import cloth_colour
+from .actors import cloth_color
 from .parts import Item, Lamp, Part, blob, box, disc, limb, lying, upright
 from .weather import Weather
 
 STUFF = ('sky', 'building', 'vegetation', 'road', 'pavement', 'pole', 'clutter')
 CODE = {name: k for k, name in enumerate(STUFF)}
-FAR = 130.0  # m, where the street ends
-GROUND = 1000.0  # depth in the painter's order: below everything that stands
+FAR = 130.0  # m, end of the street
+GROUND = 1000.0  # painting depth of the ground, behind everything that stands
 WARM_LIGHT = (0.45, 0.75, 1.0)
 
 
@@ -37,9 +37,9 @@ class Street:
 
 
 def build_street(rng: np.random.Generator, weather: Weather) -> Street:
-    """Random street in the given weather."""
-    grey = rng.uniform(0.16, 0.42)
-    road = tuple(grey * rng.uniform(0.93, 1.07, 3))
+    """Draw a random street for the given weather."""
+    gray = rng.uniform(0.16, 0.42)
+    road = tuple(gray * rng.uniform(0.93, 1.07, 3))
     street = Street(
         half=rng.uniform(3.2, 6.5),
         walk=rng.uniform(2.0, 4.5),
@@ -75,8 +75,8 @@ def _ground(rng: np.random.Generator, weather: Weather, street: Street) -> None:
     ]
     road = [Part(_strip(-edge, edge), street.road, street.road_heat, 0.09)]
     for side in (-1, 1):
-        kerb = _strip(side * edge - 0.12, side * edge + 0.12)
-        road.append(Part(kerb, (0.6, 0.62, 0.62), warm + 1, 0.1))
+        curb = _strip(side * edge - 0.12, side * edge + 0.12)
+        road.append(Part(curb, (0.6, 0.62, 0.62), warm + 1, 0.1))
     z = np.arange(3.0, FAR - 4, 7.0)[:, None, None]
     dash = box(-0.07, 0, 0.07, 3.0) + z * np.array((0, 1.0))
     paint = (0.75, 0.76, 0.76)
@@ -91,7 +91,7 @@ def _ground(rng: np.random.Generator, weather: Weather, street: Street) -> None:
 
 
 def _patches(rng: np.random.Generator, weather: Weather, street: Street) -> None:
-    """Sun-heated and shaded areas, repairs, puddles, manholes; heat apart from tone."""
+    """Sunny and shaded areas, repairs, puddles, manholes; heat independent of tone."""
     parts = []
     for _ in range(rng.integers(3, 9)):
         shape = blob(
@@ -99,10 +99,10 @@ def _patches(rng: np.random.Generator, weather: Weather, street: Street) -> None
             np.exp(rng.uniform(2.2, 4.2)), rng.uniform(0.3, 1.8), rng.uniform(0.5, 2.5),
         )  # fmt: skip
         tone = rng.uniform(0.75, 1.2)
-        colour = tuple(tone * c for c in street.road)
+        color = tuple(tone * c for c in street.road)
         heat = street.road_heat + rng.normal(0, 1.0 + 2.5 * weather.sun)
-        parts.append(Part(lying(shape), colour, heat, 0.1))
-    for _ in range(rng.integers(0, 4)):  # manholes leak the warmth of the sewer
+        parts.append(Part(lying(shape), color, heat, 0.1))
+    for _ in range(rng.integers(0, 4)):  # manholes, warmed by the sewer
         shape = disc(
             rng.uniform(-street.half, street.half), rng.uniform(6, 40), 0.35, 0.35
         )
@@ -131,7 +131,7 @@ def _buildings(
         end = z + depth
         tone = rng.uniform(0.15, 0.7)
         warm_tint = rng.uniform(0, 0.35) * (rng.random() < 0.5)  # brick to concrete
-        colour = tuple(tone * np.array((1 - warm_tint, 1 - 0.6 * warm_tint, 1.0)))
+        color = tuple(tone * np.array((1 - warm_tint, 1 - 0.6 * warm_tint, 1.0)))
         heat = weather.air + rng.uniform(-2, 3) + 7 * weather.sun * rng.random() ** 2
         facade = _wall(x, 0, height, z, end)
         front = np.array(
@@ -139,8 +139,8 @@ def _buildings(
              (x, height, z)]
         )  # fmt: skip
         parts = [
-            Part(front, tuple(0.8 * c for c in colour), heat - 1, 0.12),
-            Part(facade, colour, heat, 0.1),
+            Part(front, tuple(0.8 * c for c in color), heat - 1, 0.12),
+            Part(facade, color, heat, 0.1),
         ]
         parts += _windows(rng, weather, (x, z, end, height), heat)
         if rng.random() < 0.5:  # chimney or vent on the roof
@@ -158,7 +158,7 @@ def _windows(
     wall: tuple[float, float, float, float],
     heat: float,
 ) -> list[Part]:
-    """A grid of windows in three states: cool mirror, leaking warmth, lit."""
+    """Return a grid of windows in three states: cool mirror, leaking warmth, lit."""
     x, z0, z1, height = wall
     pitch = rng.uniform(2.2, 4.0)
     z = np.arange(z0 + 1, z1 - 1.6, pitch)
@@ -182,8 +182,8 @@ def _windows(
     )
     state = rng.choice(3, len(points), p=[0.6, 0.2, 0.2])
     return [
-        Part(points[state == k], colour, warm, 0.06, light)
-        for k, (colour, warm, light) in enumerate(states)
+        Part(points[state == k], color, warm, 0.06, light)
+        for k, (color, warm, light) in enumerate(states)
         if (state == k).any()
     ]
 
@@ -207,16 +207,16 @@ def _trees(
         for _ in range(12):
             dx, dy = rng.normal(0, 0.5, 2) * (wide, 0.3 * base)
             shape = blob(rng, dx, base + dy, 0.5 * wide, 0.28 * base)
-            colour = tuple(np.clip(green * rng.uniform(0.5, 1.5), 0, 1))
+            color = tuple(np.clip(green * rng.uniform(0.5, 1.5), 0, 1))
             warm = heat + rng.normal(0, 0.6)
-            parts.append(Part(upright(shape, x, z), colour, warm, 0.3))
+            parts.append(Part(upright(shape, x, z), color, warm, 0.3))
         street.items.append(Item(z, CODE['vegetation'], parts))
 
 
 def _poles(
     rng: np.random.Generator, weather: Weather, street: Street, side: int
 ) -> None:
-    """Street lamps, in step along the kerb."""
+    """Street lamps, evenly spaced along the curb."""
     if rng.random() < 0.2:
         return
     x = side * (street.half + 0.5)
@@ -227,11 +227,11 @@ def _poles(
     for z in np.arange(rng.uniform(6, 22), 95, rng.uniform(17, 30)):
         tall = 6.0
         head = (-side * 1.2, tall)
-        colour = tint if lit and weather.night else (0.5, 0.5, 0.5)
+        color = tint if lit and weather.night else (0.5, 0.5, 0.5)
         parts = [
             Part(upright(limb((0, 0), (0, tall), 0.16, 0.09), x, z), (0.3,) * 3, heat),
             Part(upright(limb((0, tall), head, 0.08, 0.08), x, z), (0.3,) * 3, heat),
-            Part(upright(disc(*head, 0.32, 0.12), x, z), colour, bulb, 0.02,
+            Part(upright(disc(*head, 0.32, 0.12), x, z), color, bulb, 0.02,
                  lit and weather.night),
         ]  # fmt: skip
         street.items.append(Item(z, CODE['pole'], parts))
@@ -242,45 +242,45 @@ def _poles(
 def _clutter(
     rng: np.random.Generator, weather: Weather, street: Street, side: int
 ) -> None:
-    """Things the size of people, cars and bicycles that are none."""
+    """Distractors of the size of people, cars and bicycles."""
     for _ in range(rng.integers(2, 8)):
         x = side * (street.half + rng.uniform(0.3, street.walk + 2))
         z = np.exp(rng.uniform(np.log(7), np.log(75)))
         heat = weather.air + rng.choice([rng.normal(0, 1.2), rng.uniform(2, 14)])
-        colour = cloth_colour(rng)
+        color = cloth_color(rng)
         kind = rng.integers(5)
         if kind == 0:  # bollard or post, upright like a person
             shape = limb((0, 0), (0, rng.uniform(0.8, 1.9)), 0.28, 0.24)
-            parts = [Part(upright(shape, x, z), colour, heat, 0.1)]
+            parts = [Part(upright(shape, x, z), color, heat, 0.1)]
         elif kind == 1:  # vending machine, cabinet, bin
             shape = box(-0.45, 0, 0.45, rng.uniform(0.9, 1.9))
-            parts = [Part(upright(shape, x, z), colour, heat, 0.12)]
+            parts = [Part(upright(shape, x, z), color, heat, 0.12)]
             vent = box(-0.3, 0.2, 0.3, 0.5)
             parts.append(Part(upright(vent, x, z), (0.1,) * 3, heat + 3))
-        elif kind == 2:  # a poster: a person in colour only
+        elif kind == 2:  # poster of a person: visible in color only
             shapes = [box(-0.7, 0.3, 0.7, 2.1), disc(0, 1.7, 0.13, 0.16),
                       limb((0, 1.5), (0, 0.5), 0.45, 0.35)]  # fmt: skip
-            tones = [(0.8, 0.8, 0.78), (0.4, 0.5, 0.7), colour]
+            tones = [(0.8, 0.8, 0.78), (0.4, 0.5, 0.7), color]
             parts = [
                 Part(upright(s, x, z), c, heat, 0.05)
                 for s, c in zip(shapes, tones, strict=True)
             ]
-        elif kind == 3:  # a heater's outlet or warm figure-like stain: heat only
+        elif kind == 3:  # warm figure-like spot on a wall: visible in thermal only
             shapes = [limb((0, 0.3), (0, 1.4), 0.4, 0.3), disc(0, 1.6, 0.16, 0.18)]
-            wall = cloth_colour(rng)
+            wall = cloth_color(rng)
             parts = [Part(upright(box(-0.8, 0, 0.8, 2.3), x, z), wall, heat, 0.08)]
             warm = heat + rng.uniform(1, 6)
             parts += [Part(upright(s, x, z), wall, warm, 0.08) for s in shapes]
-        else:  # a stand of hoops and rails, thin like bicycles
+        else:  # rack of hoops and rails, thin like bicycles
             rails = [limb((d, 0), (d + 0.1, 0.8), 0.06, 0.06)
                      for d in np.arange(-0.8, 0.9, 0.4)]  # fmt: skip
             rails.append(limb((-0.9, 0.8), (0.9, 0.8), 0.06, 0.06))
-            parts = [Part(upright(r, x, z), colour, heat, 0.05) for r in rails]
+            parts = [Part(upright(r, x, z), color, heat, 0.05) for r in rails]
         street.items.append(Item(z, CODE['clutter'], parts))
 
 
 def _end(rng: np.random.Generator, weather: Weather, street: Street) -> None:
-    """Houses and trees far away, across the view."""
+    """Distant houses and trees at the end of the street."""
     for x in np.arange(-110, 110, 9.0):
         leafy = rng.random() < 0.5
         tall = rng.uniform(4, 18)

@@ -1,4 +1,4 @@
-"""The state of a scene that both cameras share."""
+"""Weather of a scene, shared by both cameras."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ class Weather:
     """Temperatures and light.
 
     Args:
-        night: Whether the visible light is off. It changes no temperature.
+        night: Whether it is night. Temperatures do not depend on it.
         air: Air temperature in degrees Celsius.
         skin: Temperature of bare skin in degrees Celsius.
-        sun: Heating by the sun, now or in the past hours: 0 to 1.
+        sun: Heating by the sun, now or in the past hours, 0 to 1.
         sky: Temperature of the sky overhead in degrees Celsius.
-        clouds: Share of the sky under clouds, 0 to 1.
-        sight: Distance in m over which colours fade to 1/e.
+        clouds: Cloud cover, 0 to 1.
+        sight: Distance in m over which colors fade to 1/e.
     """
 
     night: bool
@@ -29,7 +29,7 @@ class Weather:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, night: bool | None) -> 'Weather':
-        """Random weather; `night=None` draws day or night as well."""
+        """Draw random weather; `night=None` draws day or night as well."""
         dark = rng.random() < 0.45
         air = rng.uniform(2, 30)
         return cls(

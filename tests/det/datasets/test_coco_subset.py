@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmir.det.datasets import CocoSubsetDataset
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 CLASSES = ('car', 'person')  # not the order of the file
 
@@ -110,12 +110,12 @@ def test_subset_is_chosen_among_filtered_images(tmp_path):
     assert {label for row in boxes_of(part) for label, _ in row} == {0, 1}
     again = build(tmp_path, coco_dict(rows), subset={'files': names}, **cfg)
     assert again.chosen == names
-    with pytest.raises(ValueError, match=r'num=9, but .* offers 8 images'):
+    with pytest.raises(ValueError, match=r'num=9, but .* has 8 images'):
         build(tmp_path, coco_dict(rows), subset={'num': 9}, **cfg)
 
 
 def noisy_detections(dataset, rng):
-    """Make a detection near most boxes and some anywhere, with their ground truth."""
+    """Draw a detection near most boxes and some elsewhere, with ground truth."""
     for k in range(len(dataset)):
         info = dataset.get_data_info(k)
         true = np.array([i['bbox'] for i in info['instances']]).reshape(-1, 4)
@@ -149,7 +149,7 @@ def evaluate(dataset, samples, ann_file):
 
 
 def reference_ap(ann_file, samples, classes, image_ids):
-    """Evaluate with pycocotools alone, categories by name."""
+    """Evaluate with pycocotools only, matching categories by name."""
     truth = COCO(str(ann_file))
     by_name = {cat['name']: cat['id'] for cat in truth.cats.values()}
     rows = []
@@ -211,7 +211,7 @@ def test_ap_from_the_dataset_equals_pycocotools(tmp_path, subset):
 
 
 def test_ap_from_the_file_needs_its_order(tmp_path, monkeypatch):
-    """Why the warning: the metric's own reading mixes classes up in another order."""
+    """Reason for the warning: another category order confuses the metric's classes."""
     lines = []
     monkeypatch.setattr(
         'mmir.det.datasets.coco_subset.print_log', lambda text, **kw: lines.append(text)

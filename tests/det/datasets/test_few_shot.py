@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mmir.det.datasets import choose_subset
 from mmir.det.datasets.few_shot import subset_order
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 LABELS = st.lists(st.sets(st.integers(0, 3)), min_size=1, max_size=30)
 
@@ -51,7 +51,7 @@ def test_seeds_differ_and_repeat():
 
 
 def test_every_image_is_equally_likely():
-    """With one class, covering it favours no image."""
+    """With one class, covering it favors no image."""
     labels = [{0}] * 20
     hits = [0] * 20
     for seed in range(1000):
@@ -89,7 +89,7 @@ def test_written_lists(tmp_path):
     [
         ({}, 'exactly one of num, frac and files'),
         ({'num': 1, 'frac': 0.5}, 'exactly one of num, frac and files'),
-        ({'num': 7}, r'num=7, but ann.json offers 6 images'),
+        ({'num': 7}, r'num=7, but ann.json has 6 images'),
         ({'num': 0}, 'num=0'),
         ({'frac': 1.5}, r'frac=1.5 is not in \(0, 1\]'),
     ],

@@ -7,7 +7,7 @@ from coco_files import write_flir_v10, write_flir_v13
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs  # noqa: F401
 
 from mmir.det.datasets import FLIRDataset
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 
 def infos_of(dataset):
@@ -15,7 +15,7 @@ def infos_of(dataset):
 
 
 def test_v13_defaults(tmp_path):
-    """Ids start at 0 in both splits, dog is left out, names carry their folder."""
+    """Ids start at 0 in both splits, dogs are left out, names include their folder."""
     root = str(write_flir_v13(tmp_path))
     for split, first in (('train', 1), ('val', 4)):
         infos = infos_of(FLIRDataset(data_root=root, split=split))
@@ -63,13 +63,14 @@ def test_both_modalities(tmp_path, monkeypatch):
     for info, number in zip(infos[1:], (2, 3), strict=True):
         rgb = f'{root}/train/RGB/FLIR_{number:05d}.jpg'
         assert info['img_paths'] == {'rgb': rgb, 'ir': info['img_path']}
+    assert {info['reference'] for info in infos} == {'ir'}
     assert lines == ['1 of 3 thermal images without RGB']
 
 
 def test_rgb_needs_labels_of_its_own(tmp_path):
-    with pytest.raises(FileNotFoundError, match="FLIR's RGB frames carry no labels"):
+    with pytest.raises(FileNotFoundError, match="FLIR's RGB frames have no labels"):
         FLIRDataset(data_root=str(write_flir_v13(tmp_path / 'a')), modality='rgb')
-    root = write_flir_v13(tmp_path / 'b', labelled_rgb=True)
+    root = write_flir_v13(tmp_path / 'b', labeled_rgb=True)
     infos = infos_of(FLIRDataset(data_root=str(root), modality='rgb'))
     names = [info['file_name'] for info in infos]
     assert names == ['RGB/FLIR_00002.jpg', 'RGB/FLIR_00003.jpg']
@@ -140,7 +141,7 @@ def test_unknown_options(kwargs):
 
 
 def test_street_pairs(real_data):
-    """The counts of the folder's own description; subsets of a seed are nested."""
+    """Counts as in the description of the folder; subsets of one seed are nested."""
     root = str(real_data / 'street_pairs')
     expected = {'train': (180, 956, (655, 94, 207)), 'val': (60, 265, (166, 47, 52))}
     for split, (images, boxes, by_class) in expected.items():

@@ -1,4 +1,4 @@
-"""Every detection data set on its own layout: boxes against the scenes themselves."""
+"""Every detection dataset on its own layout: boxes against the scenes themselves."""
 
 import collections
 import functools
@@ -21,7 +21,7 @@ from mmir.det.datasets import (
 )
 from mmir.testing.scenes import det_layouts as layouts
 from mmir.transforms import LoadPairedImages
-from mmir.utils.coco import AnnotationError
+from mmir.utils.errors import AnnotationError
 
 SIZE, SEED = (200, 160), 6
 COUNTS = {'train': 4, 'val': 2, 'test': 2}
@@ -34,7 +34,7 @@ DRONE = {
 
 
 def plain(names, crowd=()):
-    """What is expected of a set with the labels of registered pairs."""
+    """Return the expected labels of a dataset of registered pairs."""
 
     def expected(scene, classes, modality):
         rows = []
@@ -54,7 +54,7 @@ def plain(names, crowd=()):
 
 
 def drone(scene, classes, modality):
-    """DroneVehicle: what stands out in one picture, names in turn, no '*'."""
+    """Return DroneVehicle's labels: objects visible in one image, without '*'."""
     box = {'ir': lambda o: o.box_ir, 'rgb': lambda o: o.box_rgb}[modality]
     seen = [o for o in scene.objects if box(o) and getattr(o, f'visible_{modality}')]
     return [
@@ -82,7 +82,7 @@ SETS = {
 
 @pytest.fixture(scope='module')
 def roots(tmp_path_factory):
-    """Every set written and converted, by name."""
+    """Write and convert every dataset; returns folders by name."""
     base = tmp_path_factory.mktemp('sets')
     found = {}
     for name, (_, splits, _) in SETS.items():
@@ -136,12 +136,13 @@ def test_labels_are_those_of_the_scenes(roots, name):
 
 @pytest.mark.parametrize('name', [name for name in SETS if name != 'hituav'])
 def test_both_cameras_show_the_scene(roots, name):
-    """The pair is found, in the right order, and the picture is that of the labels."""
+    """The pair is found in the right order, and the image matches the labels."""
     cls, splits, _ = SETS[name]
     infos = infos_of(cls(data_root=str(roots[name]), modality='both'))
-    load = LoadPairedImages({'rgb': {}, 'ir': {'channels': 1}}, reference='ir')
+    load = LoadPairedImages({'rgb': {}, 'ir': {'channels': 1}})
     for info, scene in zip(infos, scenes_of(name, splits, 'train'), strict=True):
-        assert info['img_path'] == info['img_paths']['ir']
+        assert info['img_path'] == info['img_paths'][info['reference']]
+        assert info['reference'] == 'ir'
         sample = load(info)
         for camera, image in (('rgb', scene.rgb), ('ir', scene.thermal8[..., None])):
             loaded = sample['imgs'][camera]
@@ -168,6 +169,8 @@ def test_labels_of_the_other_camera(roots):
         for info, single in zip(infos_of(both), infos_of(alone), strict=True):
             assert f'/cropped/train/{folder}/' in info['img_path']
             assert info['img_path'] == info['img_paths'][labels] == single['img_path']
+            assert info['reference'] == labels
+            assert 'reference' not in single
             assert info['instances'] == single['instances']
 
 
@@ -201,7 +204,7 @@ def test_metainfo_is_complete():
 
 
 def coco_ap(dataset, extra):
-    """mAP of perfect detections; `extra` adds better scored ones on crowd boxes."""
+    """Return mAP of perfect detections; `extra` adds higher-scoring ones on crowds."""
     metric = CocoMetric(metric='bbox')
     metric.dataset_meta = dataset.metainfo
     for info in infos_of(dataset):
@@ -269,7 +272,7 @@ def test_a_file_of_another_origin(roots, tmp_path):
     coco = json.loads(path.read_text())
     del coco['images'][1]['rgb']
     (tmp_path / 'other.json').write_text(json.dumps(coco))
-    with pytest.raises(AnnotationError, match=r'does not name its files of .*rgb'):
+    with pytest.raises(AnnotationError, match=r'does not name its files for .*rgb'):
         LLVIPDataset(
             data_root=str(roots['llvip']), ann_file=str(tmp_path / 'other.json')
         )

@@ -1,4 +1,4 @@
-"""Mixing pairs in the data sets of mmdet and mmseg."""
+"""Mixing pairs in the datasets of mmdet and mmseg."""
 
 import pickle
 
@@ -17,7 +17,7 @@ MIX_UP = dict(type='MixUp', img_scale=(64, 48), ratio_range=(0.8, 1.2))
 
 
 def load(info: dict) -> dict:
-    """A pair whose modalities are the same picture."""
+    """A pair whose modalities show the same image."""
     k = info['sample_idx']
     img = noise(k)['rgb']
     return paired(

@@ -1,4 +1,4 @@
-"""The OTA assignment against loops over images, boxes and candidates."""
+"""OTA assignment against loops over images, boxes and candidates."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ FIELDS = ('level', 'image', 'anchor', 'column', 'row', 'gt')
 
 
 def assign(maps: list, images: list, **options: float) -> list[ref.Cell]:
-    """Run the assigner; ground truth is numbered within its image, as in `ref`."""
+    """Run the assigner; ground truth is numbered per image, as in `ref`."""
     rows = [(i, *box) for i, boxes in enumerate(images) for box in boxes]
     table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
     targets = Targets(table[:, 0].long(), table[:, 5].long(), table[:, 1:5])
@@ -29,7 +29,7 @@ def assign(maps: list, images: list, **options: float) -> list[ref.Cell]:
 
 
 def flat_maps(size: tuple[int, int], classes: int = 1) -> list[torch.Tensor]:
-    """Maps of zeros: every prediction is its anchor in the middle of its cell."""
+    """Return zero maps: every prediction is its anchor, centered in its cell."""
     return [torch.zeros_like(m) for m in ref.random_maps(size, 1, classes)]
 
 
@@ -60,7 +60,7 @@ def test_matches_equal_the_loop_reference(size, seed):
     images = [ref.random_boxes(n, size, seed + 10 * n) for n in (12, 0, 5)]
     found = assign(maps, images)
     expected = ref.assign([ref.per_anchor(m) for m in maps], images)
-    # a cell that is a candidate of two boxes stands there twice, at equal cost
+    # a cell that is a candidate of two boxes occurs twice, with equal cost
     assert Counter(found) == Counter(expected)
     assert [c[:2] for c in found] == [c[:2] for c in expected]
     assert len({c.gt for c in found if c.image == 0}) > 6
@@ -76,27 +76,27 @@ def test_confident_predictions_equal_the_loop_reference(scale):
     assert assign(maps, images) == ref.assign([ref.per_anchor(m) for m in maps], images)
 
 
-def test_candidates_are_the_centre_cell_and_the_two_nearest_neighbours():
-    # centre (3.25, 4.75) in cells of 8: left of and below it are nearest
+def test_candidates_are_the_center_cell_and_the_two_nearest_neighbors():
+    # center (3.25, 4.75) in cells of 8: left of and below it are nearest
     box = ref.Box(26, 38, 12, 16)
     cells = {c[2:] for c in candidate_cells([box], (128, 128)) if c[:2] == (0, 0)}
     assert cells == {(3, 4), (2, 4), (3, 5)}
 
 
 def test_candidates_stay_inside_the_map():
-    # top left: less than a cell from the border, so no neighbour beyond it
+    # top left: less than a cell from the border, so no neighbor beyond it
     first = candidate_cells([ref.Box(2, 3, 12, 16)], (128, 160))
     assert {c[2:] for c in first if c[0] == 0} == {(0, 0)}
     last = candidate_cells([ref.Box(159, 127, 12, 16)], (128, 160))
     assert {c[2:] for c in last if c[0] == 0} == {(19, 15)}
-    # a centre on the far border would be one cell outside
+    # a center on the far border would be one cell outside
     edge = candidate_cells([ref.Box(160, 128, 12, 16)], (128, 160))
     assert {c[2:] for c in edge if c[0] == 0} == {(19, 15)}
     beyond = candidate_cells([ref.Box(-4, 140, 12, 16)], (128, 160))
     assert {c[2:] for c in beyond if c[0] == 0} == {(0, 15)}
 
 
-def test_centre_in_the_middle_of_a_cell_has_no_neighbour():
+def test_center_in_the_middle_of_a_cell_has_no_neighbor():
     # fraction 0.5 is not below 0.5 on either side
     cells = candidate_cells([ref.Box(20, 20, 12, 16)], (128, 128))
     assert {c[2:] for c in cells if c[0] == 0} == {(2, 2)}
@@ -127,7 +127,7 @@ def test_no_ground_truth_gives_no_matches():
 
 
 def test_a_box_takes_as_many_candidates_as_its_overlaps_sum_to():
-    # the prediction of the only candidate anchor and its neighbours, all alike
+    # the prediction of the only candidate anchor and its neighbors, all alike
     iou = torch.tensor([[0.9], [0.8], [0.75], [0.3], [0.1]])
     cost = -iou
     for topk, k in ((10, 2), (3, 2), (2, 1), (1, 1)):

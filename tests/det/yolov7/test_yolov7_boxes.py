@@ -105,9 +105,9 @@ def test_gradcheck_where_the_aspect_term_vanishes():
     pred = boxes((30, 40, 20, 10), (9, 8, 6, 3), (200, 10, 8, 4)).requires_grad_()
     target = boxes((33, 41, 40, 20), (9.5, 8.2, 4, 2), (20, 10, 8, 4))
 
-    def same_aspect(centre_and_width: torch.Tensor) -> torch.Tensor:
-        width = centre_and_width[:, 2:]
-        box = torch.cat([centre_and_width, width / 2], 1)
+    def same_aspect(center_and_width: torch.Tensor) -> torch.Tensor:
+        width = center_and_width[:, 2:]
+        box = torch.cat([center_and_width, width / 2], 1)
         return complete_iou(box, target)
 
     start = pred[:, :3].detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""Foreign checkpoints of YOLOv7 and back, name by name."""
+"""Conversion of official and MMYOLO checkpoints of YOLOv7, in both directions."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ TENSORS = {'tiny': 342, 'l': 564, 'x': 642}  # of a network, without its anchors
 
 
 def weights(arch: str, classes: int = 3, device: str = 'cpu') -> dict[str, Tensor]:
-    """Weights of the project by the formula, with anchors of their own."""
+    """Return weights of this project by the formula, with their own anchors."""
     if device == 'meta':
         with torch.device('meta'):
             return oracle.Project()._build(arch, classes).state_dict()
@@ -162,7 +162,7 @@ def test_round_trips_are_bit_exact(arch, classes):
     assert not back.own_anchors
     shipped = own['bbox_head.anchors'] - 3
     assert same(back.state_dict, {**own, 'bbox_head.anchors': shipped})
-    # and the whole circle
+    # and the round trip
     again = convert(mmyolo).state_dict
     again['bbox_head.anchors'] = own['bbox_head.anchors']
     assert same(export_names(again, arch, 'official'), official)
@@ -205,7 +205,7 @@ def test_half_precision_becomes_single(tiny):
     [
         (
             lambda s: s.pop('model.29.bn.bias'),
-            r"arch 'tiny' .* the official names; 1 missing: model\.29\.bn\.bias$",
+            r"arch 'tiny' .* with official names: 1 missing: model\.29\.bn\.bias$",
         ),
         (
             lambda s: s.update({'model.3.conv.bias': torch.ones(1)}),
@@ -223,7 +223,7 @@ def test_half_precision_becomes_single(tiny):
         ),
         (
             lambda s: s['model.77.anchors'].mul_(8),
-            r'model\.77\.anchors, in cells, and model\.77\.anchor_grid.*contradict',
+            r'model\.77\.anchors, in cells, and model\.77\.anchor_grid.*inconsistent',
         ),
         (
             lambda s: s.update({'model.77.anchors': torch.ones(4, 3, 2)}),
@@ -239,9 +239,9 @@ def test_tensors_that_do_not_fit_are_named(tiny, change, message):
 
 
 def test_other_networks_are_refused(tiny):
-    with pytest.raises(ValueError, match=r'neither the names.*but fc\.weight'):
+    with pytest.raises(ValueError, match=r'names are neither those.*but fc\.weight'):
         convert({'fc.weight': torch.ones(1)})
-    with pytest.raises(ValueError, match='names of this project already'):
+    with pytest.raises(ValueError, match='already has the names of this project'):
         convert(tiny)
     official = export_names(tiny, 'tiny', 'official')
     with pytest.raises(ValueError, match=r"arch 'l'.* missing: model\.\d+\."):
@@ -256,14 +256,15 @@ def test_other_networks_are_refused(tiny):
 
 
 @pytest.mark.parametrize(('arch', 'name'), [('tiny', 'yolo-tiny'), ('l', 'yolo')])
-def test_a_factorised_model_starts_from_it(arch, name, tmp_path):
-    """At full rank it is the dense one; only the layers of other classes differ."""
+def test_a_factorized_model_starts_from_it(arch, name, tmp_path):
+    """At full rank the model equals the dense one, except for class layers."""
     own = weights(arch, 80)
     source, target = tmp_path / 'official.pt', tmp_path / 'dense.pth'
     torch.save(export_names(own, arch, 'official'), source)
     convert_checkpoint(source, target)
     cfg = Config.fromfile(f'configs/tensorfact/{name}_rgb.py').model
-    cfg.factorize.update(rank='full', skip_growing=False)
+    full = dict(type='TensorFact', rank='full', skip_growing=False, delta=None)
+    cfg.update(type='mmir.Adapted', target='mmir.YOLOv7', adapt=full)
     cfg.test_cfg.score_thr = 0.3
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg).eval()

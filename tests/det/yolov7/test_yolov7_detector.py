@@ -1,4 +1,4 @@
-"""The detector as a host builds and uses it."""
+"""The detector as built and used by the host."""
 
 import copy
 import pickle
@@ -77,8 +77,8 @@ def test_images_are_padded_with_grey_and_scaled_to_one():
         torch.testing.assert_close(inside, image.flip(0) / 255)
         outside = torch.ones(64, 96, dtype=torch.bool)
         outside[:height, :width] = False
-        grey = padded[:, outside]
-        torch.testing.assert_close(grey, torch.full_like(grey, 114 / 255))
+        gray = padded[:, outside]
+        torch.testing.assert_close(gray, torch.full_like(gray, 114 / 255))
 
 
 @torch.no_grad()
@@ -206,7 +206,7 @@ def test_autocast_gives_finite_single_precision_losses():
 
 
 def overfit(steps: int) -> tuple[YOLOv7, list[DetDataSample], list[float]]:
-    """Train on two grey 64 x 96 images with a bright and a dark box each."""
+    """Train on two gray 64 x 96 images with a bright and a dark box each."""
     model = build(2).train()
     places = [
         [ref.Box(24, 30, 20, 24, 0), ref.Box(70, 40, 30, 20, 1)],

@@ -1,4 +1,4 @@
-"""A checkpoint with other classes: the head starts anew, and says so once."""
+"""A checkpoint with other classes: the output layers are kept, with one warning."""
 
 import pytest
 import torch

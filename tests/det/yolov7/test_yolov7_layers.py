@@ -86,7 +86,7 @@ def test_rep_conv_takes_the_convolution_of_the_dense_branch_only():
     assert type(m.rbr_1x1.conv) is nn.Conv2d
 
 
-def test_unit_has_the_published_normalisation_and_slope():
+def test_unit_has_the_published_normalization_and_slope():
     unit = factory('tiny')(3, 4, 3, 2)
     assert (unit.bn.eps, unit.bn.momentum) == (1e-3, 0.03)
     assert unit.conv.padding == (1, 1)

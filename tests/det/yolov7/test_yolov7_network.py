@@ -197,7 +197,7 @@ def test_pretrained_weights_of_the_head_win(more, tmp_path):
     assert torch.equal(alone.convs_pred[0][1].bias, old.convs_pred[0][1].bias)
 
 
-def test_other_initialisations_leave_the_biases_to_the_head():
+def test_other_initializations_leave_the_biases_to_the_head():
     cfg = dict(type='Constant', layer='Conv2d', val=0.0, bias=7.0)
     m = YOLOv7HeadModule(3, 'tiny', init_cfg=cfg)
     m.init_weights()
@@ -206,7 +206,7 @@ def test_other_initialisations_leave_the_biases_to_the_head():
         assert conv.bias.max() < 0.1
 
 
-def test_weights_are_initialised_once():
+def test_weights_are_initialized_once():
     m = YOLOv7HeadModule(3, 'tiny')
     m.init_weights()
     m.convs_pred[0][1].bias.data.fill_(1.0)

@@ -46,7 +46,7 @@ def detector() -> YOLOv7:
 
 
 def images(size: tuple[int, int], number: int = 1) -> Tensor:
-    """Thermal images (RGB, 0 to 255) of `size`, real ones where there are any."""
+    """Return thermal images (RGB, 0 to 255) of `size`, real ones if available."""
     folder = Path(os.environ.get('MMIR_REAL_DATA', 'none')) / 'street_pairs/train'
     files = sorted((folder / 'thermal_8_bit').glob('*.jp*g'))[:number]
     if len(files) < number:
@@ -59,7 +59,7 @@ def images(size: tuple[int, int], number: int = 1) -> Tensor:
 
 @torch.no_grad()
 def predict(model: YOLOv7, rgb: Tensor) -> list[InstanceData]:
-    """What the host's test loop finds in images read as BGR."""
+    """Return the detections of the host's test loop for images read as BGR."""
     size = tuple(rgb.shape[2:])
     meta = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
     data = dict(
@@ -79,7 +79,7 @@ def assert_same(found: list[InstanceData], truth: list[InstanceData]) -> None:
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory) -> dict[bool, Path]:
-    """Files of `detector` without and with the suppression."""
+    """Export `detector` without and with NMS."""
     folder = tmp_path_factory.mktemp('onnx')
     files = {nms: folder / f'{nms}.onnx' for nms in (False, True)}
     for nms, path in files.items():
@@ -145,7 +145,7 @@ def test_dynamic_file_takes_any_batch_and_size(tmp_path):
 
 
 def suppression(cfg: ConfigDict, batch: int, classes: int) -> onnx.ModelProto:
-    """`append_nms` behind a graph without nodes."""
+    """Apply `append_nms` to a graph without nodes."""
     text = f"""<ir_version: 10, opset_import: ["": 18]>
     raw (float[{batch}, 3, H, W] images, float[{batch}, B, 4] all_boxes,
          float[{batch}, B, {classes}] all_scores)
@@ -221,12 +221,15 @@ def test_places_without_a_detection_are_empty():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(nms=dict(type='soft_nms', iou_threshold=0.5)), 'knows score_thr'),
-        (dict(nms=dict(type='nms', iou_threshold=0.5, max_num=3)), 'knows score_thr'),
-        (dict(nms=None), 'knows score_thr'),
+        (dict(nms=dict(type='soft_nms', iou_threshold=0.5)), 'supports score_thr'),
+        (
+            dict(nms=dict(type='nms', iou_threshold=0.5, max_num=3)),
+            'supports score_thr',
+        ),
+        (dict(nms=None), 'supports score_thr'),
         (dict(min_bbox_size=3), 'min_bbox_size'),
         (dict(max_per_img=-1), r'max_per_img >= 1 .* -1 and 0\.3'),
-        (dict(score_thr=-0.5), r'score_thr >= 0, they are 9 and -0\.5'),
+        (dict(score_thr=-0.5), r'score_thr >= 0 in test_cfg, got 9 and -0\.5'),
     ],
 )
 def test_other_suppressions_are_refused(change, message, tmp_path):
@@ -243,7 +246,7 @@ def test_other_suppressions_are_refused(change, message, tmp_path):
         (Settings((0, 32)), 'multiples of 32'),
         (
             Settings(SIZE, classes=('a',)),
-            r"1 names of classes \('a',\), the model has 3",
+            r"1 class names \('a',\), but the model has 3",
         ),
     ],
 )
@@ -275,7 +278,7 @@ def test_file_that_differs_is_not_written(found, exported, monkeypatch, tmp_path
     path.write_text('former')
     monkeypatch.setattr(onnx_export, 'trace', lambda *_: copy.deepcopy(proto))
     monkeypatch.setattr(onnx_export, 'compare', lambda *_: found)
-    with pytest.raises(ValueError, match=r'x\.onnx is not written: .* differ'):
+    with pytest.raises(ValueError, match=r'x\.onnx is not written, .* differs'):
         export_onnx(build(), path, Settings(SIZE))
     assert [p.name for p in tmp_path.iterdir()] == ['x.onnx']
     assert path.read_text() == 'former'

@@ -1,4 +1,4 @@
-"""YOLOv7 against MMYOLO: frozen answers everywhere, itself where it is installed."""
+"""YOLOv7 against MMYOLO: stored results always, MMYOLO itself if installed."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ live = pytest.mark.skipif(not AVAILABLE, reason='mmyolo is not installed')
 
 
 def cases(part: str, every: list) -> list:
-    """Cases with their frozen answers."""
+    """Cases with stored results."""
     assert len(every) == len(FROZEN[part])
     return list(zip(every, FROZEN[part].values(), strict=True))
 

@@ -1,4 +1,4 @@
-"""Filtering, suppression and rescaling of predictions."""
+"""Filtering, NMS and rescaling of predictions."""
 
 import pytest
 import torch

@@ -118,13 +118,13 @@ def _metas(size: tuple[int, int], count: int) -> list[dict]:
 
 
 def _split(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Class, box and objectness maps of a raw one."""
+    """Split a raw map into class, box and objectness maps."""
     view = raw.unflatten(1, (3, -1))
     parts = view[:, :, 5:], view[:, :, :4], view[:, :, 4:5]
     return tuple(p.flatten(1, 2) for p in parts)
 
 
 def _join(cls: Tensor, box: Tensor, obj: Tensor) -> Tensor:
-    """Raw map of the three."""
+    """Join the three into a raw map."""
     parts = (p.unflatten(1, (3, -1)) for p in (box, obj, cls))
     return torch.cat(list(parts), dim=2).flatten(1, 2)

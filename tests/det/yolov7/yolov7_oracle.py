@@ -1,4 +1,4 @@
-"""Fixed weights, images and objects, and what implementations of YOLOv7 make of them.
+"""Fixed weights, images and objects, and the results of YOLOv7 implementations.
 
 Everything is made of integers by a formula, so it is the same on every machine.
 `record` says what an implementation makes of it: the answers of MMYOLO are frozen in
@@ -39,7 +39,7 @@ class LossCase(NamedTuple):
 def _objects(size: tuple[int, int], classes: int) -> list[list[ref.Box]]:
     """Two images of boxes small and large, overlapping and apart."""
     height, width = size
-    # no centre on the border or in the middle of a cell, where rounding decides
+    # no center on the border or in the middle of a cell, where rounding decides
     rows = [
         [(0.213, 0.337, 18, 25), (0.519, 0.473, 60, 41), (0.563, 0.507, 70, 52)],
         [(0.807, 0.791, 130, 90), (0.131, 0.859, 33, 12), (0.471, 0.121, 150, 40)],

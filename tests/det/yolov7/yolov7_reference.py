@@ -1,4 +1,4 @@
-"""Slow references of YOLOv7 in plain loops, written from its equations."""
+"""Reference implementation of YOLOv7 in plain loops, written from the equations."""
 
 import math
 from collections.abc import Iterator
@@ -214,7 +214,7 @@ def ciou(a: Box, b: Box, alpha: float | None = None) -> float:
 
 
 def bce(logit: float, target: float) -> float:
-    """Binary cross entropy of one logit."""
+    """Binary cross-entropy of one logit."""
     return max(logit, 0) - logit * target + math.log1p(math.exp(-abs(logit)))
 
 
@@ -343,7 +343,7 @@ def per_anchor(raw: Tensor) -> Tensor:
 
 
 def instances(boxes: list[Box]) -> InstanceData:
-    """Ground truth as a host hands it over."""
+    """Return ground truth in the format of the host."""
     rows = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 5)
     half = rows[:, 2:4] / 2
     corners = torch.cat([rows[:, :2] - half, rows[:, :2] + half], 1)

@@ -1,13 +1,13 @@
-"""The general data set: folders, rules, lists, and what is missing."""
+"""The general dataset: folders, rules, lists, and what is missing."""
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
+from mmir.data.layouts.seg import MissingFilesError
 from mmir.seg.datasets import MSRSDataset, PairedSegDataset
 from mmir.testing.scenes.seg_layouts import write_msrs
-from mmir.utils.seg_layout import MissingFilesError
 
 CLASSES = dict(classes=('background', 'leaf'), palette=[[0, 0, 0], [0, 255, 0]])
 FOLDERS = dict(rgb='vis', ir='heat', seg_map_path='mask')
@@ -54,6 +54,8 @@ def test_order_of_the_modalities_and_reference(root):
     info = build(root, modality=('ir', 'rgb'))[0]
     assert list(info['img_paths']) == ['ir', 'rgb']
     assert info['img_path'] == f'{root}/heat/a.png'
+    assert info['reference'] == 'ir'
+    assert 'reference' not in build(root, modality='ir')[0]
 
 
 def test_list_gives_order_and_choice(root):
@@ -67,7 +69,7 @@ def test_list_gives_order_and_choice(root):
     [
         ('a\nb\na\n', ValueError, 'part.txt lists names twice: a'),
         ('\n \n', ValueError, 'list of the split is empty: .*part.txt'),
-        (None, MissingFilesError, 'PairedSegDataset: not there: .*part.txt'),
+        (None, MissingFilesError, 'PairedSegDataset: not found: .*part.txt'),
     ],
 )
 def test_bad_lists(root, text, kind, message):
@@ -103,9 +105,9 @@ def test_whatever_is_missing_is_named(root, folder, said):
     with pytest.raises(MissingFilesError) as error:
         build(root)
     text = str(error.value)
-    assert 'PairedSegDataset is not sound, of 3 samples' in text
+    assert 'PairedSegDataset is incomplete; of 3 samples' in text
     assert f'2 with {said} in {root}/{folder}: a, c' in text
-    assert 'Copy the missing files there again' in text
+    assert 'Copy the missing files again' in text
 
 
 def test_missing_partners_may_be_absent(root, monkeypatch):
@@ -139,7 +141,7 @@ def test_two_files_of_one_stem(root):
     ('options', 'message'),
     [
         (dict(missing='drop'), "missing must be 'raise' or 'absent', got 'drop'"),
-        (dict(modality=()), "modality must be 'both', a name or different names"),
+        (dict(modality=()), "modality must be 'both', a name or distinct names"),
         (dict(modality=('rgb', 'rgb')), 'modality must be'),
         (dict(modality=('rgb', 'nir')), r"names no folder for \['nir'\], only for"),
     ],
@@ -151,7 +153,7 @@ def test_unknown_options(root, options, message):
 
 def test_folders_that_are_not_there(tmp_path):
     with pytest.raises(
-        MissingFilesError, match=r'not there: .*/vis, .*Check data_root'
+        MissingFilesError, match=r'not found: .*/vis, .*Check data_root'
     ):
         build(tmp_path)
 
@@ -165,7 +167,7 @@ def test_a_known_set_says_how_many_it_should_have(tmp_path, monkeypatch):
     MSRSDataset(data_root=str(root))
     assert said == ['MSRS (train): 2 samples, officially 1083']
     next((root / 'train' / 'ir').iterdir()).unlink()
-    with pytest.raises(MissingFilesError, match=r'MSRS \(train\) is not sound, of 2'):
+    with pytest.raises(MissingFilesError, match=r'MSRS \(train\) is incomplete; of 2'):
         MSRSDataset(data_root=str(root))
     with pytest.raises(MissingFilesError, match=r'It holds: synthetic_.*, train\. Exp'):
         MSRSDataset(data_root=str(root), split='test')

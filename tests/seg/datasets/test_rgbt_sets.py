@@ -5,10 +5,10 @@ import pytest
 from mmengine.registry import DATASETS
 
 import mmir.seg.datasets as sets
+from mmir.data.layouts.seg import MissingFilesError
 from mmir.testing.scenes import SEMANTIC, render_scene
 from mmir.testing.scenes.seg_layouts import write_mfnet, write_pst900, write_seg_set
 from mmir.transforms import LoadPairedImages
-from mmir.utils.seg_layout import MissingFilesError
 
 SIZE = (96, 64)
 STREET = {'person': 2, 'bicycle': 3, 'car': 1, 'pavement': 4, 'clutter': 7}
@@ -55,7 +55,7 @@ def expected_label(name, scene):
     for kind, value in STORED[name].items():
         label[semantic == SEMANTIC.index(kind)] = value
     if name == 'MVSeg':
-        dogs = semantic >= SEMANTIC.index('dog')  # and what is too small to be labelled
+        dogs = semantic >= SEMANTIC.index('dog')  # and objects too small to be labeled
         label[dogs] = 255
     if name == 'FMB':
         label = np.where(label == 0, 255, label - 1)

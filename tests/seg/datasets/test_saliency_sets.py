@@ -1,4 +1,4 @@
-"""Salient objects: noisy masks, thresholds, the three layouts."""
+"""Salient-object datasets: noisy masks, thresholds, the three layouts."""
 
 import cv2
 import numpy as np
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmir.data.images import ImageReadError
 from mmir.seg.datasets import LoadSaliencyMask, VTSODDataset
 from mmir.testing.scenes import render_scene
 from mmir.testing.scenes.seg_layouts import saliency_mask, write_vtsod
-from mmir.transforms.loading import ImageReadError
 
 SIZE = (128, 96)
 

@@ -1,4 +1,4 @@
-"""The settings on the page of the data sets work as they stand."""
+"""The settings on the page of the datasets work as printed."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ BLOCK = re.compile(r'<!-- config: (\w+) -->\n```python\n(.*?)```', re.DOTALL)
 
 def write_own(root):
     names = ('a', 'b', 'c')
-    for folder, ending in (('colour', '_C'), ('thermal16', '_T'), ('masks', '_C')):
+    for folder, ending in (('color', '_C'), ('thermal16', '_T'), ('masks', '_C')):
         (root / folder).mkdir(parents=True)
         kind = np.uint16 if ending == '_T' else np.uint8
         for name in names[: 2 if ending == '_T' else 3]:

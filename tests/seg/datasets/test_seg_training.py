@@ -100,7 +100,7 @@ def test_training_on_pairs(tmp_path, threads):
     assert len(losses) == 6
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
-    # the plane of the thermal camera is learnt too
+    # the thermal channel is trained too
     change = (runner.model.backbone.conv1.weight - before).abs().amax((0, 2, 3))
     assert change.shape == (4,)
     assert (change > 0).all()
@@ -108,4 +108,4 @@ def test_training_on_pairs(tmp_path, threads):
         key: hub.get_scalar(f'val/{key}').current() for key in ('aAcc', 'mIoU', 'mAcc')
     }
     assert all(0 <= value <= 100 for value in metrics.values())
-    assert metrics['aAcc'] > 50  # most of a picture is unlabelled
+    assert metrics['aAcc'] > 50  # most of an image is unlabeled

@@ -1,5 +1,0 @@
-# yolo_flir_1pct.py with the complementarity loss: deltas learn what the frozen kernels
-# do not respond to.
-_base_ = './yolo_flir_1pct.py'
-
-model = dict(factorize=dict(comp_loss=dict(type='cos2', weight=0.1)))

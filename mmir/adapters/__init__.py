@@ -1,0 +1,72 @@
+"""What all methods of adaptation share: layers, freezing, files, switching, merging."""
+
+from .builder import Adapted, adapt_
+from .checkpoint_fit import CheckpointMismatchError, check_fits
+from .files import (
+    adapter_layers,
+    adapter_state,
+    load_adapter,
+    load_adapter_state,
+    save_adapter,
+)
+from .freeze import FrozenBatchNorm, freeze_, thaw_
+from .insert import insert_adapters_
+from .layer import AdapterLayer, take_over, undecayed
+from .merge import merge_, merge_checkpoint, merge_state_dict
+from .method import Method
+from .plain import PLAIN_CONVS, PLAIN_LINEARS
+from .record import in_stage, record_of, stage_of
+from .report import TrainableReport, trainable_report
+from .switch import switch_adapter_, unload_adapter
+from .walk import (
+    HEADS,
+    NameFilter,
+    converted,
+    count_parameters,
+    is_head,
+    names_of,
+    refuse_wrapped,
+    replace_,
+    unwrap,
+)
+
+__all__ = [
+    'HEADS',
+    'PLAIN_CONVS',
+    'PLAIN_LINEARS',
+    'Adapted',
+    'AdapterLayer',
+    'CheckpointMismatchError',
+    'FrozenBatchNorm',
+    'Method',
+    'NameFilter',
+    'TrainableReport',
+    'adapt_',
+    'adapter_layers',
+    'adapter_state',
+    'check_fits',
+    'converted',
+    'count_parameters',
+    'freeze_',
+    'in_stage',
+    'insert_adapters_',
+    'is_head',
+    'load_adapter',
+    'load_adapter_state',
+    'merge_',
+    'merge_checkpoint',
+    'merge_state_dict',
+    'names_of',
+    'record_of',
+    'refuse_wrapped',
+    'replace_',
+    'save_adapter',
+    'stage_of',
+    'switch_adapter_',
+    'take_over',
+    'thaw_',
+    'trainable_report',
+    'undecayed',
+    'unload_adapter',
+    'unwrap',
+]

@@ -1,0 +1,1 @@
+"""Data on disk: images, pairs, labels and their checks. Independent of any host."""

@@ -1,0 +1,323 @@
+"""COCO detection files: reading, and checks before training."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mmir.data.check import (
+    DEGENERATE,
+    MISSING,
+    OUTSIDE,
+    UNREADABLE,
+    Problem,
+    Report,
+    edge_note,
+    examine_boxes,
+)
+from mmir.data.images import ImageReadError, read_image
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_json
+
+_KEYS = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'annotations': ('image_id', 'category_id', 'bbox'),
+    'categories': ('id', 'name'),
+}
+
+
+def read_coco(path: str | Path) -> dict:
+    """Read a COCO detection file and check its structure.
+
+    Args:
+        path (str | Path): Annotation file.
+
+    Returns:
+        dict: COCO dictionary with 'images', 'annotations' and 'categories', in which
+        all keys that mmir uses exist and every bbox has four numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        AnnotationError: It is not a COCO detection file; the entry is named.
+    """
+    coco = read_json(path)
+    check_structure(coco, str(path))
+    return coco
+
+
+def check_structure(coco: object, source: str) -> None:
+    """Check that a COCO dictionary has the entries and keys that mmir uses.
+
+    Args:
+        coco (object): Content of an annotation file.
+        source (str): Name of the file, for error messages.
+
+    Raises:
+        AnnotationError: Something is missing; the entry is named.
+    """
+    if not isinstance(coco, dict):
+        raise AnnotationError(f'{source} holds a {type(coco).__name__}, not COCO data')
+    for part, keys in _KEYS.items():
+        entries = coco.get(part)
+        if not isinstance(entries, list):
+            raise AnnotationError(f"{source} has no list '{part}': not COCO data")
+        for number, entry in enumerate(entries):
+            known = entry if isinstance(entry, dict) else {}
+            lost = [key for key in keys if known.get(key) is None]
+            if lost:
+                raise AnnotationError(
+                    f'{source}: {part}[{number}] has no {few(map(repr, lost))}: '
+                    f'{str(entry)[:200]}'
+                )
+    for image in coco['images']:
+        size = image['width'], image['height']
+        if not all(isinstance(v, int | float) and v > 0 for v in size):
+            raise AnnotationError(
+                f'{source}: image {image["file_name"]} has the size {size}'
+            )
+    for ann in coco['annotations']:
+        box = ann['bbox']
+        numbers = isinstance(box, list | tuple) and len(box) == 4
+        if not numbers or not all(isinstance(v, int | float) for v in box):
+            raise AnnotationError(
+                f'{source}: annotation {ann.get("id")} of image {ann["image_id"]} has '
+                f'no box of four numbers (x, y, width, height): {box!r}'
+            )
+
+
+def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
+    """Find which images of a list exist, reading each folder only once.
+
+    Args:
+        folder (str | Path): Folder that the names are relative to.
+        names (Iterable[str]): File names, possibly with subfolders.
+
+    Returns:
+        set[str]: The names that exist.
+    """
+    by_folder: dict[Path, list[str]] = {}
+    for name in names:
+        by_folder.setdefault((Path(folder) / name).parent, []).append(name)
+    found: set[str] = set()
+    for parent, members in by_folder.items():
+        present = set(os.listdir(parent)) if parent.is_dir() else set()
+        found.update(name for name in members if os.path.basename(name) in present)
+    return found
+
+
+def label_map(coco: dict, classes: Sequence[str], source: str) -> dict[int, int]:
+    """Map the category ids of a file to labels by class name.
+
+    Args:
+        coco (dict): COCO dictionary.
+        classes (Sequence[str]): Class names; label k is `classes[k]`.
+        source (str): Name of the file, for error messages.
+
+    Returns:
+        dict[int, int]: Category id -> label, for the classes wanted.
+
+    Raises:
+        AnnotationError: A class is not among the categories, which are listed.
+    """
+    labels = {name: label for label, name in enumerate(classes)}
+    ids = {
+        cat['id']: labels[cat['name']]
+        for cat in coco['categories']
+        if cat['name'] in labels
+    }
+    lost = [name for label, name in enumerate(classes) if label not in ids.values()]
+    if lost:
+        raise AnnotationError(
+            f'{source} has no category {few(map(repr, lost))}; it has '
+            f'{few((repr(cat["name"]) for cat in coco["categories"]), 100)}. Name the '
+            'classes as the file does: metainfo=dict(classes=(...))'
+        )
+    return ids
+
+
+def count_boxes(coco: dict) -> Counter[str]:
+    """Count the boxes of each category.
+
+    Args:
+        coco (dict): COCO dictionary.
+
+    Returns:
+        Counter[str]: Boxes by category name; unlisted ids as 'id 7 (not listed)'.
+    """
+    names = {cat['id']: cat['name'] for cat in coco['categories']}
+    return Counter(
+        names.get(ann['category_id'], f'id {ann["category_id"]} (not listed)')
+        for ann in coco['annotations']
+    )
+
+
+def _duplicates(coco: dict) -> Iterator[Problem]:
+    """Find ids and file names that are used more than once."""
+    for part, key, kind in (
+        ('images', 'id', 'image id used twice'),
+        ('images', 'file_name', 'image listed twice'),
+        ('annotations', 'id', 'annotation id used twice'),
+        ('categories', 'id', 'category id used twice'),
+    ):
+        values = Counter(entry[key] for entry in coco[part] if key in entry)
+        for value, times in values.items():
+            if times > 1:
+                yield Problem(kind, str(value), f'{times} times')
+
+
+def _box_problems(coco: dict, images: dict) -> tuple[list[Problem], list[str]]:
+    """Find unknown categories and images, and boxes that cannot be used."""
+    listed = {cat['id'] for cat in coco['categories']}
+    problems, known = [], []
+    for ann in coco['annotations']:
+        image = images.get(ann['image_id'])
+        if image is None:
+            name = f'annotation {ann.get("id")}'
+            detail = f'image_id {ann["image_id"]}'
+            problems.append(Problem('annotation of an image not listed', name, detail))
+        elif ann['category_id'] not in listed:
+            name, detail = image['file_name'], f'category_id {ann["category_id"]}'
+            problems.append(Problem('category id not listed', name, detail))
+        else:
+            known.append((ann, image))
+    sizes = np.array([(img['width'], img['height']) for _, img in known], float)
+    boxes = examine_boxes([ann['bbox'] for ann, _ in known], sizes.reshape(-1, 2))
+    for mask, kind in (
+        (boxes.degenerate, DEGENERATE),
+        (boxes.outside, OUTSIDE),
+    ):
+        for k in np.flatnonzero(mask):
+            ann, image = known[k]
+            detail = (
+                f'annotation {ann.get("id")}, box {ann["bbox"]}, image '
+                f'{image["width"]}x{image["height"]}'
+            )
+            problems.append(Problem(kind, image['file_name'], detail))
+    over = [known[k][1]['file_name'] for k in np.flatnonzero(boxes.partly)]
+    return problems, edge_note(over)
+
+
+def check_coco(
+    coco: dict,
+    source: str,
+    image_folder: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+) -> Report:
+    """Check a COCO dictionary without opening images.
+
+    Args:
+        coco (dict): COCO dictionary of valid structure (:func:`read_coco`).
+        source (str): Its name, for error messages.
+        image_folder (str | Path, optional): Folder in which the images must exist; None
+            skips this check.
+        classes (Sequence[str], optional): Classes that must be among the categories.
+            Boxes of other categories are noted, not checked.
+
+    Returns:
+        Report: Unknown or unlisted categories, boxes outside the image or without size,
+        annotations of unknown images, duplicate ids, missing images.
+    """
+    report = Report(source, len(coco['images']), dict(count_boxes(coco)))
+    report.problems += _duplicates(coco)
+    if classes is not None:
+        try:
+            wanted = label_map(coco, classes, source)
+        except AnnotationError as error:
+            report.problems.append(Problem('unknown class', 'classes', str(error)))
+            return report
+        others = {cat['id'] for cat in coco['categories']} - set(wanted)
+        kept = [a for a in coco['annotations'] if a['category_id'] not in others]
+        coco = {**coco, 'annotations': kept}
+        names = {cat['name'] for cat in coco['categories']} - set(classes)
+        left_out = [item for item in report.labels.items() if item[0] in names]
+        if left_out:
+            names = ', '.join(f'{name} {n}' for name, n in left_out)
+            report.notes.append(f'boxes of other categories, left out: {names}')
+    images = {image['id']: image for image in coco['images']}
+    problems, notes = _box_problems(coco, images)
+    report.problems += problems
+    report.notes += notes
+    if image_folder is not None:
+        names = [image['file_name'] for image in coco['images']]
+        found = image_names(image_folder, names)
+        where = os.path.join(str(image_folder), '')
+        report.problems += [
+            Problem(MISSING, name, f'expected in {where}')
+            for name in names
+            if name not in found
+        ]
+    return report
+
+
+def _open_problem(folder: str | Path, image: dict) -> Problem | None:
+    """Decode one image and compare its size with the annotation."""
+    path = os.path.join(str(folder), image['file_name'])
+    try:
+        height, width = read_image(path).shape[:2]
+    except ImageReadError as error:
+        return Problem(UNREADABLE, image['file_name'], str(error))
+    if (width, height) == (image['width'], image['height']):
+        return None
+    detail = f'file {width}x{height}, annotation {image["width"]}x{image["height"]}'
+    return Problem('size differs from the annotation', image['file_name'], detail)
+
+
+def validate_coco(
+    ann_file: str | Path,
+    image_folder: str | Path,
+    classes: Sequence[str] | None = None,
+    deep: bool = False,
+    threads: int = 8,
+    progress: bool = False,
+) -> Report:
+    """Check an annotation file and its images.
+
+    Args:
+        ann_file (str | Path): COCO detection file.
+        image_folder (str | Path): Folder that its file names are relative to.
+        classes (Sequence[str], optional): Classes that must be in the file.
+        deep (bool): Also decode every image and compare its size.
+        threads (int): Number of decoding threads.
+        progress (bool): Show a progress bar while decoding.
+
+    Returns:
+        Report: Counts and all problems, each with the file concerned.
+
+    Raises:
+        FileNotFoundError: There is no such annotation file.
+        AnnotationError: It is not a COCO detection file.
+    """
+    coco = read_coco(ann_file)
+    report = check_coco(coco, str(ann_file), image_folder, classes)
+    if deep:
+        report.problems += open_images(coco['images'], image_folder, threads, progress)
+    return report
+
+
+def open_images(
+    images: Sequence[dict],
+    image_folder: str | Path,
+    threads: int = 8,
+    progress: bool = False,
+) -> list[Problem]:
+    """Decode every image that exists and compare its size with its entry.
+
+    Args:
+        images (Sequence[dict]): COCO image entries.
+        image_folder (str | Path): Folder that their file names are relative to.
+        threads (int): Number of decoding threads (OpenCV releases the GIL).
+        progress (bool): Show a progress bar.
+
+    Returns:
+        list[Problem]: Unreadable images and size mismatches.
+    """
+    found = image_names(image_folder, (image['file_name'] for image in images))
+    todo = [image for image in images if image['file_name'] in found]
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(lambda image: _open_problem(image_folder, image), todo)
+        bar = tqdm(results, 'images', len(todo), disable=not progress, leave=False)
+        return [problem for problem in bar if problem]

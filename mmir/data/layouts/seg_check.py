@@ -1,0 +1,269 @@
+"""Validation of paired segmentation data before training."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mmir.data.images import ImageReadError, read_image
+
+from mmir.data.check import BAD_MAP, CLASSES, SIZES, UNREADABLE, Problem, Report
+from mmir.data.layouts.seg import (
+    LABEL,
+    Matches,
+    MissingFilesError,
+    Sample,
+    SegLayout,
+    listed_names,
+    match_files,
+    no_data_message,
+)
+
+IGNORED = 255
+"""Label that is ignored in training and evaluation."""
+
+_MIDDLE = slice(16, 240)  # gray levels of a mask that JPEG noise does not explain
+
+
+@dataclass
+class _Seen:
+    """Findings from opening the files of one sample."""
+
+    problems: list[Problem] = field(default_factory=list)
+    formats: list[tuple] = field(default_factory=list)
+    values: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    palette: bool = False
+
+
+def find_samples(
+    layout: SegLayout, root: str | Path, split: str, modalities: Sequence[str]
+) -> tuple[Matches, list[str]]:
+    """Find the files of a split.
+
+    Args:
+        layout (SegLayout): Layout of the dataset.
+        root (str | Path): Root of the dataset.
+        split (str): Name of a split.
+        modalities (Sequence[str]): Modalities to look for.
+
+    Returns:
+        tuple[Matches, list[str]]: Samples and the files they lack; names left out
+        because they are mirrored copies.
+
+    Raises:
+        MissingFilesError: No files are found; the message says what is expected.
+        ValueError: Unknown split, or a broken list.
+    """
+    prefixes = layout.prefixes(root, split)
+    folders = {
+        key: os.path.normpath(os.path.join(root, prefixes[key]))
+        for key in (*modalities, LABEL)
+    }
+    names, copies = None, []
+    if layout.listed is not None:
+        path = os.path.join(root, layout.list_file(split))
+        if not os.path.isfile(path):
+            raise MissingFilesError(no_data_message(layout, root, split))
+        names, copies = listed_names(path, folders[LABEL], layout.entry, layout.copies)
+    matches = match_files(folders, names, layout.rules)
+    if not any(chain.from_iterable(s.paths.values() for s in matches.samples)):
+        raise MissingFilesError(no_data_message(layout, root, split))
+    return matches, copies
+
+
+def check_seg(
+    layout: SegLayout,
+    root: str | Path,
+    split: str,
+    modalities: Sequence[str] = ('rgb', 'ir'),
+    threads: int = 8,
+    progress: bool = False,
+) -> Report:
+    """Check a split, opening every file.
+
+    Args:
+        layout (SegLayout): Layout of the dataset.
+        root (str | Path): Root of the dataset.
+        split (str): Name of a split.
+        modalities (Sequence[str]): Modalities to check.
+        threads (int): Number of decoding threads.
+        progress (bool): Show a progress bar.
+
+    Returns:
+        Report: Missing, ambiguous or unreadable files; sizes that differ within a
+        sample; label maps in color or of more than 8 bits; values outside the classes;
+        and, as notes, the official count and other findings.
+
+    Raises:
+        MissingFilesError: There is nothing to check.
+        ValueError: Unknown split, or a broken list.
+    """
+    matches, copies = find_samples(layout, root, split, modalities)
+    report = Report(
+        f'{layout.title} ({split}) in {root}', len(matches.samples), {}, 'pixels'
+    )
+    for faults, kind in (
+        (matches.lacking, '{} is missing'),
+        (matches.twice, '{} exists more than once'),
+    ):
+        for key, names in faults.items():
+            kind_of = kind.format('label map' if key == LABEL else f'{key} image')
+            where = layout.prefixes(root, split)[key]
+            report.problems += [Problem(kind_of, name, where) for name in names]
+    look = partial(_open_sample, layout=layout, root=root)
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(look, matches.samples)
+        bar = tqdm(
+            results, 'samples', len(matches.samples), disable=not progress, leave=False
+        )
+        seen = list(bar)
+    report.problems += chain.from_iterable(one.problems for one in seen)
+    report.details += _formats(seen)
+    values = sum((one.values for one in seen), np.zeros(256, np.int64))
+    report.labels = _by_class(layout, values)
+    report.notes += _notes(layout, split, report.samples, len(copies))
+    report.notes += _map_notes(layout, sum(one.palette for one in seen), values)
+    return report
+
+
+def _formats(seen: Sequence[_Seen]) -> list[str]:
+    """Count the images by modality, size, dtype and planes."""
+    formats = Counter(chain.from_iterable(one.formats for one in seen))
+    return [
+        f'{name}: {size} {kind}, {planes} plane{"s" * (planes > 1)} ({count})'
+        for (name, size, kind, planes), count in sorted(formats.items())
+    ]
+
+
+def _notes(layout: SegLayout, split: str, count: int, copies: int) -> list[str]:
+    """Compare with the official count, and note what was left out."""
+    notes = []
+    official = layout.split(split).count
+    if official not in (None, count):
+        notes.append(
+            f'{count} pairs, officially {official}: results are not comparable to '
+            'published ones. Unless this is a deliberate subset, unpack it again'
+        )
+    if copies:
+        notes.append(
+            f'{copies} mirrored copies (*{layout.copies}) in the list are left out'
+        )
+    return notes
+
+
+def _map_notes(layout: SegLayout, palettes: int, values: np.ndarray) -> list[str]:
+    """Note peculiarities of the label maps."""
+    notes = []
+    if palettes:
+        notes.append(
+            f'{palettes} label maps have a palette: LoadAnnotations reads their '
+            "indices only with its default imdecode_backend='pillow'"
+        )
+    if layout.binary and (middle := values[_MIDDLE].sum()):
+        notes.append(
+            f'{middle / values.sum():.3%} of the mask pixels are gray (16 to 239); '
+            'those of 128 and above count as salient'
+        )
+    return notes
+
+
+def _by_class(layout: SegLayout, values: np.ndarray) -> dict[str, int]:
+    """Count pixels by class."""
+    if layout.binary:
+        counts = [values[:128].sum(), values[128:].sum()]
+    else:
+        first = int(layout.reduce_zero_label)
+        counts = values[first : first + len(layout.classes)]
+    return dict(zip(layout.classes, map(int, counts), strict=True))
+
+
+def _open_sample(sample: Sample, layout: SegLayout, root: str | Path) -> _Seen:
+    """Decode the files of a sample and compare them."""
+    seen, sizes = _Seen(), {}
+    images: dict[str, np.ndarray | None] = {}
+    for key, path in sample.paths.items():
+        if path is None:
+            continue
+        if key == LABEL:
+            sizes[key] = _open_label(path, layout, root, seen)
+            continue
+        if path not in images:  # a file may hold several modalities
+            images[path] = _open_image(path, layout, root, seen)
+        if images[path] is not None:
+            img = images[path]
+            planes = img.shape[2] if img.ndim == 3 else 1
+            sizes[key] = f'{img.shape[1]}x{img.shape[0]}'
+            seen.formats.append((key, sizes[key], str(img.dtype), planes))
+    known = {key: size for key, size in sizes.items() if size is not None}
+    if len(set(known.values())) > 1:
+        detail = ', '.join(
+            f'{"label map" if key == LABEL else key} {size}'
+            for key, size in known.items()
+        )
+        seen.problems.append(Problem(SIZES, sample.name, detail))
+    return seen
+
+
+def _open_image(
+    path: str, layout: SegLayout, root: str | Path, seen: _Seen
+) -> np.ndarray | None:
+    """Decode an image; None if that fails."""
+    name = os.path.relpath(path, root)
+    try:
+        img = read_image(path)
+    except ImageReadError as error:
+        seen.problems.append(Problem(UNREADABLE, name, str(error)))
+        return None
+    planes = img.shape[2] if img.ndim == 3 else 1
+    if layout.planes not in (None, planes):
+        detail = f'{planes} planes, expected {layout.planes}'
+        seen.problems.append(Problem('image lacks planes', name, detail))
+    return img
+
+
+def _open_label(
+    path: str, layout: SegLayout, root: str | Path, seen: _Seen
+) -> str | None:
+    """Decode a label map as `LoadAnnotations` does; get its size or None."""
+    name = os.path.relpath(path, root)
+    try:
+        with Image.open(path) as picture:
+            mode = picture.mode
+            label = np.array(picture)
+    except (OSError, SyntaxError) as error:  # of Pillow, for broken PNG chunks
+        seen.problems.append(Problem(BAD_MAP, name, str(error)))
+        return None
+    seen.palette = mode == 'P'
+    size = f'{label.shape[1]}x{label.shape[0]}'
+    if label.ndim > 2 and not layout.binary:
+        what = f'mode {mode}: a colored picture, not class indices'
+        seen.problems.append(Problem('label map in color', name, what))
+        return size
+    if label.dtype == bool:
+        label = label.astype(np.uint8)
+    if label.dtype != np.uint8:
+        what = f'mode {mode}: mmseg would keep only the lowest 8 bits'
+        seen.problems.append(Problem('label map of more than 8 bits', name, what))
+        return size
+    if label.ndim > 2:
+        label = np.array(Image.fromarray(label).convert('L'))
+    values = np.bincount(label.ravel(), minlength=256)
+    seen.values += values
+    if not layout.binary:
+        highest = len(layout.classes) + layout.reduce_zero_label
+        odd = [v for v in np.flatnonzero(values) if v >= highest and v != IGNORED]
+        if odd:
+            what = ', '.join(f'{v} in {values[v]} pixels' for v in odd[:5])
+            seen.problems.append(Problem(CLASSES, name, f'{what}; of {highest}'))
+    elif values[2:].sum() == 0 and values[1]:
+        what = 'values 0 and 1: all of it would count as background'
+        seen.problems.append(Problem('mask is not 0 to 255', name, what))
+    return size
