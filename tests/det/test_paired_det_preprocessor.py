@@ -96,5 +96,5 @@ def test_settings_of_the_host_are_passed_on():
     out = pair(batch([(9, 9)], sample))['inputs']
     assert out.shape[-2:] == (16, 16)
     assert (out[..., 9:, :] == 7).all()
-    with pytest.raises(ValueError, match=r"give \['mean'\] for each modality"):
+    with pytest.raises(ValueError, match=r"set \['mean'\] per modality"):
         PairedDetDataPreprocessor(modalities=ROWS, mean=[0])

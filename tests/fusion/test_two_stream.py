@@ -174,7 +174,7 @@ def test_three_modalities_and_a_module_of_ones_own(mmdet):
         (dict(backbones=dict(rgb=YOLO, nir=YOLO)), r"\['rgb', 'nir'\] for the modal"),
         (
             dict(backbones=dict(rgb=YOLO, ir=dict(YOLO, out_indices=(3, 4)))),
-            r"same channels, got {'rgb': \(128, 256, 512\), 'ir': \(256, 512\)}",
+            r"same output channels, got {'rgb': \(128, 256, 512\), 'ir': \(256, 512\)}",
         ),
     ],
 )

@@ -168,7 +168,7 @@ def test_layers_are_chosen_by_name():
     ]  # fmt: skip
     with pytest.raises(ValueError, match='check include'):
         adapt_(net(), ConvLoRA(include=['neck']), trainable=[])
-    with pytest.raises(ValueError, match='rank 0 is no positive integer'):
+    with pytest.raises(ValueError, match='rank 0 is not a positive integer'):
         ConvLoRA(rank=0)
 
 
