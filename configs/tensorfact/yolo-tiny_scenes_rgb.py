@@ -14,7 +14,7 @@ img_scale = (320, 320)
 
 # ========================= values that rarely change ==========================
 pad = dict(img=(114.0, 114.0, 114.0))
-# With many different scenes, crops replace mosaics.
+# With many different scenes, crops replace mosaics: 256 px wide, up to 320 px high.
 train_pipeline = [
     dict(
         type='RandomResize',

@@ -90,7 +90,7 @@ def _crop_instead_of_mixing(cfg: Config) -> None:
         keep_ratio=True,
         resize_type='mmdet.Resize',
     )
-    crop = dict(type='mmdet.RandomCrop', crop_size=size[::-1], allow_negative_crop=True)
+    crop = dict(type='mmdet.RandomCrop', crop_size=size, allow_negative_crop=True)
     rest = [t for t in kept if _bare(t) != 'Resize']
     for transform in rest:
         if _bare(transform) == 'Pad':

@@ -296,7 +296,7 @@ def test_the_cosines_make_the_delta_orthogonal(form):
         (dict(p=3), 'p must be 1 or 2, not 3'),
         (dict(max_ratio=float('inf')), 'max_ratio must be positive and finite'),
         (dict(max_ratio=0), 'max_ratio must be positive and finite, not 0'),
-        (dict(type='weight'), 'see of_factors'),
+        (dict(type='weight'), 'use of_factors'),
     ],
 )
 def test_wrong_options(options, message):
@@ -308,7 +308,7 @@ def test_wrong_arguments():
     u, v = pair()
     with pytest.raises(ValueError, match=r'\(3, 4, 5, 6\) and \(2, 4, 5, 6\)'):
         complementarity_loss(u, v[:2])
-    with pytest.raises(ValueError, match='see of_features'):
+    with pytest.raises(ValueError, match='use of_features'):
         Complementarity('cos2').of_factors((u, v), [(u, v)])
     with pytest.raises(ValueError, match='no delta'):
         Complementarity('weight').of_factors((u, v), [])

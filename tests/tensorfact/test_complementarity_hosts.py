@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
@@ -153,7 +154,10 @@ def boxes():
 def host(request) -> tuple[nn.Module, Callable[[], dict]]:
     """A model in its infrared stage, and a function that gives a batch."""
     torch.manual_seed(0)
-    model, samples = request.param()
+    # the host's defaults have no scope of their own
+    scope = {fcn: 'mmseg', resnet: 'mmpretrain'}.get(request.param, 'mmdet')
+    with DefaultScope.overwrite_default_scope(scope):
+        model, samples = request.param()
     factorize_(model, 4)
     augment_(model, 'ir', 1)
     freeze_(model, 'ir')
