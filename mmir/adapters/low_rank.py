@@ -1,6 +1,6 @@
 """Low-rank update of a kernel or matrix: the adapter of LoRA and its relatives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,26 @@ class LowRank(nn.Module):
     def extra_repr(self) -> str:
         """Rank, and whether it is switched off."""
         return f'rank={self.rank}' + ('' if self.enabled else ', off')
+
+
+@torch.no_grad()
+def new_low_rank(
+    a_shape: Sequence[int], b_shape: Sequence[int], like: Tensor
+) -> LowRank:
+    """Create an update without effect: A is zero, B is drawn.
+
+    Args:
+        a_shape: Shape of A; the last side is the rank.
+        b_shape: Shape of B; the first side is the rank. Its rows have a squared norm of
+            1 on average.
+        like: Tensor of the base; gives device and dtype.
+
+    Returns:
+        The update. At first only A has a nonzero gradient.
+    """
+    b = like.new_empty(tuple(b_shape))
+    nn.init.normal_(b, std=b[0].numel() ** -0.5)
+    return LowRank(like.new_zeros(tuple(a_shape)), b)
 
 
 HALF = (torch.float16, torch.bfloat16)

@@ -17,7 +17,7 @@ from mmir.adapters import (
 )
 from mmir.adapters.geometry import ConvGeometry
 from mmir.adapters.kernel_cache import KernelCache
-from mmir.adapters.low_rank import HALF, LowRank, describe_cuts
+from mmir.adapters.low_rank import HALF, describe_cuts, new_low_rank
 from mmir.adapters.tracing import as_leaf, refuse_onnx
 
 
@@ -53,10 +53,9 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
         self.check_name(name)
         if not isinstance(rank, int) or rank < 1:
             raise ValueError(f'rank {rank!r} is not a positive integer')
-        rank, rows = min(rank, self.full_rank), self.weight[0]
-        b = torch.empty_like(self.weight[:1]).repeat(rank, 1, 1, 1)
-        nn.init.normal_(b, std=rows.numel() ** -0.5)
-        update = LowRank(self.weight.new_zeros(len(self.weight), rank), b)
+        rank = min(rank, self.full_rank)
+        shape = (rank, *self.weight.shape[1:])
+        update = new_low_rank((len(self.weight), rank), shape, self.weight)
         self.adapters[name] = update.train(self.training)
 
     def adapter_options(self, name: str) -> dict[str, Any]:

@@ -50,9 +50,7 @@ class ConvByFactors(KernelCache, ConvGeometry):
     reconstruct_fp32: bool
     observer: Callable[['ConvByFactors', Tensor, Tensor, Tensor], None] | None = None
 
-    # Not copied: the caches, among them the dense kernel the factors were made from.
-    uncopied = ('_cache', '_dense', 'observer')
-    _dense: tuple[Tensor, tuple[int, ...]] | None = None
+    uncopied = ('_cache', 'observer')
 
     @property
     def mode(self) -> str:
@@ -177,29 +175,3 @@ class ConvByFactors(KernelCache, ConvGeometry):
     def kernel_parts(self) -> list[Tensor]:
         """The factors of the base and of every delta that is switched on."""
         return [t for pair in self.factors() for t in pair]
-
-    def remember(self, kernel: Tensor) -> None:
-        """Store the dense kernel the factors were made from; see `dense_kernel`."""
-        tensors = (self.A, self.B, kernel)
-        if not any(t.is_inference() for t in tensors):
-            self._dense = kernel.detach(), tuple(t._version for t in tensors)
-
-    def dense_kernel(self) -> Tensor | None:
-        """Dense kernel the factors were made from; None if it is no longer known.
-
-        It is known after `from_conv` until something changes: a factor or the kernel,
-        the training flag, the device or dtype. Loading and copying also forget it.
-
-        Returns:
-            Shape (T, S, D2, D1), or None.
-        """
-        if self._dense is None:
-            return None
-        kernel, versions = self._dense
-        now = tuple(t._version for t in (self.A, self.B, kernel))
-        return kernel if now == versions else None
-
-    def forget(self) -> None:
-        """Drop the caches."""
-        super().forget()
-        self._dense = None

@@ -102,9 +102,6 @@ def factorize_(
         if reasons[name]:
             continue
         new[name] = _factorized(name, convs[name], ranks[name], kernel, split, options)
-        if checkpoint is None:
-            # These may be random weights, whose residual a delta must not start from.
-            new[name].forget()
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if not new:
         raise ValueError(f'nothing to factorize at rank {rank!r}: {_tally(skipped)}')
@@ -215,11 +212,9 @@ def augment_(
     model: nn.Module,
     name: str,
     rank: DeltaRank = 1,
-    init: str = 'zero_A',
     *,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = (),
-    checkpoint: Checkpoint | None = None,
 ) -> dict[str, int]:
     """Add the delta `name` to every factorized convolution of a model, in place.
 
@@ -231,11 +226,8 @@ def augment_(
         name: Name of the delta, such as `ir`.
         rank: Integer (0 adds nothing), capped at the full rank of the kernel, or
             `dict(ratio=...)` relative to the rank of the layer.
-        init: See `TensorFactConv.augment`.
         include: Regular expressions for layer names. Default: all layers.
         exclude: Regular expressions for layers to skip.
-        checkpoint: For the init `'residual'`: file or state dict with the dense kernels
-            the layers were made from. Not needed if `factorize_` was just given it.
 
     Returns:
         Rank of the new deltas, by layer name.
@@ -245,7 +237,7 @@ def augment_(
             The model is unchanged then.
     """
     refuse_wrapped(model)
-    names, ranks, kernels = NameFilter(include, exclude), {}, {}
+    names, ranks = NameFilter(include, exclude), {}
     layers = {
         aliases[0]: layer
         for layer, aliases in names_of(model, TensorFactConv)
@@ -256,14 +248,9 @@ def augment_(
             f'no TensorFactConv for a delta {name!r}: factorize_ the model first, '
             'and check include and exclude'
         )
-    if checkpoint is not None:
-        if init != 'residual':
-            raise ValueError(f"init 'residual' reads a checkpoint, {init!r} does not")
-        shapes = {key: layer.kernel_shape for key, layer in layers.items()}
-        kernels = dense_kernels(checkpoint, shapes)
     for key, layer in layers.items():
         try:
-            layer.augment(name, _at_most(rank, layer), init, kernels.get(key))
+            layer.augment(name, _at_most(rank, layer))
         except ValueError as error:
             for done in ranks:
                 del layers[done].deltas[name]

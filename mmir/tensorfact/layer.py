@@ -11,10 +11,10 @@ from torch.nn.utils import skip_init
 
 from mmir.adapters import AdapterLayer
 from mmir.adapters.geometry import geometry_of
+from mmir.adapters.low_rank import new_low_rank
 
 from .execution import ConvByFactors
 from .loading import load_factors
-from .low_rank import check_init, new_delta
 from .merge import merge_factors
 from .rank import (
     DeltaRank,
@@ -141,8 +141,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         """Factorize a convolution by a truncated singular value decomposition.
 
         Args:
-            conv: Any `nn.Conv2d`; not modified, and no memory is shared with it. Its
-                kernel is remembered for a while, see `dense_kernel`.
+            conv: Any `nn.Conv2d`; not modified, and no memory is shared with it.
             rank: As in the constructor, or `dict(energy=...)`, see `rank_of_kernel`.
             kernel: Kernel to decompose instead of `conv.weight`; same shape.
             **options: `split`, `mode`, `sigma`, `two_conv_max_rank` and
@@ -177,8 +176,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
                 layer.bias.copy_(conv.bias).requires_grad_(conv.bias.requires_grad)
         layer.A.requires_grad_(conv.weight.requires_grad)
         layer.B.requires_grad_(conv.weight.requires_grad)
-        layer.train(conv.training).remember(kernel)
-        return layer
+        return layer.train(conv.training)
 
     def reset_parameters(self) -> None:
         """Draw factors with Var(K) = r Var(A) Var(B) = 2 / (S D2 D1); zero the bias."""
@@ -223,43 +221,29 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
             )
         return kernel
 
-    def augment(
-        self,
-        name: str,
-        rank: DeltaRank = 1,
-        init: str = 'zero_A',
-        kernel: Tensor | None = None,
-    ) -> 'TensorFactConv':
+    def augment(self, name: str, rank: DeltaRank = 1) -> 'TensorFactConv':
         """Add a trainable delta that does not change the output yet.
+
+        dA is zero; the rows of dB are drawn with a squared norm of 1 on average.
 
         Args:
             name: Key in `deltas`, such as `ir`; its state dict keys are `deltas.ir.A`
                 and `deltas.ir.B`.
             rank: Integer (0 adds nothing) or `dict(ratio=...)`, see
                 `resolve_delta_rank`.
-            init: `'zero_A'`, `'zero_B'`, `'residual'` or `'orth'`, see `new_delta`. An
-                `'orth'` delta is orthogonal to the base for any dA, as long as both B
-                are unchanged.
-            kernel: For `'residual'`: dense kernel (T, S, D2, D1) of which the base is
-                the decomposition. Default: the one of `from_conv`.
 
         Returns:
             The layer itself.
 
         Raises:
-            ValueError: The name is taken or not an identifier, the rank or `init` is
-                invalid, or `init` needs a kernel or a lower rank.
+            ValueError: The name is taken or not an identifier, or the rank is invalid.
         """
         self.check_name(name)
-        check_init(init)
-        split, matrix = get_split(self.split), None
+        split = get_split(self.split)
         rank = resolve_delta_rank(rank, self.rank, self.kernel_shape, split)
-        kernel = self.dense_kernel() if kernel is None else self._checked(kernel)
-        if kernel is not None:
-            matrix = split.unfold(kernel)
         if rank:
             shapes = split.factor_shapes(self.kernel_shape, rank)
-            delta = new_delta(init, shapes, self.B, matrix)
+            delta = new_low_rank(*shapes, self.B)
             self.deltas[name] = delta.train(self.training)
         return self
 

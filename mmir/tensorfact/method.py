@@ -28,7 +28,7 @@ class TensorFact(Method):
         rank: Rank of the factors, see `factorize_`; None if the model has them already.
         split: How a kernel is reshaped to a matrix, see `TensorFactConv`.
         delta: Rank of the deltas, or a dict of the arguments of `augment_` except the
-            name (`rank`, `init`, ...); None for the first stage.
+            name (`rank`, `include`, ...); None for the first stage.
         comp_loss: Arguments of `attach_complementarity_`; None for no such loss.
         include: Regular expressions; only layers whose names match one are factorized.
             Default: all layers.

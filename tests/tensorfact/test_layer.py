@@ -409,7 +409,6 @@ def test_other_layers_are_refused(kind):
         (('a.b', 1), "'a.b' cannot name an adapter"),
         (('keys', 1), "'keys' cannot name an adapter"),
         (('nir', 99), 'delta rank 99'),
-        (('nir', 1, 'ones'), 'available: zero_A, zero_B, residual, orth'),
     ],
 )
 def test_wrong_deltas(arguments, message):

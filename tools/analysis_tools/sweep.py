@@ -25,7 +25,6 @@ NAMES = {
     'rank': 'model.adapt.rank',
     'split': 'model.adapt.split',
     'delta_rank': 'model.adapt.delta.rank',
-    'delta_init': 'model.adapt.delta.init',
     'norm': 'model.adapt.norm',
     'lr': 'optim_wrapper.optimizer.lr',
 }
