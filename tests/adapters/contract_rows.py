@@ -4,6 +4,7 @@ from functools import lru_cache, partial
 
 import torch
 from any_host import HOSTS, MMDET, MMPRETRAIN, Host, outputs
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
@@ -61,7 +62,8 @@ def _network(name: str) -> nn.Module:
     host = NETWORKS[name]
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(host.scope):
-        model = MODELS.build(host.model_config())
+        # synchronized batch norm needs GPUs in distributed training
+        model = revert_sync_batchnorm(MODELS.build(host.model_config()))
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(module.running_var, 0.5, 1.5)
