@@ -1,9 +1,9 @@
 """Switch off mmpretrain's multimodal models where `transformers` lacks what they use.
 
 Why: mmpretrain takes any `transformers` from 4.28 on as fit, and imports names from it
-that later releases moved or removed (5.0: `BasicTokenizer` and more). `mmpretrain` then
-cannot be imported at all, nor `mmdet.models`, which imports it. peft and other packages
-bring such a release. Holds for onedl-mmpretrain 1.3.6 and mmpretrain 1.2.0.
+that later releases moved or removed: onedl-mmpretrain 1.3.6 fails with 5.0, mmpretrain
+1.2.0 with 4.57 already. Then nothing of mmpretrain can be imported, nor `mmdet.models`,
+which imports it. peft and other packages bring such a release.
 
 The module `mmpretrain.utils.dependency` decides; it is changed when it is imported: the
 models become placeholders, as where `transformers` is missing, with the reason.
@@ -119,7 +119,7 @@ def _placeholder(name: str, missing: str) -> Callable[..., None]:
         raise ImportError(
             f"'{name}' of mmpretrain does not work with transformers {version}, which "
             f'has no `{missing}`. Other models do. To use it, install an older '
-            'release: `pip install "transformers<5"`'
+            'release: `pip install "transformers<4.52"`'
         )
 
     refuse.__name__ = refuse.__qualname__ = name

@@ -73,4 +73,6 @@ def load_shipped(name: str, map_location: str | None = None) -> dict[str, Any]:
             'no weights of this model are published: name a checkpoint of your own '
             '(`weights=...`), or train it with tools/train.py'
         )
-    return load_checkpoint(shipped_checkpoint(name.rstrip('/')), map_location=map_location)
+    return load_checkpoint(
+        shipped_checkpoint(name.rstrip('/')), map_location=map_location
+    )
