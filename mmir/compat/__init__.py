@@ -6,12 +6,14 @@ says why it exists, for which host, and when to delete it:
 * `mmcv_ext`, found through `ops_finder`: the module `mmcv._ext` where mmcv has no
   compiled operators. `ops` holds the operators.
 * `multimodal`: lets mmpretrain import where `transformers` is too new for it.
+* `moving_average`: keeps frozen weights exact in the moving average of mmdet 3.3.
+* `hue`: lets mmcv 2.1 turn hues backwards on NumPy 2.
 * `safe_globals`: lets training checkpoints load with `weights_only=True`.
 
 Importing it does not import mmdet, mmseg, mmpretrain or `mmcv.ops`.
 """
 
-from . import multimodal, ops_finder, safe_globals
+from . import hue, moving_average, multimodal, ops_finder, safe_globals
 from .ops_finder import ops_kind
 
 __all__ = ['activate', 'ops_kind']
@@ -24,4 +26,6 @@ def activate() -> None:
     """
     ops_finder.install()
     multimodal.install()
+    moving_average.install()
+    hue.install()
     safe_globals.install()

@@ -5,59 +5,37 @@ that later releases moved or removed: onedl-mmpretrain 1.3.6 fails with 5.0, mmp
 1.2.0 with 4.57 already. Then nothing of mmpretrain can be imported, nor `mmdet.models`,
 which imports it. peft and other packages bring such a release.
 
-The module `mmpretrain.utils.dependency` decides; it is changed when it is imported: the
-models become placeholders, as where `transformers` is missing, with the reason.
+The models become placeholders with the reason, as where `transformers` is missing.
 
 Delete it when mmpretrain imports with the current `transformers`.
 """
 
 import ast
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 from mmengine.registry import Registry
 
+from .after_import import patch_after_import
+
 MODULE = 'mmpretrain.utils.dependency'
 USERS = ('models/multimodal', 'models/utils')
 
 
-class DependencyLoader(SourceFileLoader):
-    """Loader of `mmpretrain.utils.dependency` that checks what it promises."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the module, then correct its answer about multimodal models."""
-        super().exec_module(module)
-        if module.WITH_MULTIMODAL:
-            missing = missing_name(Path(self.path).parents[1])
-            if missing is not None:
-                module.WITH_MULTIMODAL = False
-                module.register_multimodal_placeholder = _register_placeholders(missing)
-
-
-class DependencyFinder:
-    """Finder that loads `mmpretrain.utils.dependency` with `DependencyLoader`."""
-
-    @staticmethod
-    def find_spec(
-        name: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Return the spec with that loader if the name is `MODULE`, else None."""
-        spec = PathFinder.find_spec(name, path) if name == MODULE else None
-        if spec is not None and spec.origin:
-            spec.loader = DependencyLoader(name, spec.origin)
-        return spec
-
-
 def install() -> None:
-    """Put the finder first in `sys.meta_path` unless it is there already."""
-    if DependencyFinder not in sys.meta_path:
-        sys.meta_path.insert(0, DependencyFinder)
+    """Check the module when it is imported. Repeated calls are harmless."""
+    patch_after_import(MODULE, check)
+
+
+def check(module: ModuleType) -> None:
+    """Correct what the module says about multimodal models."""
+    if module.WITH_MULTIMODAL:
+        missing = missing_name(Path(module.__file__).parents[1])
+        if missing is not None:
+            module.WITH_MULTIMODAL = False
+            module.register_multimodal_placeholder = _register_placeholders(missing)
 
 
 def missing_name(package: Path) -> str | None:
