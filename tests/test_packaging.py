@@ -278,26 +278,6 @@ def test_stacks_differ_in_the_hosts_only():
     assert more == CLASSIC
 
 
-@pytest.mark.parametrize(
-    ('stack', 'venv', 'lock'),
-    [('onedl', '.venv', 'lock.txt'), ('classic', '.venv-classic', 'classic-lock.txt')],
-)
-def test_make_runs_each_stack_in_an_environment_of_its_own(stack, venv, lock):
-    make = ['make', '--dry-run', '--no-print-directory', f'STACK={stack}', 'test']
-    said = subprocess.run(
-        make, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert f'--venv {venv} --lock requirements/{lock}\n' in said
-    assert f'{ROOT}/{venv}/bin/python -m pytest' in said
-
-
-def test_make_refuses_an_unknown_stack():
-    make = ['make', '--dry-run', 'STACK=new', 'test']
-    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "STACK is 'new', not onedl or classic" in done.stderr
-
-
 def test_licence_is_complete():
     text = (ROOT / 'LICENSE').read_text()
     assert 'Version 2.0, January 2004' in text

@@ -152,7 +152,7 @@ def test_success_is_shown_without_the_satisfied_lines(capfd):
 
 def make(*args: str, **variables: str) -> subprocess.CompletedProcess:
     # a make around the tests hands its own command line on
-    inherited = ('MAKEFLAGS', 'MAKEOVERRIDES', 'MAKELEVEL', 'MFLAGS', 'PYTHON')
+    inherited = ('MAKEFLAGS', 'MAKEOVERRIDES', 'MAKELEVEL', 'MFLAGS', 'PYTHON', 'STACK')
     kept = {k: v for k, v in os.environ.items() if k not in inherited}
     env = {**kept, **variables}
     return subprocess.run(
@@ -171,6 +171,22 @@ def test_targets_build_the_environment_or_use_the_given_one(target):
     given = make(target, 'PYTHON=/opt/python')
     assert 'make_env.py' not in given.stdout
     assert given.stdout.startswith('/opt/python ')
+
+
+@pytest.mark.parametrize(
+    ('stack', 'venv', 'lock'),
+    [('onedl', '.venv', 'lock.txt'), ('classic', '.venv-classic', 'classic-lock.txt')],
+)
+def test_each_stack_has_an_environment_of_its_own(stack, venv, lock):
+    if shutil.which('make') is None:
+        pytest.skip('make is not installed')
+    done = make('test', f'STACK={stack}')
+    assert f'make_env.py --venv {venv} --lock requirements/{lock}\n' in done.stdout
+    assert f'{ROOT}/{venv}/bin/python -m pytest' in done.stdout
+    assert (ROOT / 'requirements' / lock).is_file()
+    wrong = make('test', 'STACK=new')
+    assert wrong.returncode == 2
+    assert "STACK is 'new', not onedl or classic" in wrong.stderr
 
 
 def test_ci_runs_lint_then_the_tests(tmp_path):
