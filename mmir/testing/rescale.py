@@ -62,6 +62,8 @@ _SIZES = {
 }
 """Transforms that take the image size, and the name of that argument."""
 
+_AFFINE = ('RandomAffine', 'CenteredRandomAffine')
+
 
 def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
     """Set the image size of training and test pipelines, in place.
@@ -84,7 +86,7 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
         if key in transform:
             pairs = zip(transform[key], scale, before, strict=True)
             transform[key] = tuple(round(old * new / was) for old, new, was in pairs)
-        elif kind == 'RandomAffine' and any(transform.get('border', ())):
+        elif kind in _AFFINE and any(transform.get('border', ())):
             transform['border'] = (-scale[0] // 2, -scale[1] // 2)
     # late fusion has one head per detector, and they may share a config
     models = (cfg.model, *cfg.model.get('detectors', {}).values())
@@ -102,7 +104,7 @@ def _transforms(node: object) -> Iterator[tuple[str, dict]]:
             yield from _transforms(child)
     elif isinstance(node, dict):
         kind = str(node.get('type', '')).rpartition('.')[2]
-        if kind in _SIZES or kind == 'RandomAffine':
+        if kind in _SIZES or kind in _AFFINE:
             yield kind, node
         for child in node.values():
             yield from _transforms(child)

@@ -48,7 +48,7 @@ def test_image_scale_reaches_every_transform(cfg: Config) -> None:
     assert train['CachedMixUp'].img_scale == (320, 160)
     assert train['Resize'].scale == (320, 160)
     assert train['Pad'].size == (320, 160)
-    assert train['RandomAffine'].border == (-160, -80)
+    assert train['CenteredRandomAffine'].border == (-160, -80)
     for key in ('val_dataloader', 'test_dataloader'):
         test = {t.type.split('.')[-1]: t for t in cfg[key].dataset.pipeline}
         assert test['Resize'].scale == (320, 160)

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 
 from mmir.adapters import merge_
 from mmir.compat import ops_kind
+from mmir.engine.autocast import has_bfloat16
 from mmir.utils.files import write_json, write_text
 
 Row = dict[str, Any]
@@ -303,6 +304,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.device == 'cpu' and args.out:
         parser.error('--out is only for measurements on a GPU')
     args.span, args.precisions = 0.02, PRECISIONS
+    if args.device == 'cuda' and not has_bfloat16('cuda'):
+        args.precisions = tuple(p for p in PRECISIONS if p != 'bf16')
     if args.quick:
         args.archs, args.size, args.batch = args.archs[:1], 64, 2
         args.rounds, args.span = 1, 0.0

@@ -139,7 +139,7 @@ TASKS = {
 
 
 def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
-    """Apply the settings of all runs: size, schedule, bfloat16, one evaluation."""
+    """Apply the settings of all runs: size, schedule, precision, one evaluation."""
     set_image_scale(cfg, SCALE)
     set_schedule(cfg, epochs, batch_size)
     cfg.train_cfg.val_interval = epochs
