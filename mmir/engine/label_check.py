@@ -135,7 +135,9 @@ class LabelCheck:
             return None, None
         by_class = [by_label[k] for k in range(len(self.classes))]
         fault = unlearnable(values, by_class, by_label[IGNORED])
-        problem = Problem(UNLEARNABLE, few(self._seen, 3), fault) if fault else None
+        problem = (
+            Problem(UNLEARNABLE, few(sorted(self._seen), 3), fault) if fault else None
+        )
         return dict(zip(self.classes, by_class, strict=True)), problem
 
 

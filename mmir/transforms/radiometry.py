@@ -26,9 +26,9 @@ class RadiometricScale(BaseTransform):
 
     An image that cannot be temperatures is refused: its median is outside `plausible`,
     its 1st or 99th percentile is below 150 K or above 2500 K, or its values have their
-    bytes in the wrong order, by range or by roughness (see
-    :func:`mmir.data.byte_order.bytes_swapped`). Pixels with a count of 0 are not
-    judged: registered images have it where they hold nothing.
+    bytes in the wrong order, seen by roughness (see
+    :func:`mmir.data.byte_order.bytes_swapped`) or by steps of 256 counts. Pixels with a
+    count of 0 are not judged: registered images have it where they hold nothing.
 
     The guard sees the scale, not its meaning. Raw counts whose values happen to be
     temperatures pass: of 26 real raw files, 23 are refused with a gain of 0.01, 21 with
@@ -118,6 +118,8 @@ class RadiometricScale(BaseTransform):
             )
         elif bytes_swapped(img):
             fault = f'{name} is {low:.1f} to {high:.1f} K and rough as noise'
+        elif (step := _step(counts)) >= 256:
+            fault = f'{name} has steps of {step} counts ({step * abs(gain):.2f} K)'
         else:
             return
         raise ValueError(f'RadiometricScale: {said} {fault}: {_advice(img)}')
@@ -143,6 +145,14 @@ class RadiometricScale(BaseTransform):
         )
 
 
+def _step(counts: np.ndarray) -> int:
+    """Largest step that all differences are a multiple of; 0 if they are not whole."""
+    whole = counts.astype(np.int64)
+    if not np.array_equal(whole, counts):
+        return 0
+    return int(np.gcd.reduce(whole - whole[0]))
+
+
 def _advice(img: np.ndarray) -> str:
     """Tell what the file may hold instead of temperatures."""
     if bytes_swapped(img):
@@ -151,6 +161,6 @@ def _advice(img: np.ndarray) -> str:
             'the other order (numpy.ndarray.byteswap) and writing it anew mends'
         )
     return (
-        'the file has another scale or holds raw counts. Set gain and offset for it, '
-        'or plausible=(lowest, highest) if the scene really is like that'
+        'the file has another scale or byte order, or holds raw counts. Set gain and '
+        'offset for it, or plausible=(lowest, highest) if the scene really is like that'
     )
