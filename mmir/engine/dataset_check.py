@@ -53,7 +53,11 @@ _SWAPPED = (
     'smoother with the bytes swapped'
 )
 _CONSTANT = 'images have one value in all pixels'
-_NOTED = (_OVER, _SWAPPED, _CONSTANT)
+_HOLES = (
+    'images of more than 8 bits have value 0 in over 1 % of their pixels, which spoils '
+    'percentiles, means and temperatures if these are holes'
+)
+_NOTED = (_OVER, _SWAPPED, _CONSTANT, _HOLES)
 
 
 def find_loader(dataset: Any) -> LoadPairedImages | LoadThermalImage | None:
@@ -121,7 +125,7 @@ def _check_leaf(
     found += [] if problem is None else [problem]
     report.samples += len(infos)
     report.notes += edge_note([p.name for p in found if p.kind == _OVER])
-    for kind in (_SWAPPED, _CONSTANT):
+    for kind in (_SWAPPED, _CONSTANT, _HOLES):
         if names := [p.name for p in found if p.kind == kind]:
             report.notes.append(f'{len(names)} {kind}: {few(names, 3)}')
     if counts is not None:
@@ -234,7 +238,10 @@ class _Checker:
                 return [Problem(RADIOMETRY, path, str(error.args[0]))]
         if bytes_swapped(img):
             return [Problem(_SWAPPED, path)]
-        return [Problem(_CONSTANT, path)] if img.min() == img.max() else []
+        if img.min() == img.max():
+            return [Problem(_CONSTANT, path)]
+        holes = img.dtype != np.uint8 and np.count_nonzero(img) < 0.99 * img.size
+        return [Problem(_HOLES, path)] if holes else []
 
     def _check_boxes(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
         """Find boxes (x1, y1, x2, y2) that are degenerate or leave the image."""

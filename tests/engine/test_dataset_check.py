@@ -187,6 +187,9 @@ def test_values_that_are_worth_a_note(rows: list[dict], tmp_path: Path) -> None:
         write_image(row['img_paths']['ir'], smooth_counts())
     cv2.imwrite(rows[1]['img_paths']['ir'], smooth_counts().byteswap())
     cv2.imwrite(rows[2]['img_paths']['ir'], smooth_counts(0))
+    projected = smooth_counts()
+    projected[:1] = 0  # 3 % of the pixels
+    cv2.imwrite(rows[3]['img_paths']['ir'], projected)
     for deep in (dict(bit_depth=16), dict(to_float32=True)):
         load = LoadPairedImages(dict(rgb={}, ir=dict(channels=1, **deep)))
         for _ in range(2):
@@ -194,7 +197,9 @@ def test_values_that_are_worth_a_note(rows: list[dict], tmp_path: Path) -> None:
                 Rows(rows, load), cache=tmp_path / 'files.json', progress=False
             )
             assert report.ok
-            swapped, constant = report.notes
+            swapped, constant, holes = report.notes
+            assert holes.startswith('1 images of more than 8 bits have value 0')
+            assert holes.endswith(rows[3]['img_paths']['ir'])
             assert swapped.startswith('1 images seem to have the two bytes')
             assert swapped.endswith(rows[1]['img_paths']['ir'])
             assert constant == (
