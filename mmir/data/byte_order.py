@@ -3,6 +3,7 @@
 import numpy as np
 
 _ROWS = 64  # rows that are enough to judge an image
+_PIXELS = 4096  # that are enough for the differences of any two
 _SMOOTHER = 1.5
 # Measured on the 102 real 16-bit images (thermal, near infrared) that docs/thermal.md
 # names: they are 1.6 to 29 times as smooth as their byte-swapped copies.
@@ -44,7 +45,7 @@ def _roughness(counts: np.ndarray) -> float:
     """Difference of neighbors relative to that of any two pixels: 1 for noise."""
     values = counts.astype(np.float32)
     near = np.abs(np.diff(values, axis=1)).mean() if values.shape[1] > 1 else 0.0
-    pixels = np.sort(values, axis=None)
+    pixels = np.sort(values.ravel()[:: max(1, values.size // _PIXELS)])
     ranks = 2.0 * np.arange(pixels.size) - (pixels.size - 1)
     far = 2.0 * float(ranks @ pixels) / pixels.size**2  # Gini's mean difference
     return float(near) / far if far > 0 else 0.0

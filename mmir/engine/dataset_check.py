@@ -185,8 +185,8 @@ class _Checker:
         size = lead or (info.get('height'), info.get('width'))
         if None not in size:
             problems += self._check_boxes(info, size)
-            problems += self.labels(info, size)
-        return problems
+        # a pipeline with the loader of a host leaves the size unknown
+        return problems + self.labels(info, None if None in size else size)
 
     def paths(self, info: Mapping) -> dict[str, str | None]:
         """Files of a sample by modality."""

@@ -48,12 +48,13 @@ class LabelCheck:
         self._said = repr(self.load)  # before its first use, which may change it
         self._seen: dict[str, tuple[int, ...]] = {}
 
-    def __call__(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
+    def __call__(self, info: Mapping, size: tuple[int, int] | None) -> list[Problem]:
         """Check the label map of a sample.
 
         Args:
             info (Mapping): Data info of the sample.
-            size (tuple[int, int]): Height and width that it must have.
+            size (tuple[int, int], optional): Height and width that it must have, None
+                if they are not known.
 
         Returns:
             list[Problem]: A map that is missing, unreadable, in color, of another size
@@ -79,13 +80,13 @@ class LabelCheck:
         return []
 
     def _read(
-        self, path: str, info: Mapping, size: tuple[int, int]
+        self, path: str, info: Mapping, size: tuple[int, int] | None
     ) -> tuple[int, ...] | Problem:
         """Read a map; get each value, its label and number of pixels, flat."""
         backend = getattr(self.load, 'imdecode_backend', 'pillow')
         args = getattr(self.load, 'backend_args', None)
         stored = read_label_map(path, backend, args)
-        if stored.shape[:2] != size:
+        if size is not None and stored.shape[:2] != size:
             height, width = stored.shape[:2]
             detail = f'{width}x{height}, its image {size[1]}x{size[0]}'
             return Problem(MAP_SIZE, path, detail)

@@ -111,6 +111,17 @@ def test_the_advice_for_such_masks_works(check) -> None:
     assert report.labels == {'ground': 640, 'leaf': 640}
 
 
+def test_images_that_the_host_loads(tmp_path: Path) -> None:
+    """Their size is not known, but the maps are read all the same."""
+    from mmcv.transforms import LoadImageFromFile
+
+    dataset = Maps(tmp_path, [labels_of(0, 255), labels_of(0, 7)], LoadAnnotations())
+    dataset.pipeline.transforms[0] = LoadImageFromFile()
+    report = check_dataset(dataset, progress=False)
+    assert found(report) == [(CLASSES, 'map1.png'), (UNLEARNABLE, 'map0.png')]
+    assert '7 in 640 pixels' in report.problems[0].detail
+
+
 def test_zero_left_out(check) -> None:
     zero = dict(reduce_zero_label=True)
     report = check(labels_of(0, 1, 2, 255), labels_of(0, 255), extra=zero)
