@@ -20,6 +20,11 @@ OUTSIDE = 'box outside the image'
 BAD_MAP = 'label map cannot be read'
 MAP_SIZE = 'label map and image differ in size'
 CLASSES = 'label outside the classes'
+COLORED = 'label map in color'
+DEEP = 'label map of more than 8 bits'
+UNLEARNABLE = 'label maps without anything to learn'
+NOT_FINITE = 'image holds NaN or infinite values'
+RADIOMETRY = 'image is no temperatures'
 
 
 @dataclass(frozen=True)

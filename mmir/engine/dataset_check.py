@@ -12,19 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mmir.data.byte_order import bytes_swapped
 from mmir.data.check import (
-    BAD_MAP,
-    CLASSES,
     DEGENERATE,
     EMPTY,
     FORMAT,
-    MAP_SIZE,
     MISSING,
+    NOT_FINITE,
     OUTSIDE,
+    RADIOMETRY,
     SHARED,
     SIZES,
     UNREADABLE,
@@ -36,12 +35,29 @@ from mmir.data.check import (
 from mmir.data.images import ImageReadError, read_image
 from mmir.data.known_files import KnownFiles
 from mmir.data.wrappers import leaf_datasets
-from mmir.transforms import LoadPairedImages, LoadThermalImage
+from mmir.engine.label_check import LabelCheck
+from mmir.transforms import (
+    LoadPairedImages,
+    LoadThermalImage,
+    OnModality,
+    RadiometricScale,
+)
+from mmir.utils.files import few
 
 _SKIPPED = (MISSING, UNREADABLE, FORMAT, SIZES)
 """Problems that a loader with `on_error='skip'` skips."""
 
 _OVER = 'box over the edge of its image'
+_SWAPPED = (
+    'images seem to have the two bytes of their values in the wrong order: they are '
+    'smoother with the bytes swapped'
+)
+_CONSTANT = 'images have one value in all pixels'
+_HOLES = (
+    'images of more than 8 bits have value 0 in over 1 % of their pixels, which spoils '
+    'percentiles, means and temperatures if these are holes'
+)
+_NOTED = (_OVER, _SWAPPED, _CONSTANT, _HOLES)
 
 
 def find_loader(dataset: Any) -> LoadPairedImages | LoadThermalImage | None:
@@ -93,7 +109,8 @@ def _check_leaf(
     dataset: Any, report: Report, known: KnownFiles, workers: int, progress: bool
 ) -> None:
     """Check one dataset and add to the report."""
-    checker = _Checker(find_loader(dataset), dataset.metainfo, known)
+    labels = LabelCheck(dataset, known)
+    checker = _Checker(find_loader(dataset), labels, _scales(dataset), known)
     infos = [dataset.get_data_info(k) for k in range(len(dataset))]
     with ThreadPoolExecutor(workers) as pool:
         bar = tqdm(
@@ -104,14 +121,36 @@ def _check_leaf(
         )
         found = [problem for problems in bar for problem in problems]
     found += checker.duplicates(infos)
+    counts, problem = labels.summary()
+    found += [] if problem is None else [problem]
     report.samples += len(infos)
     report.notes += edge_note([p.name for p in found if p.kind == _OVER])
+    for kind in (_SWAPPED, _CONSTANT, _HOLES):
+        if names := [p.name for p in found if p.kind == kind]:
+            report.notes.append(f'{len(names)} {kind}: {few(names, 3)}')
+    if counts is not None:
+        report.unit = 'pixels'
+        report.labels = dict(Counter(report.labels) + Counter(counts))
+        if absent := [name for name, count in counts.items() if not count]:
+            report.notes.append(f'no pixel is labeled {few(absent)}')
     skips = getattr(checker.loader, 'on_error', 'raise') == 'skip'
     for problem in found:
         # the loader does not read labels, so it will not skip these
         skipped = skips and problem.kind in _SKIPPED
-        if problem.kind != _OVER:
+        if problem.kind not in _NOTED:
             (report.skipped if skipped else report.problems).append(problem)
+
+
+def _scales(dataset: Any) -> dict[str, list[RadiometricScale]]:
+    """Radiometric transforms of a pipeline by modality ('image' of single ones)."""
+    found: dict[str, list[RadiometricScale]] = {}
+    for step in getattr(getattr(dataset, 'pipeline', None), 'transforms', ()):
+        on = step.modality if isinstance(step, OnModality) else 'image'
+        inner = step.transforms if isinstance(step, OnModality) else [step]
+        scales = [scale for scale in inner if isinstance(scale, RadiometricScale)]
+        if scales:
+            found.setdefault(on, []).extend(scales)
+    return found
 
 
 @dataclass
@@ -119,7 +158,8 @@ class _Checker:
     """Checks single samples of a dataset."""
 
     loader: LoadPairedImages | LoadThermalImage | None
-    metainfo: Mapping
+    labels: LabelCheck
+    scales: Mapping[str, Sequence[RadiometricScale]]
     known: KnownFiles
 
     def __post_init__(self) -> None:
@@ -145,8 +185,8 @@ class _Checker:
         size = lead or (info.get('height'), info.get('width'))
         if None not in size:
             problems += self._check_boxes(info, size)
-            problems += self._check_map(info, size)
-        return problems
+        # a pipeline with the loader of a host leaves the size unknown
+        return problems + self.labels(info, None if None in size else size)
 
     def paths(self, info: Mapping) -> dict[str, str | None]:
         """Files of a sample by modality."""
@@ -169,7 +209,8 @@ class _Checker:
         sample = {'img_path': path}
         if not paired or name == self.loader.reference_of(info):
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
-        wanted = f'{load!r} {sorted(sample.items())}'
+        scales = self.scales.get(name, '')
+        wanted = f'{load!r} {sorted(sample.items())} {scales}'
         size = self.known.get(path, wanted)
         if size is None:
             try:
@@ -178,8 +219,29 @@ class _Checker:
                 problems.append(Problem(_kind_of(path), path, str(error)))
                 return None
             size = shown['img'].shape[:2]
-            self.known.put(path, wanted, size)
+            faults = self._check_pixels(shown['img'], name, path, info)
+            problems += faults
+            if not faults:
+                self.known.put(path, wanted, size)
         return size
+
+    def _check_pixels(
+        self, img: np.ndarray, name: str, path: str, info: Mapping
+    ) -> list[Problem]:
+        """Find values that training would refuse, or learn nothing from."""
+        if img.dtype.kind == 'f' and not np.isfinite(img).all():
+            return [Problem(NOT_FINITE, path, name)]
+        for scale in self.scales.get(name, ()):
+            try:
+                scale.transform({**info, 'img': img, 'img_path': path})
+            except (ValueError, KeyError) as error:
+                return [Problem(RADIOMETRY, path, str(error.args[0]))]
+        if bytes_swapped(img):
+            return [Problem(_SWAPPED, path)]
+        if img.min() == img.max():
+            return [Problem(_CONSTANT, path)]
+        holes = img.dtype != np.uint8 and np.count_nonzero(img) < 0.99 * img.size
+        return [Problem(_HOLES, path)] if holes else []
 
     def _check_boxes(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
         """Find boxes (x1, y1, x2, y2) that are degenerate or leave the image."""
@@ -201,28 +263,6 @@ class _Checker:
             )
             for k in np.flatnonzero(mask)
         ]
-
-    def _check_map(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
-        """Find a label map that is missing, unreadable, or of wrong size or classes."""
-        path = info.get('seg_map_path')
-        if path is None:
-            return []
-        wanted = f'labels {size} {info.get("label_map")} {self.metainfo.get("classes")}'
-        if self.known.get(path, wanted):
-            return []
-        try:
-            labels = read_image(path)
-        except ImageReadError as error:
-            return [Problem(BAD_MAP, path, str(error))]
-        if labels.shape[:2] != size:
-            height, width = labels.shape[:2]
-            detail = f'{width}x{height}, its image {size[1]}x{size[0]}'
-            return [Problem(MAP_SIZE, path, detail)]
-        strange = _strange_labels(labels, info, self.metainfo)
-        if strange:
-            return [Problem(CLASSES, path, f'holds {strange}')]
-        self.known.put(path, wanted, size)
-        return []
 
     def duplicates(self, infos: Sequence[Mapping]) -> list[Problem]:
         """Find files used for the same modality in several samples."""
@@ -246,14 +286,3 @@ def _kind_of(path: str) -> str:
     except ImageReadError:
         return UNREADABLE
     return FORMAT
-
-
-def _strange_labels(labels: np.ndarray, info: Mapping, meta: Mapping) -> list[int]:
-    """Values of a label map, as mmseg would read it, that are not classes."""
-    classes = meta.get('classes')
-    if classes is None or labels.ndim != 2 or labels.dtype != np.uint8:
-        return []
-    present = set(np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])))
-    known = set(range(len(classes) + bool(info.get('reduce_zero_label')))) | {255}
-    known |= set(info.get('label_map') or ())
-    return sorted(int(value) for value in present - known)

@@ -3,9 +3,10 @@
     python tools/analysis_tools/check_data.py CONFIG
 
 Counts and lists missing partners, unreadable or truncated images, wrong bit depths,
-pairs of different sizes, files used twice and labels outside their image. Exit code 2
-if there are any. `custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does
-the same before training.
+pairs of different sizes, files used twice, boxes outside their image, label maps that
+training would misread and images that cannot be temperatures. Exit code 2 if there are
+any. `custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does the same
+before training.
 """
 
 import argparse
