@@ -16,14 +16,14 @@ before = set(sys.modules)
 import mmir
 print(json.dumps([sorted(set(sys.modules) - before), list(mmir.INACTIVE)]))
 """
-SECONDS = ('torch._dynamo', 'torch._inductor', 'torch.onnx', 'torch.utils.flop_counter')
+HEAVY = ('torch._dynamo', 'torch._inductor', 'torch.onnx', 'torch.utils.flop_counter')
 """Modules of torch that take half a second or more to import, or load triton."""
 
 
 @pytest.fixture(scope='module')
 def loaded() -> set[str]:
     done = subprocess.run(
-        [sys.executable, '-W', 'error', '-c', SCRIPT], stdout=subprocess.PIPE, text=True
+        [sys.executable, '-c', SCRIPT], stdout=subprocess.PIPE, text=True
     )
     names, inactive = json.loads(done.stdout.splitlines()[-1])
     assert inactive == []
@@ -38,7 +38,7 @@ def test_no_other_package_is_loaded(loaded):
 
 
 def test_no_compiler_is_loaded(loaded):
-    assert [name for name in loaded if name.startswith(SECONDS)] == []
+    assert [name for name in loaded if name.startswith(HEAVY)] == []
 
 
 def test_dynamo_takes_the_export_check_for_a_constant():

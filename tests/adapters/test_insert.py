@@ -51,7 +51,7 @@ def network() -> nn.Sequential:
 
 
 def insert(model: nn.Module, name: str, kinds: list, **options: Any) -> list[str]:
-    return list(insert_adapters_(model, name, kinds, EVERYWHERE, **options))
+    return list(insert_adapters_(model, name, kinds, EVERYWHERE, **options).layers)
 
 
 def test_each_kind_takes_what_it_stands_on():
