@@ -14,10 +14,7 @@ from mmir.adapters import PLAIN_CONVS, refuse_wrapped, why_not_plain, why_tied
 StemInit = Literal['average', 'copy', 'zero']
 
 COLORS = 3
-_STEMS = (
-    *PLAIN_CONVS,
-    Conv2dAdaptivePadding,
-)  # differs from Conv2d in its padding only
+_STEMS = (*PLAIN_CONVS, Conv2dAdaptivePadding)  # the last pads otherwise
 _FOCUS = 4  # the stem of YOLOX (Focus) first moves 2x2 pixels into the channels
 
 

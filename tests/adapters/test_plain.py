@@ -10,10 +10,10 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from mmir.adapters import (
     adapt_,
-    adapter_state,
-    load_adapter_state,
+    load_adapter,
     merge_,
     merge_state_dict,
+    save_adapter,
     switch_adapter_,
     why_not_plain,
     why_tied,
@@ -194,7 +194,7 @@ def test_the_output_stays_before_the_first_forward_pass(kind, surgery):
 @pytest.mark.parametrize('surgery', SURGERIES, ids=lambda f: f.__name__)
 def test_hooks_still_run_once(surgery):
     calls = []
-    source, net = pair('plain')
+    net = build('plain', 0)
     net.odd.register_forward_hook(lambda *_: calls.append('out'))
     net.odd.register_full_backward_hook(lambda *_: calls.append('back'))
     handle = net.first.register_forward_pre_hook(lambda *_: calls.append('in'))
@@ -244,7 +244,7 @@ def train(net: Net) -> None:
 @pytest.mark.parametrize('method', [ConvLoRA(2), TensorFact(rank=None), Frozen()])
 @pytest.mark.parametrize('norm', ['all', 'frozen'])
 @pytest.mark.parametrize('kind', KINDS)
-def test_adapter_files_come_back(kind, norm, method):
+def test_adapter_files_come_back(kind, norm, method, tmp_path):
     """Save, load, switch, merge; also where a kernel is shared or computed."""
     base, trained = pair(kind)
     if isinstance(method, TensorFact):
@@ -255,7 +255,8 @@ def test_adapter_files_come_back(kind, norm, method):
     train(trained)
     expected = trained(X)
     assert relative(expected, before) > 1e-2
-    load_adapter_state(base, adapter_state(trained))
+    save_adapter(trained, tmp_path / 'ir.pth')
+    load_adapter(base, tmp_path / 'ir.pth')
     assert torch.equal(base(X), expected)
     switch_adapter_(base, 'ir', False)
     assert torch.equal(base(X), before)
