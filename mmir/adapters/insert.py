@@ -44,9 +44,8 @@ def insert_adapters_(
 
     Most methods implement `Method.insert_` with this function. Plain modules become
     adapter layers; adapter layers of `kinds` get another adapter. A module with several
-    names stays one module. Modules inside adapters are skipped, and so are modules that
-    are not plain or have a parameter of another module, see `why_not_plain` and
-    `why_tied`.
+    names stays one module. Skipped are modules inside adapters, and those that are not
+    plain or share a parameter, see `why_not_plain` and `why_tied`.
 
     Args:
         model: The model, not wrapped.
@@ -90,9 +89,7 @@ def insert_adapters_(
             layer.remove_adapter(name)
         raise
     replace_(model, layers)
-    return InsertReport(
-        {names[module]: layer for module, layer in layers.items()}, skipped
-    )
+    return InsertReport({names[m]: layer for m, layer in layers.items()}, skipped)
 
 
 def _candidates(
