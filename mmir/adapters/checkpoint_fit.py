@@ -78,6 +78,10 @@ def _skeleton(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device='meta')
+    for module in model.modules():
+        for value in vars(module).values():  # weight norm: results cannot be copied
+            if isinstance(value, Tensor):
+                memo[id(value)] = torch.empty_like(value, device='meta')
     return copy.deepcopy(model, memo)
 
 
