@@ -10,6 +10,7 @@ from mmengine.registry import TRANSFORMS
 
 from mmir.data.images import ImageReadError, read_image
 from mmir.registry import TRANSFORMS as MMIR_TRANSFORMS
+from mmir.structures import DeepResults
 
 _DEPTHS = {8: np.uint8, 16: np.uint16}
 # Inferencers search the test pipeline for the first of these names and put another in
@@ -109,7 +110,7 @@ class LoadThermalImage(LoadImageFromFile):
                 Inferencer a path or an array.
 
         Returns:
-            dict | None: The same dictionary with the image, None if it was skipped.
+            dict | None: The data info with the image, None if it was skipped.
         """
         if not isinstance(results, dict):
             given = isinstance(results, np.ndarray)
@@ -134,6 +135,8 @@ class LoadThermalImage(LoadImageFromFile):
         if self.planes is not None and img.ndim == 3:
             img = img[..., slice(*self.planes)]
         img = _with_channels(img, self.channels)
+        if img.dtype != np.uint8:
+            results = DeepResults(results)
         results['img'] = img.astype(np.float32) if self.to_float32 else img
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
