@@ -167,6 +167,11 @@ class LoadThermalImage(LoadImageFromFile):
                 if self.bit_depth == 8
                 else 'set bit_depth=8 and leave out ThermalToUint8'
             )
+            if results['img_path'] is None:
+                other += (
+                    '. If you gave a file to an Inferencer of mmpretrain, which reads '
+                    'in 8 bits, give it mmir.data.images.read_image(file) instead'
+                )
             raise ImageReadError(
                 f'{path} holds {img.dtype}, not {self.bit_depth} bits: {other}'
             )
