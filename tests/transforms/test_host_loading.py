@@ -11,12 +11,13 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from coco_files import image, write_image
+from coco_files import image, write_flir_v13, write_image
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
 import mmir  # noqa: F401 - before any host: it stands in for missing operators
 from mmir.data.images import ImageReadError
+from mmir.engine.dataset_check import check_dataset
 from mmir.transforms import LoadPairedImages, LoadThermalImage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,25 @@ def test_shipped_configs_read_alike_everywhere(path: Path) -> None:
     built = [TRANSFORMS.build(load) for part in found for load in part]
     assert {type(load) for load in built} <= {LoadThermalImage, LoadPairedImages}
     assert len({repr(load) for load in built}) == 1
+
+
+def test_checks_see_what_the_shipped_test_pipeline_refuses(tmp_path: Path) -> None:
+    pytest.importorskip('mmdet')
+    root = write_flir_v13(tmp_path / 'flir')
+    cfg = Config.fromfile(ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        options = cfg.test_dataloader.dataset | dict(data_root=str(root))
+        dataset = DATASETS.build(options)
+    assert check_dataset(dataset, progress=False).problems == []
+    first, second = (Path(dataset.get_data_info(k)['img_path']) for k in (0, 1))
+    gray = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
+    _, png = cv2.imencode('.png', gray.astype(np.uint16) * 20)
+    first.write_bytes(png.tobytes())
+    cv2.imwrite(str(second), gray[:-8])
+    found = {p.name: p.detail for p in check_dataset(dataset, progress=False).problems}
+    assert found.keys() == {str(first), str(second)}
+    assert 'uint16, not 8 bits' in found[str(first)]
+    assert 'annotation says' in found[str(second)]
 
 
 @pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp', 'tiff'])
