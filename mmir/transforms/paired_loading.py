@@ -17,6 +17,7 @@ from mmir.structures import (
     MODALITIES,
     PATHS,
     REFERENCE,
+    PairedResults,
     PairError,
     modality_order,
     require_one_size,
@@ -228,8 +229,8 @@ class LoadPairedImages(BaseTransform):
         }
         if self.sizes == 'equal':
             require_one_size(found)
+        results = PairedResults({**results, **found})
         results.pop('img', None)
-        results |= found
         results.setdefault('img_path', paths[reference] or paths[next(iter(there))])
         results['img_shape'] = results['ori_shape'] = shape
         return results
