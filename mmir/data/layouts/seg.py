@@ -166,7 +166,7 @@ class Matches:
     twice: dict[str, list[str]]
 
 
-class _Listings(dict):
+class Listings(dict):
     """Folder -> stem -> names of the images in it; reads each folder only once."""
 
     def __missing__(self, folder: str) -> dict[str, list[str]]:
@@ -228,7 +228,7 @@ def listed_names(
     names = [name for name in names if not (copies and name.endswith(copies))]
     if not entry.endswith('/'):
         return [entry.format(name) for name in names], left_out
-    listings, found = _Listings(), []
+    listings, found = Listings(), []
     for name in names:
         inner = entry.format(name)
         stems = listings[os.path.join(folder, inner.rstrip('/'))]
@@ -258,7 +258,7 @@ def match_files(
     Raises:
         ValueError: No names are given and every folder has a rule.
     """
-    rules, listings = dict(rules or {}), _Listings()
+    rules, listings = dict(rules or {}), Listings()
     if names is None:
         plain = [folder for key, folder in folders.items() if key not in rules]
         if not plain:
