@@ -30,6 +30,9 @@ from mmir.utils.checkpoint import (
 )
 from mmir.utils.errors import UserError
 
+CONFIG_HELP = 'config file, or mmir::FOLDER/NAME.py'
+"""Help of the argument that takes a config; :func:`load_config` reads both."""
+
 BANNER = """
 ================================== D E M O ==================================
  --demo: SYNTHETIC images, a small network, a short schedule. The numbers of
@@ -49,14 +52,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         argparse.ArgumentParser: The parser; add the tool's own arguments to it.
     """
     result = argparse.ArgumentParser(description=description)
-    result.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    result.add_argument('config', help=CONFIG_HELP)
     result.add_argument('--work-dir', help='folder for logs, checkpoints, results')
-    result.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override keys of the config: KEY.SUBKEY=VALUE ...',
-    )
+    add_cfg_options(result)
     result.add_argument(
         '--demo',
         action='store_true',
@@ -80,6 +78,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     return result
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options`, for :func:`load_config`.
+
+    Args:
+        parser (ArgumentParser): Parser of a tool that reads a config.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override keys of the config: KEY.SUBKEY=VALUE ...; data_root=DIR also '
+        'moves all paths below it',
+    )
+
+
 def prepare(args: argparse.Namespace) -> Config:
     """Load the config, then apply and check the shared arguments.
 
@@ -97,8 +111,7 @@ def prepare(args: argparse.Namespace) -> Config:
         trust_checkpoints()
     else:
         refuse_unsafe_checkpoints()
-    cfg = load_config(args.config)
-    apply_options(cfg, args.cfg_options or {})
+    cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.demo:
@@ -130,17 +143,20 @@ def default_work_dir(args: argparse.Namespace) -> str:
     return f'work_dirs/{stem}_demo' if args.demo else f'work_dirs/{stem}'
 
 
-def load_config(path: str) -> Config:
-    """Read a config file.
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config file and apply `--cfg-options`; every tool reads configs so.
 
     Args:
         path (str): A path, or `package::folder/name.py` for a packaged config.
+        options (dict, optional): Values by dotted keys; see
+            :func:`mmir.cli.config.apply_options`.
 
     Returns:
         Config: The config.
 
     Raises:
-        UserError: There is no such file (suggests similar names), or it has errors.
+        UserError: There is no such file (suggests similar names), it has errors, or it
+            lacks a key of the options.
     """
     if '::' in path:
         from mmengine.hub import get_config
@@ -151,11 +167,13 @@ def load_config(path: str) -> Config:
     else:
         raise UserError(f'no config {path}{_near_configs(Path(path))}')
     try:
-        return reader(path)
+        cfg = reader(path)
     except FileNotFoundError as error:
         raise UserError(f'config {path}: {error}') from error
     except (SyntaxError, NameError, ValueError) as error:
         raise UserError(f'config {path} has an error: {error}') from error
+    apply_options(cfg, options or {})
+    return cfg
 
 
 def _near_configs(path: Path) -> str:

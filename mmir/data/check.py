@@ -10,6 +10,7 @@ from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 
 EMPTY = 'no samples'
+NO_LABELS = 'labels cannot be read'
 MISSING = 'image is missing'
 UNREADABLE = 'image cannot be read'
 FORMAT = 'unexpected image depth or size'

@@ -19,74 +19,29 @@ from mmir.data.check import (
     edge_note,
     examine_boxes,
 )
+from mmir.data.coco_entries import normalize_coco
 from mmir.data.images import ImageReadError, read_image
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
-_KEYS = {
-    'images': ('id', 'file_name', 'width', 'height'),
-    'annotations': ('image_id', 'category_id', 'bbox'),
-    'categories': ('id', 'name'),
-}
-
-
 def read_coco(path: str | Path) -> dict:
-    """Read a COCO detection file and check its structure.
+    """Read a COCO detection file, check its structure and normalize its values.
 
     Args:
         path (str | Path): Annotation file.
 
     Returns:
         dict: COCO dictionary with 'images', 'annotations' and 'categories', in which
-        all keys that mmir uses exist and every bbox has four numbers.
+        all keys that mmir uses exist and have COCO's types; see
+        :func:`mmir.data.coco_entries.normalize_coco`.
 
     Raises:
         FileNotFoundError: There is no such file.
         AnnotationError: It is not a COCO detection file; the entry is named.
     """
     coco = read_json(path)
-    check_structure(coco, str(path))
+    normalize_coco(coco, str(path))
     return coco
-
-
-def check_structure(coco: object, source: str) -> None:
-    """Check that a COCO dictionary has the entries and keys that mmir uses.
-
-    Args:
-        coco (object): Content of an annotation file.
-        source (str): Name of the file, for error messages.
-
-    Raises:
-        AnnotationError: Something is missing; the entry is named.
-    """
-    if not isinstance(coco, dict):
-        raise AnnotationError(f'{source} holds a {type(coco).__name__}, not COCO data')
-    for part, keys in _KEYS.items():
-        entries = coco.get(part)
-        if not isinstance(entries, list):
-            raise AnnotationError(f"{source} has no list '{part}': not COCO data")
-        for number, entry in enumerate(entries):
-            known = entry if isinstance(entry, dict) else {}
-            lost = [key for key in keys if known.get(key) is None]
-            if lost:
-                raise AnnotationError(
-                    f'{source}: {part}[{number}] has no {few(map(repr, lost))}: '
-                    f'{str(entry)[:200]}'
-                )
-    for image in coco['images']:
-        size = image['width'], image['height']
-        if not all(isinstance(v, int | float) and v > 0 for v in size):
-            raise AnnotationError(
-                f'{source}: image {image["file_name"]} has the size {size}'
-            )
-    for ann in coco['annotations']:
-        box = ann['bbox']
-        numbers = isinstance(box, list | tuple) and len(box) == 4
-        if not numbers or not all(isinstance(v, int | float) for v in box):
-            raise AnnotationError(
-                f'{source}: annotation {ann.get("id")} of image {ann["image_id"]} has '
-                f'no box of four numbers (x, y, width, height): {box!r}'
-            )
 
 
 def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
@@ -99,14 +54,51 @@ def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
     Returns:
         set[str]: The names that exist.
     """
+    return {
+        name
+        for present, members in _listings(folder, names)
+        for name in members
+        if os.path.basename(name) in present
+    }
+
+
+def stored_names(folder: str | Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Find files whose suffix may be written in another case (`.JPG`, `.XML`).
+
+    Args:
+        folder (str | Path): Folder that the names are relative to.
+        names (Iterable[str]): File names, possibly with subfolders.
+
+    Returns:
+        dict[str, list[str]]: Name -> the names on disk, sorted, none or several.
+    """
+    found = {}
+    for present, members in _listings(folder, names):
+        stored: dict[str, list[str]] = {}
+        for base in sorted(present):
+            stored.setdefault(_lower_suffix(base), []).append(base)
+        for name in members:
+            base = os.path.basename(name)
+            hits = stored.get(_lower_suffix(base), [])
+            found[name] = [name.removesuffix(base) + hit for hit in hits]
+    return found
+
+
+def _listings(
+    folder: str | Path, names: Iterable[str]
+) -> Iterator[tuple[set[str], list[str]]]:
+    """Yield the files of each folder that occurs in a list, and the names there."""
     by_folder: dict[Path, list[str]] = {}
     for name in names:
         by_folder.setdefault((Path(folder) / name).parent, []).append(name)
-    found: set[str] = set()
     for parent, members in by_folder.items():
-        present = set(os.listdir(parent)) if parent.is_dir() else set()
-        found.update(name for name in members if os.path.basename(name) in present)
-    return found
+        yield set(os.listdir(parent)) if parent.is_dir() else set(), members
+
+
+def _lower_suffix(name: str) -> str:
+    """Write the suffix of a name in lowercase."""
+    stem, suffix = os.path.splitext(name)
+    return stem + suffix.lower()
 
 
 def label_map(coco: dict, classes: Sequence[str], source: str) -> dict[int, int]:
@@ -222,6 +214,7 @@ def check_coco(
         annotations of unknown images, duplicate ids, missing images.
     """
     report = Report(source, len(coco['images']), dict(count_boxes(coco)))
+    report.notes += coco.get('notes', [])
     report.problems += _duplicates(coco)
     if classes is not None:
         try:

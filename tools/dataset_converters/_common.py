@@ -65,6 +65,7 @@ def finish(
     source: Path,
     images: Path,
     args: argparse.Namespace,
+    notes: Sequence[str] = (),
 ) -> int:
     """Check the result, print the report, and write the file if there is no problem.
 
@@ -74,12 +75,14 @@ def finish(
         source (Path): The source labels, for the report.
         images (Path): Folder of the images.
         args (Namespace): With `out` and `check`.
+        notes (Sequence[str]): Findings for the report that are no problems.
 
     Returns:
         int: Exit status; 1 if there are problems, in which case nothing is written.
     """
     report = check_coco(coco, str(source), images)
     report.problems[:0] = problems
+    report.notes += notes
     if args.check:
         report.problems += open_images(coco['images'], images, progress=True)
     print(report.text())

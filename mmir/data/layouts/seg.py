@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 
 from mmir.data.pairing import PairRule
+from mmir.data.readers import read_names, without_suffix
 
 LABEL = 'seg_map_path'
 """Key of the label maps among the folders, named as in mmseg."""
@@ -164,7 +166,7 @@ class Matches:
     twice: dict[str, list[str]]
 
 
-class _Listings(dict):
+class Listings(dict):
     """Folder -> stem -> names of the images in it; reads each folder only once."""
 
     def __missing__(self, folder: str) -> dict[str, list[str]]:
@@ -179,37 +181,31 @@ class _Listings(dict):
         return stems
 
 
-def read_names(path: str | Path) -> list[str]:
+def read_split(path: str | Path) -> list[str]:
     """Read the list of a split.
 
     Args:
-        path (str | Path): Text file with one name per line, with or without an image
-            suffix; empty lines are skipped.
+        path (str | Path): Text file with one name per line, see
+            :func:`mmir.data.readers.read_names`.
 
     Returns:
         list[str]: Names without suffix.
 
     Raises:
         MissingFilesError: There is no such file.
-        ValueError: It is empty, or lists a name twice.
+        AnnotationError: It is empty, in an unknown encoding, or lists a name twice.
     """
     if not os.path.isfile(path):
         raise MissingFilesError(
             f'the list of the split is missing: {path}. It is part of the dataset: '
             'copy it there, or set ann_file'
         )
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
-    names = Counter(_without_suffix(line.strip()) for line in lines if line.strip())
+    names = Counter(read_names(path))
     if not names:
-        raise ValueError(f'the list of the split is empty: {path}')
+        raise AnnotationError(f'the list of the split is empty: {path}')
     if again := [name for name, times in names.items() if times > 1]:
-        raise ValueError(f'{path} lists names twice: {few(again)}')
+        raise AnnotationError(f'{path} lists names twice: {few(again)}')
     return list(names)
-
-
-def _without_suffix(name: str) -> str:
-    stem, suffix = posixpath.splitext(name)
-    return stem if suffix.lower() in SUFFIXES else name
 
 
 def listed_names(
@@ -218,7 +214,7 @@ def listed_names(
     """Get the sample names of a list.
 
     Args:
-        path (str | Path): The list, see :func:`read_names`.
+        path (str | Path): The list, see :func:`read_split`.
         folder (str): Folder of the label maps.
         entry (str): Template of a line, see :class:`SegLayout`. A line whose folder is
             empty or absent is kept as a name, so that it is reported as missing.
@@ -227,12 +223,12 @@ def listed_names(
     Returns:
         tuple[list[str], list[str]]: Sample names; names left out.
     """
-    names = read_names(path)
+    names = read_split(path)
     left_out = [name for name in names if copies and name.endswith(copies)]
     names = [name for name in names if not (copies and name.endswith(copies))]
     if not entry.endswith('/'):
         return [entry.format(name) for name in names], left_out
-    listings, found = _Listings(), []
+    listings, found = Listings(), []
     for name in names:
         inner = entry.format(name)
         stems = listings[os.path.join(folder, inner.rstrip('/'))]
@@ -262,7 +258,7 @@ def match_files(
     Raises:
         ValueError: No names are given and every folder has a rule.
     """
-    rules, listings = dict(rules or {}), _Listings()
+    rules, listings = dict(rules or {}), Listings()
     if names is None:
         plain = [folder for key, folder in folders.items() if key not in rules]
         if not plain:
@@ -275,12 +271,13 @@ def match_files(
         paths = {}
         for key, folder in folders.items():
             rule = rules.get(key)
-            wanted = name if rule is None else _without_suffix(rule(f'{name}.png'))
+            wanted = name if rule is None else without_suffix(rule(f'{name}.png'))
             inner, stem = posixpath.split(wanted)
             where = os.path.join(folder, inner) if inner else folder
             hits = listings[where].get(stem, [])
             if isinstance(rule, PairRule) and rule.suffix is not None:
-                hits = [hit for hit in hits if hit.endswith(rule.suffix)]
+                end = rule.suffix.lower()
+                hits = [hit for hit in hits if hit.lower().endswith(end)]
             paths[key] = os.path.join(where, hits[0]) if hits else None
             if len(hits) != 1:
                 fault = result.twice if hits else result.lacking

@@ -22,6 +22,9 @@ class CocoSubsetDataset(CocoDataset):
 
     - Labels follow the order of `classes`, not the category order of the file, so two
       files with the same classes give the same labels.
+    - A box with `ignore=1` is an ignored region, an area of 0 or less does not lose its
+      box, and numbers and flags written as text are read
+      (:func:`mmir.data.coco_entries.normalize_coco`); what was changed is logged.
     - A missing image, an unknown class or category, or a box outside its image raises
       an error that names the files. Boxes that extend beyond the image are clipped,
       counted and logged.
@@ -29,8 +32,8 @@ class CocoSubsetDataset(CocoDataset):
 
     Without `ann_file`, mmdet's `CocoMetric` evaluates exactly the instances loaded here
     (it needs `'instances'` in the `meta_keys` of `PackDetInputs`). With `ann_file`, it
-    reads the file itself and numbers classes in the order of the file; if that differs
-    from `classes`, a warning is logged.
+    reads the file itself: it numbers classes in the order of the file and takes its
+    values as they stand. If either differs from what was loaded, a warning is logged.
 
     Args:
         *args: Arguments of mmdet's `CocoDataset`.
@@ -98,7 +101,7 @@ class CocoSubsetDataset(CocoDataset):
         report.raise_on_problems()
         print_log(report.text(), logger='current')
         labels = label_map(coco, classes, self.ann_file)
-        self._warn_of_order(labels)
+        self._warn_of_metric(coco, labels)
         by_image = self._clean(coco, labels)
         self.cat_ids = list(range(len(classes)))
         self.cat2label = {label: label for label in self.cat_ids}
@@ -160,15 +163,19 @@ class CocoSubsetDataset(CocoDataset):
             )
         return tuple(classes)
 
-    def _warn_of_order(self, labels: dict[int, int]) -> None:
-        """Warn if a metric that reads the file would number the classes differently."""
-        in_file_order = list(labels.values())
-        if self.test_mode and in_file_order != sorted(in_file_order):
+    def _warn_of_metric(self, coco: dict, labels: dict[int, int]) -> None:
+        """Warn if a metric that reads the file itself would judge by other labels."""
+        order = list(labels.values())
+        reasons = list(coco.get('notes', ()))
+        if order != sorted(order):
+            classes = self._metainfo['classes']
+            reasons.append(f'its categories come in another order than {classes=}')
+        if self.test_mode and reasons:
             print_log(
-                f'{self.ann_file} lists its categories in another order than classes='
-                f'{self._metainfo["classes"]}. Leave ann_file of CocoMetric unset and '
-                "add 'instances' to the meta_keys of PackDetInputs. With ann_file set, "
-                'CocoMetric would confuse the classes.',
+                f'{self.ann_file}: {"; ".join(reasons)}. Leave ann_file of CocoMetric '
+                "unset and add 'instances' to the meta_keys of PackDetInputs. With "
+                'ann_file set, CocoMetric reads the file itself and would evaluate '
+                'other boxes or confuse the classes.',
                 logger='current',
                 level=30,  # logging.WARNING
             )
@@ -194,8 +201,6 @@ class CocoSubsetDataset(CocoDataset):
                 **ann,
                 'bbox': box,
                 'category_id': labels[ann['category_id']],
-                # Some tools write no area or 0, and mmdet would drop the box.
-                'area': ann.get('area') or box[2] * box[3],
             }
             by_image[ann['image_id']].append(clean)
         return by_image

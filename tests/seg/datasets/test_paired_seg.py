@@ -171,3 +171,21 @@ def test_a_known_set_says_how_many_it_should_have(tmp_path, monkeypatch):
         MSRSDataset(data_root=str(root))
     with pytest.raises(MissingFilesError, match=r'It holds: synthetic_.*, train\. Exp'):
         MSRSDataset(data_root=str(root), split='test')
+
+
+def test_a_prefix_rule_and_names_with_dots(tmp_path):
+    write(tmp_path, ['rgb_0.1', 'rgb_2 b'], 'vis', '.jpg')
+    write(tmp_path, ['ir_0.1', 'ir_2 b'], 'heat', '.PNG')
+    write(tmp_path, ['rgb_0.1', 'rgb_2 b'], 'mask')
+    (tmp_path / 'l.txt').write_bytes(b'\xef\xbb\xbfrgb_0.1\r\nrgb_2 b.jpg\r\n')
+    rules = dict(ir=dict(prefix=('rgb_', 'ir_'), suffix='.png'))
+    for ann_file in ('l.txt', ''):
+        infos = list(build(tmp_path, rules=rules, ann_file=ann_file))
+        names = [i['img_paths']['ir'].rpartition('/')[2] for i in infos]
+        assert names == ['ir_0.1.PNG', 'ir_2 b.PNG']
+
+
+def test_a_list_in_another_encoding_is_named(root):
+    (root / 'part.txt').write_bytes('a\nb\n'.encode('utf-16'))
+    with pytest.raises(ValueError, match=r'part\.txt:1: not UTF-8'):
+        build(root, ann_file='part.txt')
