@@ -33,7 +33,7 @@ from mmir.data.check import (
     edge_note,
     examine_boxes,
 )
-from mmir.data.images import ImageReadError, read_image
+from mmir.data.images import ImageFormatError, ImageReadError, read_image
 from mmir.data.known_files import KnownFiles
 from mmir.data.wrappers import leaf_datasets
 from mmir.transforms import LoadPairedImages, LoadThermalImage
@@ -175,7 +175,8 @@ class _Checker:
             try:
                 shown = load.transform(dict(sample))
             except ImageReadError as error:
-                problems.append(Problem(_kind_of(path), path, str(error)))
+                odd = isinstance(error, ImageFormatError)
+                problems.append(Problem(FORMAT if odd else UNREADABLE, path, str(error)))
                 return None
             size = shown['img'].shape[:2]
             self.known.put(path, wanted, size)
@@ -237,15 +238,6 @@ class _Checker:
             for (name, path), count in counts.items()
             if count > 1
         ]
-
-
-def _kind_of(path: str) -> str:
-    """Tell an unreadable file from one with an unexpected format."""
-    try:
-        read_image(path)
-    except ImageReadError:
-        return UNREADABLE
-    return FORMAT
 
 
 def _strange_labels(labels: np.ndarray, info: Mapping, meta: Mapping) -> list[int]:
