@@ -12,6 +12,7 @@ from mmir.utils.files import few
 EMPTY = 'no samples'
 MISSING = 'image is missing'
 UNREADABLE = 'image cannot be read'
+DAMAGED = 'JPEG data is damaged'
 FORMAT = 'unexpected image depth or size'
 SIZES = 'sizes differ'
 SHARED = 'image used by several samples'

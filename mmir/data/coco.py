@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmir.data.check import (
+    DAMAGED,
     DEGENERATE,
     MISSING,
     OUTSIDE,
@@ -20,6 +21,7 @@ from mmir.data.check import (
     examine_boxes,
 )
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
@@ -306,6 +308,8 @@ def open_images(
 ) -> list[Problem]:
     """Decode every image that exists and compare its size with its entry.
 
+    JPEG files with damaged data are found by :func:`damaged_jpegs`.
+
     Args:
         images (Sequence[dict]): COCO image entries.
         image_folder (str | Path): Folder that their file names are relative to.
@@ -313,11 +317,21 @@ def open_images(
         progress (bool): Show a progress bar.
 
     Returns:
-        list[Problem]: Unreadable images and size mismatches.
+        list[Problem]: Unreadable and damaged images, and size mismatches.
     """
     found = image_names(image_folder, (image['file_name'] for image in images))
     todo = [image for image in images if image['file_name'] in found]
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda image: _open_problem(image_folder, image), todo)
         bar = tqdm(results, 'images', len(todo), disable=not progress, leave=False)
-        return [problem for problem in bar if problem]
+        problems = [problem for problem in bar if problem]
+    bad = {problem.name for problem in problems}
+    names = {
+        os.path.join(str(image_folder), image['file_name']): image['file_name']
+        for image in todo
+        if image['file_name'] not in bad
+    }
+    damaged = damaged_jpegs(list(names), threads, progress)
+    return problems + [
+        Problem(DAMAGED, names[path], text) for path, text in damaged.items()
+    ]

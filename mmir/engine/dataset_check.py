@@ -7,7 +7,7 @@ with a progress bar. A good file is not read again until it changes.
 import copy
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mmir.data.check import (
     BAD_MAP,
     CLASSES,
+    DAMAGED,
     DEGENERATE,
     EMPTY,
     FORMAT,
@@ -34,6 +35,7 @@ from mmir.data.check import (
     examine_boxes,
 )
 from mmir.data.images import ImageFormatError, ImageReadError, read_image
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.data.known_files import KnownFiles
 from mmir.data.wrappers import leaf_datasets
 from mmir.transforms import LoadPairedImages, LoadThermalImage
@@ -103,6 +105,8 @@ def _check_leaf(
             disable=not progress,
         )
         found = [problem for problems in bar for problem in problems]
+    bad = {problem.name for problem in found}
+    found += checker.damaged(infos, bad, workers, progress)
     found += checker.duplicates(infos)
     report.samples += len(infos)
     report.notes += edge_note([p.name for p in found if p.kind == _OVER])
@@ -176,7 +180,9 @@ class _Checker:
                 shown = load.transform(dict(sample))
             except ImageReadError as error:
                 odd = isinstance(error, ImageFormatError)
-                problems.append(Problem(FORMAT if odd else UNREADABLE, path, str(error)))
+                problems.append(
+                    Problem(FORMAT if odd else UNREADABLE, path, str(error))
+                )
                 return None
             size = shown['img'].shape[:2]
             self.known.put(path, wanted, size)
@@ -224,6 +230,26 @@ class _Checker:
             return [Problem(CLASSES, path, f'holds {strange}')]
         self.known.put(path, wanted, size)
         return []
+
+    def damaged(
+        self,
+        infos: Sequence[Mapping],
+        bad: Container[str],
+        workers: int,
+        progress: bool,
+    ) -> list[Problem]:
+        """Find JPEG files with damaged data among those not known to be bad."""
+        paths = {path for info in infos for path in self.paths(info).values() if path}
+        todo = sorted(
+            path
+            for path in paths
+            if path not in bad and self.known.get(path, DAMAGED) is None
+        )
+        found = damaged_jpegs(todo, workers, progress)
+        for path in todo:
+            if path not in found:
+                self.known.put(path, DAMAGED, (0, 0))
+        return [Problem(DAMAGED, path, text) for path, text in found.items()]
 
     def duplicates(self, infos: Sequence[Mapping]) -> list[Problem]:
         """Find files used for the same modality in several samples."""

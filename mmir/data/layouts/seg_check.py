@@ -15,7 +15,16 @@ from tqdm import tqdm
 
 from mmir.data.images import ImageReadError, read_image
 
-from mmir.data.check import BAD_MAP, CLASSES, SIZES, UNREADABLE, Problem, Report
+from mmir.data.check import (
+    BAD_MAP,
+    CLASSES,
+    DAMAGED,
+    SIZES,
+    UNREADABLE,
+    Problem,
+    Report,
+)
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.data.layouts.seg import (
     LABEL,
     Matches,
@@ -98,7 +107,7 @@ def check_seg(
         progress (bool): Show a progress bar.
 
     Returns:
-        Report: Missing, ambiguous or unreadable files; sizes that differ within a
+        Report: Missing, ambiguous, unreadable or damaged files; sizes that differ within a
         sample; label maps in color or of more than 8 bits; values outside the classes;
         and, as notes, the official count and other findings.
 
@@ -126,12 +135,32 @@ def check_seg(
         )
         seen = list(bar)
     report.problems += chain.from_iterable(one.problems for one in seen)
+    report.problems += _damaged(matches.samples, root, report, threads, progress)
     report.details += _formats(seen)
     values = sum((one.values for one in seen), np.zeros(256, np.int64))
     report.labels = _by_class(layout, values)
     report.notes += _notes(layout, split, report.samples, len(copies))
     report.notes += _map_notes(layout, sum(one.palette for one in seen), values)
     return report
+
+
+def _damaged(
+    samples: Sequence[Sample],
+    root: str | Path,
+    report: Report,
+    threads: int,
+    progress: bool,
+) -> list[Problem]:
+    """Find JPEG files with damaged data among those not known to be bad."""
+    bad = {problem.name for problem in report.problems}
+    paths = {
+        path
+        for sample in samples
+        for path in sample.paths.values()
+        if path is not None and os.path.relpath(path, root) not in bad
+    }
+    found = damaged_jpegs(sorted(paths), threads, progress)
+    return [Problem(DAMAGED, os.path.relpath(p, root), t) for p, t in found.items()]
 
 
 def _formats(seen: Sequence[_Seen]) -> list[str]:
