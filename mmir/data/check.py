@@ -11,9 +11,11 @@ from mmir.utils.files import few
 
 EMPTY = 'no samples'
 MISSING = 'image is missing'
+IRREGULAR = 'no regular file (a folder, pipe or device)'
 UNREADABLE = 'image cannot be read'
 DAMAGED = 'JPEG data is damaged'
 FORMAT = 'unexpected image depth or size'
+ELSEWHERE = 'file outside the data folder'
 SIZES = 'sizes differ'
 SHARED = 'image used by several samples'
 DEGENERATE = 'box without a positive finite size'

@@ -12,6 +12,8 @@ from tqdm import tqdm
 from mmir.data.check import (
     DAMAGED,
     DEGENERATE,
+    ELSEWHERE,
+    IRREGULAR,
     MISSING,
     OUTSIDE,
     UNREADABLE,
@@ -21,6 +23,7 @@ from mmir.data.check import (
     examine_boxes,
 )
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.inside import outside
 from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
@@ -92,7 +95,7 @@ def check_structure(coco: object, source: str) -> None:
 
 
 def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
-    """Find which images of a list exist, reading each folder only once.
+    """Find which images of a list are regular files, reading each folder only once.
 
     Args:
         folder (str | Path): Folder that the names are relative to.
@@ -106,7 +109,10 @@ def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
         by_folder.setdefault((Path(folder) / name).parent, []).append(name)
     found: set[str] = set()
     for parent, members in by_folder.items():
-        present = set(os.listdir(parent)) if parent.is_dir() else set()
+        present: set[str] = set()
+        if parent.is_dir():
+            with os.scandir(parent) as entries:
+                present = {entry.name for entry in entries if entry.is_file()}
         found.update(name for name in members if os.path.basename(name) in present)
     return found
 
@@ -208,6 +214,7 @@ def check_coco(
     source: str,
     image_folder: str | Path | None = None,
     classes: Sequence[str] | None = None,
+    below: str | Path | None = None,
 ) -> Report:
     """Check a COCO dictionary without opening images.
 
@@ -218,10 +225,13 @@ def check_coco(
             skips this check.
         classes (Sequence[str], optional): Classes that must be among the categories.
             Boxes of other categories are noted, not checked.
+        below (str | Path, optional): Folder that may hold images too, such as the root
+            of the dataset; '/' allows every file. Default: only `image_folder`.
 
     Returns:
         Report: Unknown or unlisted categories, boxes outside the image or without size,
-        annotations of unknown images, duplicate ids, missing images.
+        annotations of unknown images, duplicate ids, missing images, file names that
+        lead out of the data.
     """
     report = Report(source, len(coco['images']), dict(count_boxes(coco)))
     report.problems += _duplicates(coco)
@@ -245,11 +255,20 @@ def check_coco(
     report.notes += notes
     if image_folder is not None:
         names = [image['file_name'] for image in coco['images']]
-        found = image_names(image_folder, names)
         where = os.path.join(str(image_folder), '')
+        odd = dict.fromkeys(outside(names, image_folder, below))
         report.problems += [
-            Problem(MISSING, name, f'expected in {where}')
-            for name in names
+            Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd
+        ]
+        inside = [name for name in names if name not in odd]
+        found = image_names(image_folder, inside)
+        report.problems += [
+            Problem(
+                IRREGULAR if os.path.exists(where + name) else MISSING,
+                name,
+                f'expected in {where}',
+            )
+            for name in inside
             if name not in found
         ]
     return report
@@ -275,6 +294,7 @@ def validate_coco(
     deep: bool = False,
     threads: int = 8,
     progress: bool = False,
+    below: str | Path | None = None,
 ) -> Report:
     """Check an annotation file and its images.
 
@@ -285,6 +305,7 @@ def validate_coco(
         deep (bool): Also decode every image and compare its size.
         threads (int): Number of decoding threads.
         progress (bool): Show a progress bar while decoding.
+        below (str | Path, optional): As in :func:`check_coco`.
 
     Returns:
         Report: Counts and all problems, each with the file concerned.
@@ -294,9 +315,11 @@ def validate_coco(
         AnnotationError: It is not a COCO detection file.
     """
     coco = read_coco(ann_file)
-    report = check_coco(coco, str(ann_file), image_folder, classes)
+    report = check_coco(coco, str(ann_file), image_folder, classes, below)
     if deep:
-        report.problems += open_images(coco['images'], image_folder, threads, progress)
+        odd = {problem.name for problem in report.problems if problem.kind == ELSEWHERE}
+        images = [image for image in coco['images'] if image['file_name'] not in odd]
+        report.problems += open_images(images, image_folder, threads, progress)
     return report
 
 

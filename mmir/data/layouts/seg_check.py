@@ -82,7 +82,7 @@ def find_samples(
         if not os.path.isfile(path):
             raise MissingFilesError(no_data_message(layout, root, split))
         names, copies = listed_names(path, folders[LABEL], layout.entry, layout.copies)
-    matches = match_files(folders, names, layout.rules)
+    matches = match_files(folders, names, layout.rules, root)
     if not any(chain.from_iterable(s.paths.values() for s in matches.samples)):
         raise MissingFilesError(no_data_message(layout, root, split))
     return matches, copies
