@@ -31,7 +31,7 @@ _WARNING = re.compile(
     '(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression).*'
 )
 _PADDING = re.compile('Corrupt JPEG data: ([0-9]+) extraneous bytes before marker 0xd9')
-_BATCH = 400  # files of one child: its start costs as much as some 100 files
+_BATCH = 100, 400  # files of one child, whose start costs as much as some 100 files
 
 
 def damaged_jpegs(
@@ -51,7 +51,9 @@ def damaged_jpegs(
         dict[str, str]: Damaged file -> warning of libjpeg.
     """
     files = [path for path in dict.fromkeys(paths) if _is_jpeg(path)]
-    size = max(1, min(_BATCH, -(-len(files) // workers)))
+    if not files:
+        return {}
+    size = min(max(-(-len(files) // workers), _BATCH[0]), _BATCH[1])
     batches = [files[k : k + size] for k in range(0, len(files), size)]
     found: dict[str, str] = {}
     with (

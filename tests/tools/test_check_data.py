@@ -46,3 +46,17 @@ def test_the_exit_code_tells(tmp_path: Path) -> None:
     assert bad.returncode == 2
     assert str(broken) in bad.stdout
     assert '1 problems, listed above' in bad.stderr
+
+
+def test_damage_inside_a_jpeg_is_named(tmp_path: Path) -> None:
+    root = write_flir_v13(tmp_path / 'flir')
+    config = tmp_path / 'config.py'
+    config.write_text(CONFIG.format(root=str(root)))
+    broken = next((root / 'train/thermal_8_bit').iterdir())
+    data = broken.read_bytes()
+    middle = (data.index(b'\xff\xda') + len(data)) // 2
+    broken.write_bytes(data[:middle] + data[middle + 40 :])
+    bad = run(config)
+    assert bad.returncode == 2
+    assert f'{broken}: JPEG data is damaged (Corrupt JPEG data' in bad.stdout
+    assert '1 problems, listed above' in bad.stderr

@@ -408,3 +408,14 @@ def test_no_data(tmp_path, capsys, name):
 def test_names_are_compared_plainly():
     assert plain_name(' Freight__Car ') == 'freight car'
     assert LLVIP.json_name('train', 'ir') == 'train.json'
+
+
+def test_names_that_lead_out_of_the_root_are_problems(tmp_path, capsys):
+    root = write('kaist', tmp_path / 'set')
+    names = root / 'imageSets/train-all-02.txt'
+    names.write_text(names.read_text() + '../../other/V000/I00001\n')
+    assert convert('kaist', root, '--check') == 1
+    text = capsys.readouterr().out
+    assert 'PROBLEM: file outside the data folder: 3' in text
+    assert 'images/../../other/V000/lwir/I00001.jpg: file outside' in text
+    assert 'is missing' not in text

@@ -2,10 +2,10 @@
 
     python tools/analysis_tools/check_data.py CONFIG
 
-Counts and lists missing partners, unreadable or truncated images, wrong bit depths,
-pairs of different sizes, files used twice and labels outside their image. Exit code 2
-if there are any. `custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does
-the same before training.
+Counts and lists missing partners, unreadable or truncated images, damaged JPEG data,
+wrong bit depths, pairs of different sizes, files used twice and labels outside their
+image. Exit code 2 if there are any. In a config,
+`custom_hooks=[dict(type='mmir.ValidateDataHook')]` does the same before training.
 """
 
 import argparse

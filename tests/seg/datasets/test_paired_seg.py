@@ -8,6 +8,7 @@ from mmengine.registry import DATASETS
 from mmir.data.layouts.seg import MissingFilesError
 from mmir.seg.datasets import MSRSDataset, PairedSegDataset
 from mmir.testing.scenes.seg_layouts import write_msrs
+from mmir.utils.errors import AnnotationError
 
 CLASSES = dict(classes=('background', 'leaf'), palette=[[0, 0, 0], [0, 255, 0]])
 FOLDERS = dict(rgb='vis', ir='heat', seg_map_path='mask')
@@ -171,3 +172,19 @@ def test_a_known_set_says_how_many_it_should_have(tmp_path, monkeypatch):
         MSRSDataset(data_root=str(root))
     with pytest.raises(MissingFilesError, match=r'It holds: synthetic_.*, train\. Exp'):
         MSRSDataset(data_root=str(root), split='test')
+
+
+def test_lists_name_files_below_the_data_only(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp('other')
+    for folder, ending in (('vis', '.jpg'), ('heat', '.png'), ('mask', '.png')):
+        write(other, 'z', folder, ending)
+        (root / folder / 'link').symlink_to(other / folder)
+    for name in (f'../../{other.name}/vis/z', f'{other}/mask/z'):
+        (root / 'list.txt').write_text(f'a\n{name}\n')
+        with pytest.raises(AnnotationError, match=rf'lead out of .*{name}'):
+            len(build(root, ann_file='list.txt'))
+    allowed = build(root, ann_file='list.txt', allow_outside=True, modality='ir')
+    assert allowed[1]['seg_map_path'] == f'{other}/mask/z.png'
+    (root / 'list.txt').write_text('a\nlink/z\n')
+    linked = build(root, ann_file='list.txt')[1]
+    assert linked['img_paths']['ir'] == f'{root}/heat/link/z.png'
