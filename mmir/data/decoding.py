@@ -1,10 +1,7 @@
 """Decoding of image files: original values and planes, oriented as displayed."""
 
-import io
-
 import cv2
 import numpy as np
-from PIL import Image
 
 from mmir.data.orientation import orientation, oriented
 from mmir.data.tiff import (
@@ -12,6 +9,7 @@ from mmir.data.tiff import (
     SAMPLE_FORMAT,
     SUB_IMAGES,
     Page,
+    as_signed,
     describe_samples,
     first,
     full_pages,
@@ -111,14 +109,12 @@ def _decode_tiff(
             '(0, 3) three pages as blue, green and red; split a recorded sequence into '
             'one file per frame'
         )
-    full = full or [0]
-    if full == [0]:
-        first_page = pages[0] if pages else {}
-        images = [_uint32(data) if _is_uint32(first_page) else _decode(data)]
-    else:
-        images = _all_pages(data, full)
+    full, pages = full or [0], pages or [{}]
+    if any(_is_uint32(pages[k]) for k in full):  # OpenCV has no such type
+        data = as_signed(data)
+    images = [_decode(data)] if full == [0] else _all_pages(data, full)
     if any(img is None for img in images):
-        page = pages[full[0]] if pages else {}
+        page = pages[full[0]]
         if not is_whole(data, page):
             raise ImageReadError(f'image file is truncated: {path}')
         raise ImageFormatError(
@@ -126,7 +122,7 @@ def _decode_tiff(
             'or is damaged: save it with samples of 8 or 16 bits or of 32-bit float, '
             'uncompressed or with LZW or deflate'
         )
-    return [_unscaled(img, pages[k]) for img, k in zip(images, full, strict=True)]
+    return [_stored(img, pages[k]) for img, k in zip(images, full, strict=True)]
 
 
 def _all_pages(data: bytes, full: list[int]) -> list[np.ndarray | None]:
@@ -145,20 +141,14 @@ def _is_uint32(page: Page) -> bool:
     return first(page, BITS, 1) == 32 and first(page, SAMPLE_FORMAT, 1) == 1
 
 
-def _uint32(data: bytes) -> np.ndarray | None:
-    """Decode little-endian uint32 samples; OpenCV has no such type."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            img = np.array(picture)  # oriented, as int32
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return img.view(np.uint32) if img.dtype == np.int32 else None
-
-
-def _unscaled(img: np.ndarray, page: Page) -> np.ndarray:
-    """Undo that OpenCV scales packed samples of 10, 12 and 14 bits to 16 bits."""
+def _stored(img: np.ndarray, page: Page) -> np.ndarray:
+    """Turn what OpenCV decoded into the samples that the file holds."""
+    if img.dtype == np.int32 and _is_uint32(page):
+        return img.view(np.uint32)
     bits = first(page, BITS, 1)
-    return img >> (16 - bits) if bits in (10, 12, 14) else img
+    if img.dtype == np.uint16 and bits in (10, 12, 14):  # scaled to 16 bits
+        return img >> (16 - bits)
+    return img
 
 
 def _select(
@@ -171,7 +161,7 @@ def _select(
         if planes[1] <= held:
             return img if img.ndim == 2 else img[..., slice(*planes)]
     else:
-        every = [plane for img in images for plane in cv2.split(img)]
+        every = [plane for img in images for plane in np.atleast_3d(img).transpose(2, 0, 1)]
         held, chosen = len(every), every[slice(*planes)]
         if planes[1] <= held:
             if len({(plane.shape, plane.dtype) for plane in chosen}) > 1:

@@ -4,6 +4,7 @@ An EXIF block is a TIFF file without pixels, so :func:`read_pages` reads it as w
 """
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 REDUCED, OLD_KIND, BITS, COMPRESSION, ORIENTATION = 254, 255, 258, 259, 274
@@ -17,6 +18,7 @@ _WANTED = {
 }
 _SIGNS = {b'II*\0': '<', b'MM\0*': '>', b'II+\0': '<', b'MM\0+': '>'}
 _INTEGERS = {1: 'B', 3: 'H', 4: 'I', 13: 'I', 16: 'Q'}
+_BEYOND = (struct.error, IndexError, OverflowError)  # of offsets beyond the file
 _KINDS = {1: 'unsigned integer', 2: 'signed integer', 3: 'float'}
 
 Page = dict[int, tuple[int, ...]]
@@ -51,10 +53,11 @@ class _Reader:
             tag, kind, number = self.read(f'HH{offset}', entry)
             if tag not in _WANTED or kind not in _INTEGERS:
                 continue
-            types, place = f'{number}{_INTEGERS[kind]}', entry + step - room
-            if struct.calcsize(self.order + types) > room:
-                (place,) = self.read(offset, place)
-            page[tag] = self.read(types, place)
+            with suppress(*_BEYOND):  # libtiff leaves out such a tag, too
+                types, place = f'{number}{_INTEGERS[kind]}', entry + step - room
+                if struct.calcsize(self.order + types) > room:
+                    (place,) = self.read(offset, place)
+                page[tag] = self.read(types, place)
         (following,) = self.read(offset, start + count * step)
         return page, following
 
@@ -76,15 +79,33 @@ def read_pages(data: bytes) -> list[Page]:
     if not is_tiff(data):
         return []
     reader, pages, seen = _Reader(data), [], set()
-    try:
+    with suppress(*_BEYOND):
         (start,) = reader.read(*('Q', 8) if reader.big else ('I', 4))
         while start and start not in seen:
             seen.add(start)
             page, start = reader.page(start)
             pages.append(page)
-    except (struct.error, IndexError, OverflowError):  # offsets beyond the file
-        pass
     return pages
+
+
+def as_signed(data: bytes) -> bytes:
+    """Declare unsigned samples as signed, for decoders that know only these.
+
+    Args:
+        data (bytes): Content of a TIFF file.
+
+    Returns:
+        bytes: The same file with another :data:`SAMPLE_FORMAT` of grayscale pages.
+    """
+    order = _SIGNS[data[:4]]
+    head = order + ('HHQ' if b'+' in data[2:4] else 'HHI')
+    for kind in (3, 4):
+        entry = struct.pack(head, SAMPLE_FORMAT, kind, 1)
+        unsigned, signed = (
+            entry + struct.pack(order + _INTEGERS[kind], value) for value in (1, 2)
+        )
+        data = data.replace(unsigned, signed)
+    return data
 
 
 def full_pages(pages: list[Page]) -> list[int]:
