@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmir.data.images import read_image
 from mmir.visualization import Panel
+from mmir.visualization.color_maps import to_display
 
 
 def detection_panels(
@@ -63,8 +65,5 @@ def detection_panels(
 
 
 def _read(path: str) -> np.ndarray:
-    """Read an image for display: RGB order, 8 bits."""
-    import cv2
-
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    """Read an image for display, as the dataset reads it: RGB order, 8 bits."""
+    return to_display(read_image(path))

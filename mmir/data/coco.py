@@ -10,7 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mmir.data.check import (
+    DAMAGED,
     DEGENERATE,
+    ELSEWHERE,
+    IRREGULAR,
     MISSING,
     OUTSIDE,
     UNREADABLE,
@@ -21,6 +24,8 @@ from mmir.data.check import (
 )
 from mmir.data.coco_entries import normalize_coco
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.inside import outside
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
@@ -45,7 +50,7 @@ def read_coco(path: str | Path) -> dict:
 
 
 def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
-    """Find which images of a list exist, reading each folder only once.
+    """Find which images of a list are regular files, reading each folder only once.
 
     Args:
         folder (str | Path): Folder that the names are relative to.
@@ -92,7 +97,11 @@ def _listings(
     for name in names:
         by_folder.setdefault((Path(folder) / name).parent, []).append(name)
     for parent, members in by_folder.items():
-        yield set(os.listdir(parent)) if parent.is_dir() else set(), members
+        present: set[str] = set()
+        if parent.is_dir():
+            with os.scandir(parent) as entries:
+                present = {entry.name for entry in entries if entry.is_file()}
+        yield present, members
 
 
 def _lower_suffix(name: str) -> str:
@@ -198,6 +207,7 @@ def check_coco(
     source: str,
     image_folder: str | Path | None = None,
     classes: Sequence[str] | None = None,
+    below: str | Path | None = None,
 ) -> Report:
     """Check a COCO dictionary without opening images.
 
@@ -208,10 +218,13 @@ def check_coco(
             skips this check.
         classes (Sequence[str], optional): Classes that must be among the categories.
             Boxes of other categories are noted, not checked.
+        below (str | Path, optional): Folder that may hold images too, such as the root
+            of the dataset; '/' allows every file. Default: only `image_folder`.
 
     Returns:
         Report: Unknown or unlisted categories, boxes outside the image or without size,
-        annotations of unknown images, duplicate ids, missing images.
+        annotations of unknown images, duplicate ids, missing images, file names that
+        lead out of the data.
     """
     report = Report(source, len(coco['images']), dict(count_boxes(coco)))
     report.notes += coco.get('notes', [])
@@ -236,11 +249,20 @@ def check_coco(
     report.notes += notes
     if image_folder is not None:
         names = [image['file_name'] for image in coco['images']]
-        found = image_names(image_folder, names)
         where = os.path.join(str(image_folder), '')
+        odd = dict.fromkeys(outside(names, image_folder, below))
         report.problems += [
-            Problem(MISSING, name, f'expected in {where}')
-            for name in names
+            Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd
+        ]
+        inside = [name for name in names if name not in odd]
+        found = image_names(image_folder, inside)
+        report.problems += [
+            Problem(
+                IRREGULAR if os.path.exists(where + name) else MISSING,
+                name,
+                f'expected in {where}',
+            )
+            for name in inside
             if name not in found
         ]
     return report
@@ -266,6 +288,7 @@ def validate_coco(
     deep: bool = False,
     threads: int = 8,
     progress: bool = False,
+    below: str | Path | None = None,
 ) -> Report:
     """Check an annotation file and its images.
 
@@ -276,6 +299,7 @@ def validate_coco(
         deep (bool): Also decode every image and compare its size.
         threads (int): Number of decoding threads.
         progress (bool): Show a progress bar while decoding.
+        below (str | Path, optional): As in :func:`check_coco`.
 
     Returns:
         Report: Counts and all problems, each with the file concerned.
@@ -285,9 +309,11 @@ def validate_coco(
         AnnotationError: It is not a COCO detection file.
     """
     coco = read_coco(ann_file)
-    report = check_coco(coco, str(ann_file), image_folder, classes)
+    report = check_coco(coco, str(ann_file), image_folder, classes, below)
     if deep:
-        report.problems += open_images(coco['images'], image_folder, threads, progress)
+        odd = {problem.name for problem in report.problems if problem.kind == ELSEWHERE}
+        images = [image for image in coco['images'] if image['file_name'] not in odd]
+        report.problems += open_images(images, image_folder, threads, progress)
     return report
 
 
@@ -299,6 +325,8 @@ def open_images(
 ) -> list[Problem]:
     """Decode every image that exists and compare its size with its entry.
 
+    JPEG files with damaged data are found by :func:`damaged_jpegs`.
+
     Args:
         images (Sequence[dict]): COCO image entries.
         image_folder (str | Path): Folder that their file names are relative to.
@@ -306,11 +334,21 @@ def open_images(
         progress (bool): Show a progress bar.
 
     Returns:
-        list[Problem]: Unreadable images and size mismatches.
+        list[Problem]: Unreadable and damaged images, and size mismatches.
     """
     found = image_names(image_folder, (image['file_name'] for image in images))
     todo = [image for image in images if image['file_name'] in found]
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda image: _open_problem(image_folder, image), todo)
         bar = tqdm(results, 'images', len(todo), disable=not progress, leave=False)
-        return [problem for problem in bar if problem]
+        problems = [problem for problem in bar if problem]
+    bad = {problem.name for problem in problems}
+    names = {
+        os.path.join(str(image_folder), image['file_name']): image['file_name']
+        for image in todo
+        if image['file_name'] not in bad
+    }
+    damaged = damaged_jpegs(list(names), threads, progress)
+    return problems + [
+        Problem(DAMAGED, names[path], text) for path, text in damaged.items()
+    ]

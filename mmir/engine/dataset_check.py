@@ -7,7 +7,7 @@ with a progress bar. A good file is not read again until it changes.
 import copy
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mmir.data.byte_order import bytes_swapped
 from mmir.data.check import (
+    DAMAGED,
     DEGENERATE,
     EMPTY,
     FORMAT,
@@ -32,7 +33,8 @@ from mmir.data.check import (
     edge_note,
     examine_boxes,
 )
-from mmir.data.images import ImageReadError, read_image
+from mmir.data.images import ImageFormatError, ImageReadError
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.data.known_files import KnownFiles
 from mmir.data.wrappers import leaf_datasets
 from mmir.engine.label_check import LabelCheck
@@ -120,6 +122,8 @@ def _check_leaf(
             disable=not progress,
         )
         found = [problem for problems in bar for problem in problems]
+    bad = {problem.name for problem in found}
+    found += checker.damaged(infos, bad, workers, progress)
     found += checker.duplicates(infos)
     counts, problem = labels.summary()
     found += [] if problem is None else [problem]
@@ -216,7 +220,10 @@ class _Checker:
             try:
                 shown = load.transform(dict(sample))
             except ImageReadError as error:
-                problems.append(Problem(_kind_of(path), path, str(error)))
+                odd = isinstance(error, ImageFormatError)
+                problems.append(
+                    Problem(FORMAT if odd else UNREADABLE, path, str(error))
+                )
                 return None
             size = shown['img'].shape[:2]
             faults = self._check_pixels(shown['img'], name, path, info)
@@ -264,6 +271,26 @@ class _Checker:
             for k in np.flatnonzero(mask)
         ]
 
+    def damaged(
+        self,
+        infos: Sequence[Mapping],
+        bad: Container[str],
+        workers: int,
+        progress: bool,
+    ) -> list[Problem]:
+        """Find JPEG files with damaged data among those not known to be bad."""
+        paths = {path for info in infos for path in self.paths(info).values() if path}
+        todo = sorted(
+            path
+            for path in paths
+            if path not in bad and self.known.get(path, DAMAGED) is None
+        )
+        found = damaged_jpegs(todo, workers, progress)
+        for path in todo:
+            if path not in found:
+                self.known.put(path, DAMAGED, (0, 0))
+        return [Problem(DAMAGED, path, text) for path, text in found.items()]
+
     def duplicates(self, infos: Sequence[Mapping]) -> list[Problem]:
         """Find files used for the same modality in several samples."""
         counts = Counter(
@@ -277,12 +304,3 @@ class _Checker:
             for (name, path), count in counts.items()
             if count > 1
         ]
-
-
-def _kind_of(path: str) -> str:
-    """Tell an unreadable file from one with an unexpected format."""
-    try:
-        read_image(path)
-    except ImageReadError:
-        return UNREADABLE
-    return FORMAT

@@ -8,7 +8,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-from mmir.data.images import ImageReadError, read_image
+from mmir.data.decoding import select_planes
+from mmir.data.images import ImageFormatError, ImageReadError, read_image
 from mmir.registry import TRANSFORMS as MMIR_TRANSFORMS
 from mmir.structures import DeepResults
 
@@ -22,6 +23,14 @@ _HOST_NAMES = [
     'mmdet.LoadImageFromNDArray',
     'mmdet.InferencerLoader',
 ]
+_AS_FLOAT = (
+    'set to_float32=True in LoadThermalImage (in LoadPairedImages: in the row of its '
+    'modality) and add ThermalToUint8 after it'
+)
+_ADVICE = {
+    'uint8': 'set bit_depth=8 and leave out ThermalToUint8',
+    'uint16': _AS_FLOAT.replace('to_float32=True', 'bit_depth=16 (or to_float32=True)'),
+}
 
 
 def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
@@ -46,7 +55,9 @@ class LoadThermalImage(LoadImageFromFile):
     A detector trained on 0..255 takes raw 16-bit counts without complaint and learns
     nothing, so the bit depth of the file must be the one the pipeline was written for:
     16-bit files pass only with `bit_depth=16` (counts, uint16) or `to_float32=True`
-    (counts, float32). :class:`ThermalToUint8` should follow.
+    (counts, float32). :class:`ThermalToUint8` should follow. Files of other sample
+    types (signed, 32 bits, float) pass with `to_float32=True`. The EXIF orientation is
+    applied: pixels are as displayed, and as annotation tools and the hosts see them.
 
     Required keys: img_path, or img, an array (H, W) or (H, W, 1, 3 or 4), BGR as in
     files; height and width if the annotation has them.
@@ -56,7 +67,9 @@ class LoadThermalImage(LoadImageFromFile):
         channels (int): 3 replicates grayscale images; 1 converts color to grayscale.
         planes (tuple[int, int], optional): Planes of the file to read, as a half-open
             range, for files that hold several cameras. For a PNG with color and thermal
-            in the alpha plane: (0, 3) and (3, 4). Default: all but alpha.
+            in the alpha plane: (0, 3) and (3, 4). Pages of a TIFF file count as planes,
+            in the order of the file; one with several pages needs this option. Default:
+            all but alpha.
         bit_depth (int): Bit depth the files must have, 8 or 16, unless `to_float32`.
         to_float32 (bool): Return the values of the file as float32, whatever its depth.
         on_error (str): 'raise', or 'skip' to warn, count in `skipped` and return None,
@@ -65,8 +78,10 @@ class LoadThermalImage(LoadImageFromFile):
 
     Raises:
         ValueError: An option has an unknown value.
-        ImageReadError: The file is missing or truncated, or differs in bit depth, or in
-            size from the annotation (its boxes would be wrong). Or the array does.
+        ImageReadError: The file is missing or truncated.
+        ImageFormatError: The file or the array differs in bit depth, has several pages
+            or too few planes, or differs in size from the annotation (its boxes would
+            be wrong).
     """
 
     def __init__(
@@ -120,7 +135,7 @@ class LoadThermalImage(LoadImageFromFile):
             if path is None:
                 img = self._given(results)
             else:
-                img = read_image(path, self.backend_args)
+                img = read_image(path, self.backend_args, self.planes)
             self._check(img, results)
         except ImageReadError as error:
             if self.on_error == 'raise':
@@ -132,12 +147,11 @@ class LoadThermalImage(LoadImageFromFile):
                 level=30,  # logging.WARNING
             )
             return None
-        if self.planes is not None and img.ndim == 3:
-            img = img[..., slice(*self.planes)]
-        img = _with_channels(img, self.channels)
         if img.dtype != np.uint8:
             results = DeepResults(results)
-        results['img'] = img.astype(np.float32) if self.to_float32 else img
+        if self.to_float32:  # first: OpenCV mixes no channels of other types
+            img = img.astype(np.float32)
+        results['img'] = _with_channels(img, self.channels)
         results['img_shape'] = results['ori_shape'] = img.shape[:2]
         return results
 
@@ -150,40 +164,31 @@ class LoadThermalImage(LoadImageFromFile):
                 f'has the keys {sorted(results)}'
             )
         known = self.planes is not None or img.shape[-1] in (1, 3, 4)
-        if img.ndim == 2 or (img.ndim == 3 and known):
+        if img.ndim != 2 and not (img.ndim == 3 and known):
+            raise ImageFormatError(
+                f'the array has the shape {img.shape}, but an image is (H, W) or '
+                '(H, W, channels) with 1, 3 or 4 channels'
+            )
+        if self.planes is None:
             return img
-        raise ImageReadError(
-            f'the array has the shape {img.shape}, but an image is (H, W) or '
-            '(H, W, channels) with 1, 3 or 4 channels'
-        )
+        return select_planes([img], self.planes, 'the array')
 
     def _check(self, img: np.ndarray, results: dict) -> None:
         """Check bit depth and size against the pipeline and the annotation."""
         path = results['img_path'] or 'the array'
         if not self.to_float32 and img.dtype != _DEPTHS[self.bit_depth]:
-            other = (
-                'set bit_depth=16 (or to_float32=True) in LoadThermalImage and add '
-                'ThermalToUint8 after it'
-                if self.bit_depth == 8
-                else 'set bit_depth=8 and leave out ThermalToUint8'
-            )
+            advice = _ADVICE.get(img.dtype.name, _AS_FLOAT)
             if results['img_path'] is None:
-                other += (
+                advice += (
                     '. If you gave a file to an Inferencer of mmpretrain, which reads '
                     'in 8 bits, give it mmir.data.images.read_image(file) instead'
                 )
-            raise ImageReadError(
-                f'{path} holds {img.dtype}, not {self.bit_depth} bits: {other}'
+            raise ImageFormatError(
+                f'{path} holds {img.dtype}, not uint{self.bit_depth}: {advice}'
             )
-        if self.planes is not None:
-            held = img.shape[2] if img.ndim == 3 else 1
-            if self.planes[1] > held:
-                raise ImageReadError(
-                    f'{path} holds {held} planes, but planes={self.planes} was set'
-                )
         said = (results.get('height', img.shape[0]), results.get('width', img.shape[1]))
         if said != img.shape[:2]:
-            raise ImageReadError(
+            raise ImageFormatError(
                 f'{path} is {img.shape[1]}x{img.shape[0]} (width x height) but its '
                 f'annotation says {said[1]}x{said[0]}'
             )

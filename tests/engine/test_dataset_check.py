@@ -11,6 +11,7 @@ from coco_files import write_image
 from mmengine.dataset import BaseDataset, ConcatDataset
 
 from mmir.data.check import (
+    DAMAGED,
     DEGENERATE,
     EMPTY,
     FORMAT,
@@ -335,3 +336,35 @@ def test_the_hook_stops_the_training(
 def test_unknown_options_are_refused(options: dict) -> None:
     with pytest.raises(ValueError, match='got'):
         ValidateDataHook(**options)
+
+
+def test_damaged_jpegs_are_named_and_sound_ones_remembered(
+    rows: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for row in rows:
+        path = Path(row['img_paths']['ir']).with_suffix('.jpg')
+        soft = cv2.resize(np.arange(80, dtype=np.uint8).reshape(8, 10) * 3, SIZE[::-1])
+        row['img_paths']['ir'] = str(write_image(path, soft))
+    broken = Path(rows[2]['img_paths']['ir'])
+    data = broken.read_bytes()
+    middle = (data.index(b'\xff\xda') + len(data)) // 2
+    broken.write_bytes(data[:middle] + data[middle + 10 :])
+    dataset, cache = Rows(rows, LoadPairedImages()), tmp_path / 'known.json'
+    report = check_dataset(dataset, cache=cache, progress=False)
+    assert [(p.kind, p.name) for p in report.problems] == [(DAMAGED, str(broken))]
+    assert 'Corrupt JPEG data' in report.text()
+    asked = []
+    monkeypatch.setattr(
+        'mmir.engine.dataset_check.damaged_jpegs',
+        lambda paths, *rest: asked.extend(paths) or {},
+    )
+    check_dataset(dataset, cache=cache, progress=False)
+    assert asked == [str(broken)]
+
+
+def test_several_pages_are_an_unexpected_format(rows: list[dict]) -> None:
+    path = Path(rows[1]['img_paths']['ir']).with_suffix('.tiff')
+    page = np.zeros(SIZE, np.uint8)
+    assert cv2.imwritemulti(str(path), [page, page])
+    rows[1]['img_paths']['ir'] = str(path)
+    assert kinds(rows) == [FORMAT]

@@ -80,3 +80,17 @@ def test_packaged_configs_and_the_other_splits(tmp_path: Path) -> None:
     assert 'train/thermal_annotations.json is not a complete JSON file' in found.stdout
     assert 'val\n  samples: 3\n' in found.stdout
     assert found.stdout.count('PROBLEM') == 1
+
+
+def test_damage_inside_a_jpeg_is_named(tmp_path: Path) -> None:
+    root = write_flir_v13(tmp_path / 'flir')
+    config = tmp_path / 'config.py'
+    config.write_text(CONFIG.format(root=str(root)))
+    broken = next((root / 'train/thermal_8_bit').iterdir())
+    data = broken.read_bytes()
+    middle = (data.index(b'\xff\xda') + len(data)) // 2
+    broken.write_bytes(data[:middle] + data[middle + 40 :])
+    bad = run(config)
+    assert bad.returncode == 2
+    assert f'{broken}: JPEG data is damaged (Corrupt JPEG data' in bad.stdout
+    assert '1 problems, listed above' in bad.stderr

@@ -482,3 +482,14 @@ def test_hituav_notes(tmp_path, capsys):
     anns = json.loads((root / 'coco/train.json').read_text())['annotations']
     assert anns[0]['iscrowd'] == 1
     assert anns[0]['area'] == anns[0]['bbox'][2] * anns[0]['bbox'][3] > 0
+
+
+def test_names_that_lead_out_of_the_root_are_problems(tmp_path, capsys):
+    root = write('kaist', tmp_path / 'set')
+    names = root / 'imageSets/train-all-02.txt'
+    names.write_text(names.read_text() + '../../other/V000/I00001\n')
+    assert convert('kaist', root, '--check') == 1
+    text = capsys.readouterr().out
+    assert 'PROBLEM: file outside the data folder: 3' in text
+    assert 'images/../../other/V000/lwir/I00001.jpg: file outside' in text
+    assert 'is missing' not in text

@@ -232,7 +232,7 @@ def broken_pairs(folder: Path) -> list[tuple[dict, str]]:
     write_image(folder / 'deep/ir/1.png', image(dtype=np.uint16))
     words = dict(
         small='differ in size', lone='missing', cut='truncated', empty='empty',
-        text='not an image', deep='holds uint16, not 8 bits',
+        text='not an image', deep='holds uint16, not uint8',
     )  # fmt: skip
     return [
         (dict(img_path=f'{folder}/{k}/vis/1.png'), word) for k, word in words.items()

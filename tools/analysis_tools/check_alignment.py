@@ -275,9 +275,7 @@ def arrow(ax: Axes, size: tuple[int, int], result: Alignment) -> None:
 
 def shown(path: str, planes: tuple[int, int] | None) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB; stretch all but 8-bit color."""
-    img = read_image(path)
-    if planes is not None and img.ndim == 3:
-        img = img[..., slice(*planes)]
+    img = read_image(path, planes=planes)
     gray = img.ndim == 2 or img.shape[2] < 3
     if gray or img.dtype != np.uint8:
         low, high = np.percentile(img, (1, 99))

@@ -2,10 +2,10 @@
 
     python tools/analysis_tools/check_data.py CONFIG
 
-Counts and lists missing partners, unreadable or truncated images, wrong bit depths,
-pairs of different sizes, files used twice, boxes outside their image, label maps that
-training would misread and images that cannot be temperatures. Exit code 2 if there are
-any. `--cfg-options data_root=DIR` checks another copy.
+Counts and lists missing partners, unreadable or truncated images, damaged JPEG data,
+wrong bit depths, pairs of different sizes, files used twice, boxes outside their image,
+label maps that training would misread and images that cannot be temperatures. Exit code
+2 if there are any. `--cfg-options data_root=DIR` checks another copy.
 `custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does the same before
 training.
 """

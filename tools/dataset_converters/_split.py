@@ -8,9 +8,10 @@ import numpy as np
 from _common import plain_coco
 from tqdm import tqdm
 
-from mmir.data.check import Problem, Report, examine_boxes
+from mmir.data.check import ELSEWHERE, Problem, Report, examine_boxes
 from mmir.data.coco import count_boxes, open_images, stored_names
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.inside import outside
 from mmir.data.layouts.det import DetLayout, plain_name
 from mmir.data.readers import READERS, Labeled, Size
 from mmir.utils.errors import AnnotationError
@@ -74,6 +75,16 @@ class Split:
         ]
         self.records = list({record.key: record for record in self.records}.values())
         names = [name for r in self.records for name in (*r.files.values(), r.label)]
+        odd = {*outside(names, self.root)}
+        self.problems += [
+            Problem(ELSEWHERE, name, f'not below {self.root}') for name in sorted(odd)
+        ]
+        self.records = [
+            record
+            for record in self.records
+            if not odd & {*record.files.values(), record.label}
+        ]
+        names = [name for name in names if name not in odd]
         found = stored_names(self.root, filter(None, names)) | {'': ['']}
         complete = []
         for record in self.records:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mmir.utils.errors import AnnotationError
-from mmir.utils.files import few
-
+from mmir.data.inside import outside
 from mmir.data.pairing import PairRule
 from mmir.data.readers import read_names, without_suffix
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 LABEL = 'seg_map_path'
 """Key of the label maps among the folders, named as in mmseg."""
@@ -172,8 +172,11 @@ class Listings(dict):
     def __missing__(self, folder: str) -> dict[str, list[str]]:
         """Read a folder; a missing folder counts as empty."""
         stems: dict[str, list[str]] = {}
-        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        for name in names:
+        names = []
+        if os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if entry.is_file()]
+        for name in sorted(names):
             stem, suffix = posixpath.splitext(name)
             if suffix.lower() in SUFFIXES:
                 stems.setdefault(stem, []).append(name)
@@ -240,6 +243,7 @@ def match_files(
     folders: Mapping[str, str],
     names: Sequence[str] | None = None,
     rules: Mapping[str, Callable[[str], str]] | None = None,
+    below: str | os.PathLike[str] | None = None,
 ) -> Matches:
     """Find the files of samples.
 
@@ -251,11 +255,14 @@ def match_files(
         rules (Mapping[str, Callable[[str], str]], optional): Modality -> rule that
             derives its file name from the sample name. A :class:`PairRule` with a
             suffix matches only that suffix.
+        below (str | PathLike, optional): Folder that may hold the files too, such as
+            the root of the dataset; '/' allows every file. Default: only `folders`.
 
     Returns:
         Matches: All samples, and the files they lack.
 
     Raises:
+        AnnotationError: Names lead out of the data (absolute ones, `../`).
         ValueError: No names are given and every folder has a rule.
     """
     rules, listings = dict(rules or {}), Listings()
@@ -266,6 +273,8 @@ def match_files(
                 'every modality has a rule: none is left to name the samples'
             )
         names = sorted(set().union(*(listings[folder] for folder in plain)))
+    else:
+        _require_inside(names, folders, below)
     result = Matches([], {}, {})
     for name in names:
         paths = {}
@@ -284,6 +293,20 @@ def match_files(
                 fault.setdefault(key, []).append(name)
         result.samples.append(Sample(name, paths))
     return result
+
+
+def _require_inside(
+    names: Sequence[str],
+    folders: Mapping[str, str],
+    below: str | os.PathLike[str] | None,
+) -> None:
+    """Refuse names that lead out of the data."""
+    for folder in folders.values():
+        if odd := outside(names, folder, below):
+            raise AnnotationError(
+                f'names in the list lead out of {below or folder}: {few(odd)}. If '
+                'these files are meant, set allow_outside=True in the dataset'
+            )
 
 
 def no_data_message(layout: SegLayout, root: str | Path, split: str) -> str:

@@ -25,6 +25,7 @@ from mmir.data.check import (
     Report,
 )
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.data.label_maps import (
     IGNORED,
     color_fault,
@@ -88,7 +89,7 @@ def find_samples(
         if not os.path.isfile(path):
             raise MissingFilesError(no_data_message(layout, root, split))
         names, copies = listed_names(path, folders[LABEL], layout.entry, layout.copies)
-    matches = match_files(folders, names, layout.rules)
+    matches = match_files(folders, names, layout.rules, root)
     if not any(chain.from_iterable(s.paths.values() for s in matches.samples)):
         raise MissingFilesError(no_data_message(layout, root, split))
     return matches, copies
@@ -113,8 +114,8 @@ def check_seg(
         progress (bool): Show a progress bar.
 
     Returns:
-        Report: Missing, ambiguous or unreadable files; sizes that differ within a
-        sample; label maps in color or with values beyond 8 bits; values outside the
+        Report: Missing, ambiguous, unreadable or damaged files; sizes that differ within
+        a sample; label maps in color or with values beyond 8 bits; values outside the
         classes; maps that hold nothing to learn; and, as notes, the official count and
         other findings.
 
@@ -142,6 +143,7 @@ def check_seg(
         )
         seen = list(bar)
     report.problems += chain.from_iterable(one.problems for one in seen)
+    report.problems += _damaged(matches.samples, root, report, threads, progress)
     report.details += _formats(seen)
     values = sum((one.values for one in seen), np.zeros(256, np.int64))
     report.labels = _by_class(layout, values)
@@ -149,6 +151,25 @@ def check_seg(
     report.notes += _notes(layout, split, report.samples, len(copies))
     report.notes += _map_notes(layout, [one.mode for one in seen], values)
     return report
+
+
+def _damaged(
+    samples: Sequence[Sample],
+    root: str | Path,
+    report: Report,
+    threads: int,
+    progress: bool,
+) -> list[Problem]:
+    """Find JPEG files with damaged data among those not known to be bad."""
+    bad = {problem.name for problem in report.problems}
+    paths = {
+        path
+        for sample in samples
+        for path in sample.paths.values()
+        if path is not None and os.path.relpath(path, root) not in bad
+    }
+    found = damaged_jpegs(sorted(paths), threads, progress)
+    return [Problem(DAMAGED, os.path.relpath(p, root), t) for p, t in found.items()]
 
 
 def _formats(seen: Sequence[_Seen]) -> list[str]:

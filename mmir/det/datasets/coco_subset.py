@@ -7,11 +7,13 @@ import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
-from mmir.data.check import DEGENERATE, OUTSIDE, examine_boxes
+from mmir.data.check import DEGENERATE, ELSEWHERE, OUTSIDE, examine_boxes
 from mmir.data.coco import check_coco, label_map, read_coco
 from mmir.registry import DATASETS
 
 from .few_shot import choose_subset
+
+_ALLOW = 'if these files are meant, set allow_outside=True in the dataset'
 
 
 @DATASETS.register_module()
@@ -41,6 +43,9 @@ class CocoSubsetDataset(CocoDataset):
             and `seed`; or `files`. Applied after `filter_cfg`.
         on_bad_box (str): How to handle boxes outside the image or without a positive
             finite size: 'raise' an error, or 'drop' them and log their number.
+        allow_outside (bool): Allow file names that lead out of `data_root` and of the
+            image folder (absolute ones, `../`). Default: False, which refuses them.
+            Links in these folders are always followed.
         **kwargs: Arguments of mmdet's `CocoDataset`. `metainfo=dict(classes=(...))` is
             required; `data_prefix=dict(img=...)` is the image folder.
 
@@ -60,6 +65,7 @@ class CocoSubsetDataset(CocoDataset):
         *args: Any,
         subset: dict | None = None,
         on_bad_box: Literal['raise', 'drop'] = 'raise',
+        allow_outside: bool = False,
         **kwargs: Any,
     ) -> None:
         if on_bad_box not in ('raise', 'drop'):
@@ -68,6 +74,7 @@ class CocoSubsetDataset(CocoDataset):
             )
         self.subset = None if subset is None else dict(subset)
         self.on_bad_box = on_bad_box
+        self.allow_outside = allow_outside
         self.chosen: list[str] | None = None
         kwargs.setdefault('data_prefix', {'img': ''})
         super().__init__(*args, **kwargs)
@@ -89,15 +96,16 @@ class CocoSubsetDataset(CocoDataset):
         """
         coco = self.read_annotations()
         classes = self._classes(coco)
-        # Only a local folder can be listed.
-        folder = self.data_prefix['img'] if self.backend_args is None else None
-        report = check_coco(coco, self.ann_file, folder, classes)
+        folder = self.data_prefix['img'] if self._is_local else None
+        report = check_coco(coco, self.ann_file, folder, classes, self._below)
         if self.on_bad_box == 'drop':
             kept = [p for p in report.problems if p.kind not in (DEGENERATE, OUTSIDE)]
             dropped = len(report.problems) - len(kept)
             report.problems = kept
             if dropped:
                 report.notes.append(f'{dropped} unusable boxes dropped')
+        if any(problem.kind == ELSEWHERE for problem in report.problems):
+            report.notes.append(_ALLOW)
         report.raise_on_problems()
         print_log(report.text(), logger='current')
         labels = label_map(coco, classes, self.ann_file)
@@ -147,6 +155,16 @@ class CocoSubsetDataset(CocoDataset):
         self.chosen = [names[k] for k in keep]
         print_log(f'subset: {len(keep)} of {len(names)} images', logger='current')
         return [infos[k] for k in keep]
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether the images lie in a local folder, which can be listed."""
+        return (self.backend_args or {}).get('backend', 'local') == 'local'
+
+    @property
+    def _below(self) -> str | None:
+        """Folder that all images must lie below, unless in the image folder."""
+        return '/' if self.allow_outside else self.data_root or None
 
     def _classes(self, coco: dict) -> tuple[str, ...]:
         """Return the class names, or raise an error that lists the choices."""

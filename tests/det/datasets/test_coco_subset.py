@@ -318,3 +318,43 @@ def test_a_metric_that_reads_the_file_is_warned_of(tmp_path, monkeypatch):
         assert f'note: {reason}' in report
         assert reason in warning
         assert 'Leave ann_file of CocoMetric unset' in warning
+
+
+def test_files_outside_the_data_need_a_word_in_the_config(tmp_path):
+    folder = tmp_path / 'data' / 'images'
+    coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (1, 2, 8, 9))]])
+    coco['images'][1]['file_name'] = '../1.png'
+    with pytest.raises(AnnotationError, match=r'\.\./1\.png.*not below') as caught:
+        build(folder, coco)
+    assert 'set allow_outside=True in the dataset' in str(caught.value)
+    options = [dict(allow_outside=True), dict(data_root=str(tmp_path / 'data'))]
+    options.append(dict(allow_outside=True, backend_args=dict(backend='local')))
+    for kwargs in options:
+        dataset = build(folder, coco, **kwargs)
+        assert dataset.get_data_info(1)['img_path'] == str(folder / '../1.png')
+    with pytest.raises(AnnotationError, match='not below'):
+        build(folder, coco, backend_args=dict(backend='local'))
+
+
+def test_image_folder_may_be_a_link(tmp_path):
+    coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (1, 2, 8, 9))]])
+    write_coco(tmp_path / 'disk', coco)
+    (tmp_path / 'images').symlink_to(tmp_path / 'disk')
+    dataset = CocoSubsetDataset(
+        data_root=str(tmp_path),
+        ann_file='disk/ann.json',
+        data_prefix={'img': 'images/'},
+        metainfo={'classes': CLASSES},
+        pipeline=[dict(type='LoadThermalImage')],
+    )
+    assert dataset[1]['img'].shape == (32, 40, 3)
+
+
+def test_broken_image_is_named_through_worker_processes(tmp_path):
+    coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (1, 2, 8, 9))]])
+    dataset = build(tmp_path, coco, pipeline=[dict(type='LoadThermalImage')])
+    path = tmp_path / '1.png'
+    path.write_bytes(path.read_bytes()[:-30])
+    loader = torch.utils.data.DataLoader(dataset, None, num_workers=1)
+    with pytest.raises(OSError, match=rf'image file is truncated: {path}'):
+        list(loader)
