@@ -309,13 +309,15 @@ def _first_line(error: Exception) -> str:
 
 
 def save_checkpoint_atomic(obj: object, path: str | Path) -> None:
-    """Write a checkpoint atomically.
+    """Write a checkpoint atomically and durably.
+
+    Neither a crash nor a power failure leaves a damaged file under this name.
 
     Args:
         obj (object): Anything `torch.save` accepts.
         path (str | Path): The file; missing folders are created.
     """
-    with atomic_path(path) as partial:
+    with atomic_path(path, durable=True) as partial:
         torch.save(obj, partial)
 
 

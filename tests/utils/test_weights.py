@@ -110,7 +110,8 @@ def test_versions_of_layers_follow_their_keys(model):
 
 def test_bare_weights_stay_plain(model):
     bare = normalized(model.state_dict())
-    assert 'state_dict' not in bare and list(bare) == list(model.state_dict())
+    assert 'state_dict' not in bare
+    assert list(bare) == list(model.state_dict())
     assert bare['state_dict'] is bare
     with pytest.raises(KeyError, match='meta'):
         bare['meta']
