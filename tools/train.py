@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_resume(cfg, args.resume, args.trust_checkpoint)
     runner = cli.build_runner(cfg)
     if cfg.get('load_from') and not cfg.get('resume') and not args.allow_partial:
-        cli.check_start(runner, cfg.load_from)
+        cli.check_start(runner, cfg.load_from, args.trust_checkpoint)
     runner.train()
 
 

@@ -23,6 +23,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmir.cli.config import apply_options
 from mmir.utils.checkpoint import (
     CheckpointError,
+    load_checkpoint,
     local_path,
     refuse_unsafe_checkpoints,
     require_safe,
@@ -192,12 +193,13 @@ def check_checkpoint(path: str, what: str, trusted: bool) -> None:
         raise UserError(f'{what}: {error}') from error
 
 
-def check_start(runner: Runner, path: str) -> None:
+def check_start(runner: Runner, path: str, trusted: bool) -> None:
     """Check that the model of a runner can start from the weights of a checkpoint.
 
     Args:
         runner (Runner): The runner, before it trains.
         path (str): What mmengine's `load_from` takes: a path or a URL.
+        trusted (bool): Whether the user trusts the file.
 
     Raises:
         UserError: The file cannot be read, or tensors are missing, unexpected, of
@@ -207,10 +209,15 @@ def check_start(runner: Runner, path: str) -> None:
 
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        if local_path(path) is None:
+            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            checkpoint = load_checkpoint(path, trust=trusted)
         check_fits(model, weights_of(checkpoint, path), path)
-    except (CheckpointError, CheckpointMismatchError, OSError) as error:
+    except (CheckpointError, CheckpointMismatchError) as error:
         raise UserError(f'load_from: {error}') from error
+    except OSError as error:  # a download that failed, a disk that cannot be read
+        raise UserError(f'load_from: {path}: {error}') from error
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -138,7 +138,7 @@ def test_the_format_of_another_file_is_named(tmp_path):
 
 
 def test_files_reach_the_disk_before_they_replace_others(tmp_path, monkeypatch):
-    """After a power failure the name leads to the old file or the new, never to half."""
+    """After a power failure the name leads to the whole old or new file."""
     events = []
     fsync, replace = os.fsync, os.replace
 
