@@ -128,6 +128,7 @@ def test_the_advice_for_late_protocols_works(zipped, tmp_path, monkeypatch):
         load_checkpoint(path)
     command = str(error.value).split('python -c "')[1].split('"')[0]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
     exec(command, {})
     assert torch.equal(load_checkpoint('plain.pth')['a.weight'], STATE['a.weight'])
 
