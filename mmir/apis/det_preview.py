@@ -32,13 +32,12 @@ def detection_panels(
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-    from mmir.utils.checkpoint import load_checkpoint
+    from mmir.utils.checkpoint import load_checkpoint, weights_of
 
     init_default_scope(config.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(config.test_dataloader.dataset)
     model = MODELS.build(config.model).eval()
-    state = load_checkpoint(checkpoint)
-    model.load_state_dict(state.get('state_dict', state))
+    model.load_state_dict(weights_of(load_checkpoint(checkpoint), checkpoint))
     rows = []
     for index in indices:
         batch = pseudo_collate([dataset[index]])

@@ -18,15 +18,17 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 from mmir.cli.config import apply_options
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
+    local_path,
     refuse_unsafe_checkpoints,
     require_safe,
     trust_checkpoints,
+    weights_of,
 )
 from mmir.utils.errors import UserError
 
@@ -196,14 +198,15 @@ def check_checkpoint(path: str, what: str, trusted: bool) -> None:
     Raises:
         UserError: The file is missing, unreadable, or unsafe and not trusted.
     """
-    if '://' in path:
+    local = local_path(path)
+    if local is None:
         return
-    if not Path(path).is_file():
-        raise UserError(f'{what}: no file {path}')
+    if not local.is_file():
+        raise UserError(f'{what}: no file {local}')
     if trusted:
         return
     try:
-        require_safe(path)
+        require_safe(local)
     except CheckpointError as error:
         raise UserError(f'{what}: {error}') from error
 
@@ -213,25 +216,26 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
 
     Args:
         runner (Runner): The runner, before it trains.
-        path (str): A path; URLs are left to mmengine, which warns.
+        path (str): What mmengine's `load_from` takes: a path or a URL.
         trusted (bool): Whether the user trusts the file.
 
     Raises:
-        UserError: Tensors are missing, unexpected, of another shape or not finite;
-            names them.
+        UserError: The file cannot be read, or tensors are missing, unexpected, of
+            another shape or not finite; names them.
     """
     from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 
-    if '://' in path:
-        return
-    checkpoint = load_checkpoint(path, trust=trusted)
-    state = checkpoint.get('state_dict', checkpoint)
-    weights = {k.removeprefix('module.'): v for k, v in state.items()}
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
-        check_fits(model, weights, path)
-    except CheckpointMismatchError as error:
+        if local_path(path) is None:
+            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            checkpoint = load_checkpoint(path, trust=trusted)
+        check_fits(model, weights_of(checkpoint, path), path)
+    except (CheckpointError, CheckpointMismatchError) as error:
         raise UserError(f'load_from: {error}') from error
+    except OSError as error:  # a download that failed, a disk that cannot be read
+        raise UserError(f'load_from: {path}: {error}') from error
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -15,7 +15,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds.
 
     Readers see either the old or the new file. After an exception the temporary file is
@@ -23,6 +23,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path (str | PathLike): File or folder to write; its parent folder is created.
+        durable (bool): Whether the file must survive a power failure right afterwards:
+            its content reaches the disk before it replaces the old one. This takes as
+            long as the disk needs. Defaults to False.
 
     Yields:
         Path: Unused hidden name in the same folder, with the same suffix.
@@ -33,11 +36,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     partial = path.with_name(name)
     try:
         yield partial
+        if durable:
+            _to_disk(partial, os.O_RDWR)
         os.replace(partial, path)
+        if durable and os.name == 'posix':  # Windows cannot open folders
+            _to_disk(path.parent, os.O_RDONLY)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
         partial.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path, flags: int) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:

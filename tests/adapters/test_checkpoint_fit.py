@@ -87,6 +87,17 @@ def test_everything_else_is_named(change, message: str) -> None:
     assert 'rgb.pth' in str(caught.value)
 
 
+def test_a_prefix_of_all_keys_is_named() -> None:
+    state = {f'net.{key}': value for key, value in Detector().state_dict().items()}
+    with pytest.raises(CheckpointMismatchError, match="begin with 'net\\.'") as caught:
+        fits(Detector(), state)
+    advice = str(caught.value).partition('without: ')[2].partition('\n')[0]
+    assert fits(Detector(), eval(advice, {'weights': state}))
+    with pytest.raises(CheckpointMismatchError) as caught:
+        fits(Detector(), {**state, 'head.weight': torch.ones(1)})
+    assert 'begin with' not in str(caught.value)
+
+
 def test_another_rank_names_the_layer() -> None:
     other = Detector()
     factorize_(other, rank=3)

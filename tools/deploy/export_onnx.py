@@ -17,6 +17,7 @@ from mmir.utils.checkpoint import (
     load_checkpoint,
     refuse_unsafe_checkpoints,
     trust_checkpoints,
+    weights_of,
 )
 from mmir.utils.errors import UserError
 
@@ -73,7 +74,7 @@ def load_model(
             'can be exported'
         )
     checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
-    state = checkpoint.get('state_dict', checkpoint)
+    state = weights_of(checkpoint, args.checkpoint)
     try:
         # An adapter may supply missing keys; without one, all keys must be present.
         model.load_state_dict(state, strict=not args.adapter)
