@@ -67,7 +67,7 @@ def test_checks_see_what_the_shipped_test_pipeline_refuses(tmp_path: Path) -> No
     cv2.imwrite(str(second), gray[:-8])
     found = {p.name: p.detail for p in check_dataset(dataset, progress=False).problems}
     assert found.keys() == {str(first), str(second)}
-    assert 'uint16, not 8 bits' in found[str(first)]
+    assert 'uint16, not uint8' in found[str(first)]
     assert 'annotation says' in found[str(second)]
 
 
@@ -127,7 +127,7 @@ def test_arrays_give_what_files_give(tmp_path, shape, dtype) -> None:
 @pytest.mark.parametrize(
     ('array', 'message'),
     [
-        (np.zeros((5, 7), np.uint16), 'array holds uint16, not 8 bits: set bit_depth'),
+        (np.zeros((5, 7), np.uint16), 'array holds uint16, not uint8: set bit_depth'),
         (np.zeros((5, 7, 2), np.uint8), r'shape \(5, 7, 2\).* 1, 3 or 4 channels'),
         (np.zeros((3, 5, 7), np.uint8), r'shape \(3, 5, 7\)'),
         (np.zeros(5, np.uint8), r'shape \(5,\)'),
@@ -206,7 +206,7 @@ def test_mmdet_sees_the_same_in_files_and_arrays(tmp_path, counts, entry) -> Non
         wide = cv2.resize(truth, (640, 427))
         np.testing.assert_array_equal(found[0][0, :427, :640].numpy(), wide)
     for item, name in ((deep, r'deep\.png'), (counts, 'the array')):
-        with pytest.raises(ImageReadError, match=f'{name} holds uint16, not 8 bits'):
+        with pytest.raises(ImageReadError, match=f'{name} holds uint16, not uint8'):
             of_gray(item)
 
 
@@ -237,7 +237,7 @@ def test_mmseg_sees_the_same_in_files_and_arrays(tmp_path, counts) -> None:
     assert len(seen) == 6
     for inputs in seen:
         np.testing.assert_array_equal(inputs[1].numpy(), shown(counts))
-    with pytest.raises(ImageReadError, match='the array holds uint8, not 16 bits'):
+    with pytest.raises(ImageReadError, match='the array holds uint8, not uint16'):
         infer(shown(counts))
 
 
