@@ -1,13 +1,25 @@
 # make demo | test: build the environment if it is missing, then run. `make help` lists.
+# STACK=classic takes the last releases of the original hosts, in `.venv-classic`.
 # PYTHON=/path/to/python uses an environment of your own in the place of `.venv`.
 # `make gpu OUT=docs/results/gpu.md` writes the table there as well.
 
 SHELL := /bin/bash
 PYTHON ?=
 BOOTSTRAP ?= python3
+STACK ?= onedl
+
+VENV_onedl := .venv
+LOCK_onedl := requirements/lock.txt
+VENV_classic := .venv-classic
+LOCK_classic := requirements/classic-lock.txt
+VENV := $(VENV_$(STACK))
+LOCK := $(LOCK_$(STACK))
+ifeq ($(VENV),)
+$(error STACK is '$(STACK)', not onedl or classic)
+endif
 
 ifeq ($(strip $(PYTHON)),)
-PY := $(CURDIR)/.venv/bin/python
+PY := $(CURDIR)/$(VENV)/bin/python
 NEEDS := env
 else
 PY := $(PYTHON)
@@ -24,10 +36,10 @@ test test-all: export OMP_NUM_THREADS ?= 1
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-env:  ## virtual environment .venv with the pinned dependencies (about 6 GB)
+env:  ## virtual environment with the pinned dependencies (about 6 GB)
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "error: no $(BOOTSTRAP);" \
 	  "install Python 3.10, 3.11 or 3.12 (Debian, Ubuntu: apt install python3 python3-venv)"; exit 2; }
-	@$(BOOTSTRAP) tools/misc/make_env.py
+	@$(BOOTSTRAP) tools/misc/make_env.py --venv $(VENV) --lock $(LOCK)
 
 demo: $(NEEDS)  ## the main job end to end on synthetic images, with a report
 	$(PY) tools/demo.py
@@ -47,10 +59,13 @@ lint: $(NEEDS)  ## style and spelling
 	$(PY) -m ruff format --check .
 	$(PY) -m codespell_lib
 
-lock:  ## resolve requirements/env.in anew (needs uv)
+RESOLVE := uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
+  --override requirements/overrides.txt
+
+lock:  ## resolve the requirements of both stacks anew (needs uv)
 	@command -v uv >/dev/null || { echo "error: no uv; pip install uv"; exit 2; }
-	uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
-	  --override requirements/overrides.txt requirements/env.in -o requirements/lock.txt
+	$(RESOLVE) requirements/env.in -o $(LOCK_onedl)
+	$(RESOLVE) -c $(LOCK_onedl) requirements/classic.in -o $(LOCK_classic)
 
 clean:  ## remove what builds and test runs left, not the environment
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,10 @@
-"""Puts configs, tools and indexes into the package; all else is in pyproject.toml."""
+"""Puts configs, tools, indexes and the description into the package.
+
+All else is in pyproject.toml.
+"""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -44,4 +48,21 @@ class BuildPyWithMim(build_py):
             place(ROOT / name, mim / name, link=editable)
 
 
-setup(cmdclass={'build_py': BuildPyWithMim})
+def description(readme: str) -> str:
+    """Rewrite README for an index page, where links to files of the checkout die.
+
+    A link becomes its text with the path in brackets; pictures go, with the caption in
+    italics below them.
+    """
+    text = re.sub(r'!\[[^]]*\]\([^)]*\)\n\n(\*[^*]+\*\n\n)?', '', readme)
+    link = r'\[([^]]*)\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)'
+    text = re.sub(link, r'\1 (`\2`)', text)
+    title, _, rest = text.partition('\n')
+    return f'{title}\n\nFiles named in brackets are in the source distribution.\n{rest}'
+
+
+setup(
+    cmdclass={'build_py': BuildPyWithMim},
+    long_description=description((ROOT / 'README.md').read_text(encoding='utf-8')),
+    long_description_content_type='text/markdown',
+)

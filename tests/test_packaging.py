@@ -1,17 +1,22 @@
 """Wheel, sdist and editable install contain the files mim and mmengine need."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_string
+from email.message import Message
 from pathlib import Path
 
 import pytest
 from mmengine.fileio import load
+from modelindex.load_model_index import load as load_as_mim
 
 import mmir
+from mmir.utils.shipped import NOT_PUBLISHED, PREFIX, shipped_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (
@@ -19,11 +24,19 @@ SOURCES = (
     'configs',
     'tools',
     'demo',
-    'projects',  # must not be in the wheel
+    # What follows must not be in the wheel.
+    'docs',
+    'projects',
+    'requirements',
+    'tests',
+    '.ci',
     'setup.py',
     'pyproject.toml',
     'MANIFEST.in',
+    'Makefile',
     'README.md',
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
     'LICENSE',
     'model-index.yml',
     'dataset-index.yml',
@@ -79,15 +92,27 @@ def built(tree, tmp_path_factory) -> Path:
     return out
 
 
-def shipped() -> set[str]:
-    """List the files `.mim` must have."""
-    files = {
+def files_in(*folders: str) -> set[str]:
+    """List the files of folders of the checkout."""
+    return {
         str(path.relative_to(ROOT))
-        for folder in ('configs', 'tools', 'demo')
+        for folder in folders
         for path in (ROOT / folder).rglob('*')
         if path.is_file() and '__pycache__' not in path.parts
     }
-    return files | {'model-index.yml', 'dataset-index.yml'}
+
+
+def shipped() -> set[str]:
+    """List the files `.mim` must have."""
+    indexes = {'model-index.yml', 'dataset-index.yml'}
+    return files_in('configs', 'tools', 'demo') | indexes
+
+
+def metadata(built: Path) -> Message:
+    """Read the metadata of the wheel."""
+    wheel = zipfile.ZipFile(next(built.glob('*.whl')))
+    text = wheel.read(f'openmmir-{mmir.__version__}.dist-info/METADATA').decode()
+    return message_from_string(text)
 
 
 def test_sdist_has_the_sources_and_no_link(built):
@@ -95,6 +120,9 @@ def test_sdist_has_the_sources_and_no_link(built):
         names = {name.partition('/')[2] for name in archive.getnames()}
     assert shipped() <= names
     assert {'LICENSE', 'setup.py', 'mmir/py.typed'} <= names
+    # Whoever packages it further builds the pages and runs the tests.
+    assert files_in('docs', 'tests', 'projects', 'requirements', '.ci') <= names
+    assert {'Makefile', 'CONTRIBUTING.md', 'CHANGELOG.md'} <= names
     assert not [name for name in names if name.startswith('mmir/.mim')]
 
 
@@ -115,16 +143,45 @@ def test_wheel_holds_only_mmir_with_mim_files(built):
 
 
 def test_wheel_depends_on_no_host(built):
-    wheel = zipfile.ZipFile(next(built.glob('*.whl')))
-    info = f'openmmir-{mmir.__version__}.dist-info'
-    lines = wheel.read(f'{info}/METADATA').decode().splitlines()
-    needed = [line for line in lines if line.startswith('Requires-Dist')]
-    always = [line for line in needed if 'extra ==' not in line]
+    data = metadata(built)
+    always = [x for x in data.get_all('Requires-Dist') if 'extra ==' not in x]
     assert always
     assert not [line for line in always if any(host in line for host in HOSTS)]
-    extras = [x.split()[1] for x in lines if x.startswith('Provides-Extra')]
-    assert set(extras) == EXTRAS
-    assert 'License: Apache-2.0' in lines
+    assert set(data.get_all('Provides-Extra')) == EXTRAS
+    assert data['License'] == 'Apache-2.0'
+
+
+def test_index_page_has_no_link_into_the_checkout(built):
+    data = metadata(built)
+    text = data.get_payload()
+    assert data['Description-Content-Type'] == 'text/markdown'
+    targets = re.findall(r'\]\(([^)]*)\)', text)
+    assert not [target for target in targets if not target.startswith('https://')]
+    assert '](docs/' in (ROOT / 'README.md').read_text()
+    assert 'Adapters (`docs/adapters.md`)' in text
+    assert '![' not in text
+    assert 'this picture' not in text
+    named = re.findall(r'\(`([\w./-]+\.md)`\)', text)
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+    urls = dict(url.split(', ') for url in data.get_all('Project-URL'))
+    assert all(url.startswith('https://') for url in urls.values())
+    assert 'Paper of TensorFact' in urls
+
+
+def test_every_stack_installs_the_tested_opencv(built):
+    needs = metadata(built).get_all('Requires-Dist')
+    locks = {}
+    for name in ('lock.txt', 'classic-lock.txt'):
+        lines = (ROOT / 'requirements' / name).read_text().splitlines()
+        locks[name] = dict(line.split(' ;')[0].split('==') for line in lines)
+        assert locks[name]['opencv-python-headless'].startswith('4.12.')
+        assert locks[name]['numpy'].startswith('2.2.')
+    for extra in ('classic', 'seg', 'reid'):
+        assert f'opencv-python<4.13; extra == "{extra}"' in needs
+    assert 'numpy<2.3; extra == "classic"' in needs
+    # [det]: mmdet's imaug caps both builds
+    assert 'imaug' in locks['lock.txt']
 
 
 @pytest.mark.slow
@@ -160,7 +217,7 @@ def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind
 
 
 def test_copies_where_links_cannot_be_made(tree, tmp_path, monkeypatch):
-    code = (tree / 'setup.py').read_text().replace('setup(cmdclass', 'dict(cmdclass')
+    code = (tree / 'setup.py').read_text().replace('\nsetup(', '\ndict(')
     space = {'__file__': str(tree / 'setup.py'), '__name__': 'setup'}
     exec(compile(code, 'setup.py', 'exec'), space)
 
@@ -176,21 +233,65 @@ def test_copies_where_links_cannot_be_made(tree, tmp_path, monkeypatch):
     assert index == (ROOT / 'model-index.yml').read_text()
 
 
-def test_project_table_pins_no_host_and_the_lock_pins_all():
+ONEDL = {
+    'onedl-mmengine==0.10.12',
+    'onedl-mmcv==2.3.6',
+    'onedl-mmdetection==3.5.1',
+    'onedl-mmsegmentation==1.4.2',
+    'onedl-mmpretrain==1.3.6',
+}
+CLASSIC = {
+    'mmengine==0.10.7',
+    'mmcv-lite==2.1.0',
+    'mmdet==3.3.0',
+    'mmsegmentation==1.2.2',
+    'mmpretrain==1.2.0',
+}
+
+
+def pins(lock: str) -> list[str]:
+    """Read the requirements of a lock file, with their markers."""
+    lines = (ROOT / 'requirements' / lock).read_text().splitlines()
+    return [line for line in lines if line and line[0] != '#']
+
+
+@pytest.mark.parametrize(
+    ('lock', 'hosts', 'others'),
+    [('lock.txt', ONEDL, CLASSIC), ('classic-lock.txt', CLASSIC, ONEDL)],
+)
+def test_project_table_pins_no_host_and_the_locks_pin_all(lock, hosts, others):
     assert 'scripts]' not in (ROOT / 'pyproject.toml').read_text()
-    lock = (ROOT / 'requirements/lock.txt').read_text().splitlines()
-    pinned = [line.split(';')[0].strip() for line in lock if line and line[0] != '#']
+    pinned = {line.split(';')[0].strip() for line in pins(lock)}
     assert all('==' in line for line in pinned)
-    wanted = {
-        'torch==2.11.0',
-        'torchvision==0.26.0',
-        'onedl-mmengine==0.10.12',
-        'onedl-mmcv==2.3.6',
-        'onedl-mmdetection==3.5.1',
-        'onedl-mmsegmentation==1.4.2',
-        'onedl-mmpretrain==1.3.6',
+    assert {'torch==2.11.0', 'torchvision==0.26.0'} | hosts <= pinned
+    assert not {line.split('==')[0] for line in others} & {
+        line.split('==')[0] for line in pinned
     }
-    assert wanted <= set(pinned)
+
+
+def test_stacks_differ_in_the_hosts_only():
+    more = set(pins('classic-lock.txt')) - set(pins('lock.txt'))
+    assert more == CLASSIC
+
+
+@pytest.mark.parametrize(
+    ('stack', 'venv', 'lock'),
+    [('onedl', '.venv', 'lock.txt'), ('classic', '.venv-classic', 'classic-lock.txt')],
+)
+def test_make_runs_each_stack_in_an_environment_of_its_own(stack, venv, lock):
+    make = ['make', '--dry-run', '--no-print-directory', f'STACK={stack}', 'test']
+    said = subprocess.run(
+        make, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert f'--venv {venv} --lock requirements/{lock}\n' in said
+    assert f'{ROOT}/{venv}/bin/python -m pytest' in said
+
+
+def test_make_refuses_an_unknown_stack():
+    make = ['make', '--dry-run', 'STACK=new', 'test']
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "STACK is 'new', not onedl or classic" in done.stderr
 
 
 def test_licence_is_complete():
@@ -206,3 +307,16 @@ def test_paths_of_the_model_index_exist():
             assert (ROOT / row['Config']).is_file(), row
     for name, row in load(ROOT / 'dataset-index.yml').items():
         assert (ROOT / row['script']).is_file(), name
+
+
+def test_mim_finds_no_file_to_download():
+    """As `mim download` reads the index: each address names the folder, not a file."""
+    models = load_as_mim(str(ROOT / 'model-index.yml')).models
+    assert len(models) > 20
+    weights = {model.name: model.weights for model in models}
+    for text in weights.values():
+        assert [address.split('/')[-1] for address in text.split(',')] == ['']
+        assert text.startswith(PREFIX)
+        assert text == NOT_PUBLISHED or shipped_checkpoint(text.rstrip('/')).is_file()
+    assert 'not published' in weights['yolo-tiny_flir_1pct']
+    assert weights['yolo-tiny_scenes_rgb'] == 'mmir://yolo-tiny_scenes_rgb.pth/'

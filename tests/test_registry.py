@@ -358,19 +358,28 @@ def test_register_all_modules_logs_what_is_off(monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['yolo-tiny_flir_1pct', 'yolo-tiny_drone_ir_full'])
-def test_inferencer_of_the_host_by_name(name, monkeypatch):
+def test_inferencer_of_the_host_by_name(name, monkeypatch, tmp_path):
     import numpy as np
+    import torch
     from mmdet.apis import DetInferencer
     from mmengine.infer import BaseInferencer
+
+    from mmir.apis import get_model
 
     # the zoo of the checkout, also where mmir is not installed
     monkeypatch.setattr(
         BaseInferencer, '_get_repo_or_mim_dir', staticmethod(lambda _: str(ROOT))
     )
     assert name in BaseInferencer.list_models('mmir')
+    weights = str(tmp_path / 'weights.pth')
+    given = dict(scope='mmir', device='cpu', show_progress=False)
     previous = DefaultScope._instance_dict.copy()
     try:
-        infer = DetInferencer(name, scope='mmir', device='cpu', show_progress=False)
+        torch.save({'state_dict': get_model(name).state_dict()}, weights)
+        # not the boxes of random weights
+        with pytest.raises(FileNotFoundError, match='no weights of this model'):
+            DetInferencer(name, **given)
+        infer = DetInferencer(name, weights, **given)
         found = infer(np.zeros((48, 64, 3), np.uint8), no_save_vis=True)
     finally:
         DefaultScope._instance_dict = previous

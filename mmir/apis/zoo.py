@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from torch import nn
 
-from mmir.utils.shipped import PREFIX, resource
+from mmir.utils.shipped import NOT_PUBLISHED, PREFIX, resource
 
 
 def zoo_root() -> Path:
@@ -90,8 +90,8 @@ def get_model(
     from mmengine.runner import load_checkpoint
 
     cfg = Config.fromfile(find_config(name))
-    weights = _models()[name].get('Weights') or ''
-    if checkpoint is None and weights.startswith(PREFIX):
+    weights = _models()[name].get('Weights', NOT_PUBLISHED)
+    if checkpoint is None and weights.startswith(PREFIX) and weights != NOT_PUBLISHED:
         checkpoint = weights
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model)

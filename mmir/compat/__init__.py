@@ -5,12 +5,13 @@ says why it exists, for which host, and when to delete it:
 
 * `mmcv_ext`, found through `ops_finder`: the module `mmcv._ext` where mmcv has no
   compiled operators. `ops` holds the operators.
+* `multimodal`: lets mmpretrain import where `transformers` is too new for it.
 * `safe_globals`: lets training checkpoints load with `weights_only=True`.
 
 Importing it does not import mmdet, mmseg, mmpretrain or `mmcv.ops`.
 """
 
-from . import ops_finder, safe_globals
+from . import multimodal, ops_finder, safe_globals
 from .ops_finder import ops_kind
 
 __all__ = ['activate', 'ops_kind']
@@ -22,4 +23,5 @@ def activate() -> None:
     It must run before the first import of `mmcv.ops`, hence before `mmdet.models`.
     """
     ops_finder.install()
+    multimodal.install()
     safe_globals.install()

@@ -9,6 +9,13 @@ from .checkpoint import load_checkpoint
 
 PREFIX = 'mmir://'
 """Prefix of shipped checkpoints in `load_from` and in metafiles."""
+NOT_PUBLISHED = f'{PREFIX}not published/'
+"""`Weights` in metafiles of models without any.
+
+It ends with a slash, as those of shipped checkpoints do in metafiles: `mim download`
+takes the part after the last slash for the file to fetch, and has no other way to say
+that there is none.
+"""
 
 
 def resource(path: str) -> Path:
@@ -52,13 +59,20 @@ def load_shipped(name: str, map_location: str | None = None) -> dict[str, Any]:
     Weights are stored in half precision; a model converts them to its own dtype.
 
     Args:
-        name: File name with the prefix.
+        name: File name with the prefix; a slash at its end is ignored.
         map_location: As in `torch.load`.
 
     Returns:
         Dict with `meta` and `state_dict`.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint.
+        FileNotFoundError: There is no such checkpoint, or the model has none.
     """
-    return load_checkpoint(shipped_checkpoint(name), map_location=map_location)
+    if name == NOT_PUBLISHED:
+        raise FileNotFoundError(
+            'no weights of this model are published: name a checkpoint of your own '
+            '(`weights=...`), or train it with tools/train.py'
+        )
+    return load_checkpoint(
+        shipped_checkpoint(name.rstrip('/')), map_location=map_location
+    )

@@ -1,6 +1,8 @@
 """The dataset report describes the content of the files."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import cv2
@@ -139,6 +141,26 @@ def test_folders_are_paired_by_stem_and_light_told(report, tmp_path) -> None:
     assert found['brightness']['night'] == 1
     # the same picture in both, but for the other channels of the visible one
     assert found['correlation']['rgb, ir']['high']['mean'] > 0
+
+
+def test_commands_of_the_page_run_one_after_the_other(
+    report, tmp_path, monkeypatch
+) -> None:
+    config, root = write_detection(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / 'docs/seeing.md').read_text()
+    commands = re.findall(r'python tools/analysis_tools/dataset_report.py (.*)', page)
+    given = {
+        'CONFIG': str(config),
+        'rgb=FOLDER': f'rgb={root}/train/RGB',
+        'ir=FOLDER': f'ir={root}/train/thermal_8_bit',
+    }
+    assert len(commands) == 2
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        found = report.main([given.get(word, word) for word in words])
+        assert (found['samples'], found['complete']) == (3, 3)
+        assert (found['labels'] is None) == ('CONFIG' not in words)
 
 
 @pytest.mark.parametrize(

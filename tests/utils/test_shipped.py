@@ -24,6 +24,8 @@ def test_mmengine_loads_it_by_the_prefix() -> None:
     kinds = {v.dtype for v in checkpoint['state_dict'].values()}
     assert kinds == {torch.float16, torch.int64}
     assert sum(v.numel() for v in checkpoint['state_dict'].values()) > 6e6
+    metafile = CheckpointLoader.load_checkpoint(f'mmir://{DETECTOR}/', 'cpu')
+    assert metafile['state_dict'].keys() == checkpoint['state_dict'].keys()
 
 
 def test_it_is_small_and_unknown_names_are_refused() -> None:
@@ -32,6 +34,11 @@ def test_it_is_small_and_unknown_names_are_refused() -> None:
     assert path.stat().st_size <= 13 * 2**20
     with pytest.raises(FileNotFoundError, match=r'no demo/x\.pth .* from a wheel'):
         shipped.load_shipped('mmir://x.pth')
+
+
+def test_models_without_weights_say_so() -> None:
+    with pytest.raises(FileNotFoundError, match=r'no weights .*`weights=\.\.\.`'):
+        CheckpointLoader.load_checkpoint(shipped.NOT_PUBLISHED, 'cpu')
 
 
 def test_a_wheel_has_it_in_its_own_folder(tmp_path: Path, monkeypatch) -> None:

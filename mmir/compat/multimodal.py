@@ -1,0 +1,126 @@
+"""Switch off mmpretrain's multimodal models where `transformers` lacks what they use.
+
+Why: mmpretrain takes any `transformers` from 4.28 on as fit, and imports names from it
+that later releases moved or removed: onedl-mmpretrain 1.3.6 fails with 5.0, mmpretrain
+1.2.0 with 4.57 already. Then nothing of mmpretrain can be imported, nor `mmdet.models`,
+which imports it. peft and other packages bring such a release.
+
+The module `mmpretrain.utils.dependency` decides; it is changed when it is imported: the
+models become placeholders, as where `transformers` is missing, with the reason.
+
+Delete it when mmpretrain imports with the current `transformers`.
+"""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+from mmengine.registry import Registry
+
+MODULE = 'mmpretrain.utils.dependency'
+USERS = ('models/multimodal', 'models/utils')
+
+
+class DependencyLoader(SourceFileLoader):
+    """Loader of `mmpretrain.utils.dependency` that checks what it promises."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module, then correct its answer about multimodal models."""
+        super().exec_module(module)
+        if module.WITH_MULTIMODAL:
+            missing = missing_name(Path(self.path).parents[1])
+            if missing is not None:
+                module.WITH_MULTIMODAL = False
+                module.register_multimodal_placeholder = _register_placeholders(missing)
+
+
+class DependencyFinder:
+    """Finder that loads `mmpretrain.utils.dependency` with `DependencyLoader`."""
+
+    @staticmethod
+    def find_spec(
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Return the spec with that loader if the name is `MODULE`, else None."""
+        spec = PathFinder.find_spec(name, path) if name == MODULE else None
+        if spec is not None and spec.origin:
+            spec.loader = DependencyLoader(name, spec.origin)
+        return spec
+
+
+def install() -> None:
+    """Put the finder first in `sys.meta_path` unless it is there already."""
+    if DependencyFinder not in sys.meta_path:
+        sys.meta_path.insert(0, DependencyFinder)
+
+
+def missing_name(package: Path) -> str | None:
+    """Find a name that the multimodal models import and `transformers` lacks.
+
+    Args:
+        package (Path): Folder of mmpretrain.
+
+    Returns:
+        str, optional: First such name, with its module, or None.
+    """
+    for folder in USERS:
+        for file in sorted((package / folder).rglob('*.py')):
+            source = file.read_text('utf-8')
+            if 'transformers' in source:
+                for module, name in _imported(ast.parse(source).body):
+                    if not _has(module, name):
+                        return f'{module}.{name}'
+    return None
+
+
+def _imported(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) of what code takes from `transformers` when it is imported.
+
+    Imports inside functions and classes do not count.
+    """
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module.partition('.')[0] == 'transformers':
+                yield from ((node.module, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Try | ast.If):
+            yield from _imported(node.body)
+
+
+def _has(module: str, name: str) -> bool:
+    """Check whether a name can be imported; any error counts as no."""
+    try:
+        getattr(import_module(module), name)
+    except Exception:  # its lazy modules raise whatever their imports raise
+        return False
+    return True
+
+
+def _register_placeholders(missing: str) -> Callable[[list[str], Registry], None]:
+    """Substitute for `register_multimodal_placeholder`, which tells the reason."""
+
+    def register(names: list[str], registry: Registry) -> None:
+        for name in names:
+            registry.register_module(name=name, module=_placeholder(name, missing))
+
+    return register
+
+
+def _placeholder(name: str, missing: str) -> Callable[..., None]:
+    """Create a function that raises when a config asks for that model."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        version = import_module('transformers').__version__
+        raise ImportError(
+            f"'{name}' of mmpretrain does not work with transformers {version}, which "
+            f'has no `{missing}`. Other models do. To use it, install an older '
+            'release: `pip install "transformers<4.52"`'
+        )
+
+    refuse.__name__ = refuse.__qualname__ = name
+    return refuse
