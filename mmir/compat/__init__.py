@@ -5,13 +5,14 @@ says why it exists, for which host, and when to delete it:
 
 * `mmcv_ext`, found through `ops_finder`: the module `mmcv._ext` where mmcv has no
   compiled operators. `ops` holds the operators.
+* `inference_loader`: lets the hosts' Inferencers find `mmir.LoadThermalImage`.
 * `multimodal`: lets mmpretrain import where `transformers` is too new for it.
 * `safe_globals`: lets training checkpoints load with `weights_only=True`.
 
 Importing it does not import mmdet, mmseg, mmpretrain or `mmcv.ops`.
 """
 
-from . import multimodal, ops_finder, safe_globals
+from . import inference_loader, multimodal, ops_finder, safe_globals
 from .ops_finder import ops_kind
 
 __all__ = ['activate', 'ops_kind']
@@ -23,5 +24,6 @@ def activate() -> None:
     It must run before the first import of `mmcv.ops`, hence before `mmdet.models`.
     """
     ops_finder.install()
+    inference_loader.install()
     multimodal.install()
     safe_globals.install()

@@ -12,52 +12,31 @@ Delete it when mmpretrain imports with the current `transformers`.
 """
 
 import ast
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 from mmengine.registry import Registry
 
-MODULE = 'mmpretrain.utils.dependency'
+from .import_hook import on_import
+
 USERS = ('models/multimodal', 'models/utils')
 
 
-class DependencyLoader(SourceFileLoader):
-    """Loader of `mmpretrain.utils.dependency` that checks what it promises."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the module, then correct its answer about multimodal models."""
-        super().exec_module(module)
-        if module.WITH_MULTIMODAL:
-            missing = missing_name(Path(self.path).parents[1])
-            if missing is not None:
-                module.WITH_MULTIMODAL = False
-                module.register_multimodal_placeholder = _register_placeholders(missing)
-
-
-class DependencyFinder:
-    """Finder that loads `mmpretrain.utils.dependency` with `DependencyLoader`."""
-
-    @staticmethod
-    def find_spec(
-        name: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Return the spec with that loader if the name is `MODULE`, else None."""
-        spec = PathFinder.find_spec(name, path) if name == MODULE else None
-        if spec is not None and spec.origin:
-            spec.loader = DependencyLoader(name, spec.origin)
-        return spec
-
-
 def install() -> None:
-    """Put the finder first in `sys.meta_path` unless it is there already."""
-    if DependencyFinder not in sys.meta_path:
-        sys.meta_path.insert(0, DependencyFinder)
+    """Correct what mmpretrain says of multimodal models once it is imported."""
+    on_import('mmpretrain.utils.dependency', _correct)
+
+
+def _correct(module: ModuleType) -> None:
+    """Check what the module promises; if it is wrong, register placeholders."""
+    missing = None
+    if module.WITH_MULTIMODAL:
+        missing = missing_name(Path(module.__file__).parents[1])
+    if missing is not None:
+        module.WITH_MULTIMODAL = False
+        module.register_multimodal_placeholder = _register_placeholders(missing)
 
 
 def missing_name(package: Path) -> str | None:

@@ -48,8 +48,8 @@ def _with_channels(img: np.ndarray, channels: int) -> np.ndarray:
 class LoadThermalImage(LoadImageFromFile):
     """Load an infrared (or any) image of 8 or 16 bits, never squashing its values.
 
-    In test pipelines write `dict(type='LoadImageFromFile', _scope_='mmir')`: the same
-    transform under the name that the Inferencers of mmdet and mmseg look for. They pass
+    Inferencers of mmdet and mmseg find it in a test pipeline, also under the name
+    `dict(type='LoadImageFromFile', _scope_='mmir')` of the shipped configs. They pass
     files and arrays; both have to meet the same conditions.
 
     A detector trained on 0..255 takes raw 16-bit counts without complaint and learns

@@ -29,6 +29,10 @@ RECIPE = [
 ]
 
 
+# Names of the loader in a test pipeline.
+NAMES = [READ, dict(type='mmir.LoadThermalImage')]
+
+
 def loaders(node: object) -> Iterator[dict]:
     """All configs of transforms in a config that load images."""
     if isinstance(node, dict):
@@ -171,7 +175,8 @@ def detector_config(*first: dict) -> Config:
 
 @pytest.mark.usefixtures('scope')
 @pytest.mark.parametrize('entry', ['inferencer', 'function'])
-def test_mmdet_sees_the_same_in_files_and_arrays(tmp_path, counts, entry) -> None:
+@pytest.mark.parametrize('name', NAMES)
+def test_mmdet_sees_the_same_in_files_and_arrays(tmp_path, counts, entry, name) -> None:
     apis = pytest.importorskip('mmdet.apis')
 
     def entered(*first: dict) -> tuple[Callable, list[torch.Tensor]]:
@@ -193,7 +198,7 @@ def test_mmdet_sees_the_same_in_files_and_arrays(tmp_path, counts, entry) -> Non
     write_image(deep, counts)
     write_image(tmp_path / 'gray.png', gray)
     given = (deep, counts, counts[..., None], cv2.merge([counts] * 3))
-    of_deep, inputs = entered(*RECIPE)
+    of_deep, inputs = entered(dict(name, bit_depth=16), RECIPE[1])
     for item in given:
         of_deep(item)
     of_gray, gray_inputs = entered()
@@ -211,7 +216,8 @@ def test_mmdet_sees_the_same_in_files_and_arrays(tmp_path, counts, entry) -> Non
 
 
 @pytest.mark.usefixtures('scope')
-def test_mmseg_sees_the_same_in_files_and_arrays(tmp_path, counts) -> None:
+@pytest.mark.parametrize('name', NAMES)
+def test_mmseg_sees_the_same_in_files_and_arrays(tmp_path, counts, name) -> None:
     apis = pytest.importorskip('mmseg.apis')
     cfg = Config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder',
         data_preprocessor=dict(type='SegDataPreProcessor', size=None, size_divisor=1),
@@ -219,7 +225,8 @@ def test_mmseg_sees_the_same_in_files_and_arrays(tmp_path, counts) -> None:
         decode_head=dict(type='FCNHead', in_channels=512, in_index=3, channels=8,
             num_classes=2, num_convs=1), test_cfg=dict(mode='whole')),
     ))  # fmt: skip
-    steps = [*RECIPE, dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    steps = [dict(name, bit_depth=16), RECIPE[1]]
+    steps += [dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
     cfg.test_pipeline = steps
     cfg.test_dataloader = dict(dataset=dict(pipeline=copy.deepcopy(steps)))
     cfg.visualizer = dict(type='SegLocalVisualizer', name='one_reader')
