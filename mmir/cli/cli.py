@@ -1,17 +1,10 @@
-"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages.
-
-Errors the user can fix, :class:`UserError` and any FileNotFoundError (such as that of a
-dataset), end a tool with one message and exit code 2.
-"""
+"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages."""
 
 import argparse
 import difflib
 import logging
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
@@ -21,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmir.cli.config import apply_options
+from mmir.cli.failures import run as run
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -72,6 +66,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         '--trust-checkpoint',
         action='store_true',
         help='load checkpoints that can run code; only for files you trust',
+    )
+    result.add_argument(
+        '--debug', action='store_true', help='show the traceback of any error'
     )
     # torch's launcher uses either spelling.
     result.add_argument(
@@ -232,25 +229,6 @@ def build_runner(cfg: Config) -> Runner:
 def has_accelerator() -> bool:
     """Check whether mixed precision with loss scaling can run here."""
     return torch.cuda.is_available()
-
-
-def run(main: Callable[[], Any]) -> int:
-    """Run a tool; report errors the user can fix without a traceback.
-
-    Args:
-        main (callable): The tool.
-
-    Returns:
-        int: Exit code: 0, or 2 after an error in the user's input (options, config,
-        annotations, checkpoints, names of missing files).
-    """
-    try:
-        main()
-    except (UserError, FileNotFoundError) as error:
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
 
 
 def log(message: str, level: int = logging.INFO) -> None:

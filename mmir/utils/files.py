@@ -16,7 +16,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds.
 
     Readers see either the old or the new file. After an exception the temporary file is
-    removed and the old file is unchanged.
+    removed and the old file is unchanged. An OSError gets the name of the file: Python
+    leaves it out where a disk is full.
 
     Args:
         path (str | PathLike): File or folder to write; its parent folder is created.
@@ -31,10 +32,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: str | os.PathLike[str]) -> list[Path]:
+    """Remove what :func:`atomic_path` leaves in a folder if the process is killed.
+
+    Args:
+        folder (str | PathLike): The folder; it need not exist.
+
+    Returns:
+        list[Path]: The removed files.
+    """
+    left = [path for path in Path(folder).glob('.*.partial*') if path.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
 
 
 def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
