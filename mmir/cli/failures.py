@@ -118,7 +118,7 @@ def _own_words(error: Exception) -> str:
     text, name = str(error), type(error).__qualname__
     if 'Original Traceback' not in text:
         return text
-    return re.split(rf'^(?:\w+\.)*{re.escape(name)}: ', text, flags=re.MULTILINE)[-1]
+    return re.split(rf'^(?:\w+\.)*{re.escape(name)}: ', text, flags=re.MULTILINE)[-1].strip()
 
 
 def _speaks() -> bool:

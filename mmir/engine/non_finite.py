@@ -136,13 +136,13 @@ class NonFiniteLossHook(Hook):
         Raises:
             NonFiniteLossError: A tensor of the model is NaN or infinite.
         """
-        bad = [k for k in _non_finite(checkpoint['state_dict']) if k not in self._excused]
+        found = _non_finite(checkpoint['state_dict'])
+        bad = [name for name in found if name not in self._excused]
         if bad:
             raise NonFiniteLossError(
-                f'epoch {runner.epoch + 1}, iteration {runner.iter + 1}: {len(bad)} '
-                f'tensors of the model are not finite ({few(bad, 3)}) and were not '
-                f'saved. The last checkpoint is {_last(runner)}; lower the learning '
-                'rate, or clip the gradients (optim_wrapper.clip_grad).'
+                f'epoch {runner.epoch + 1}: weights are not finite ({few(bad, 3)}) and '
+                f'were not saved. The last checkpoint is {_last(runner)}. Lower the '
+                'learning rate, or clip the gradients (optim_wrapper.clip_grad).'
             )
 
     def _drop_bad_gradients(self, optimizer: Optimizer, *_: object) -> None:
@@ -207,6 +207,6 @@ def _files(batch: Any) -> list[str]:
 
 
 def _last(runner: Runner) -> str:
-    """Name the last checkpoint."""
-    path = runner.message_hub.get_info('last_ckpt')
-    return str(path) if path and Path(path).exists() else 'the start'
+    """Name the last checkpoint of the run."""
+    record = Path(runner.work_dir) / 'last_checkpoint'
+    return record.read_text().strip() if record.is_file() else 'the start'

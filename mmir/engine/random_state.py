@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import torch
 from mmengine.dataset import worker_init_fn
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -51,6 +52,8 @@ class RandomStateHook(Hook):
         init = loader.worker_init_fn
         if isinstance(init, partial) and init.func is worker_init_fn:
             loader.worker_init_fn = partial(init, seed=seed)
+        # else a loader that starts draws from the states of this process
+        loader.generator = torch.Generator().manual_seed(seed)
         if self._saved(runner) and isinstance(loader, DataLoader):
             loader._iterator = None  # as in mmdet's YOLOXModeSwitchHook
 
