@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from mmir.data.images import read_image
 
-LENGTH, BATCH = 12, 4
+LENGTH, BATCH, WIDTH = 12, 4, 2048
 
 CONFIG = """
 default_scope = 'mmengine'
@@ -38,7 +38,7 @@ train_dataloader = dict(
 )
 train_cfg = {train_cfg}
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=0.01))
-param_scheduler = dict(type='LinearLR', start_factor=0.1, begin=0, end=9, by_epoch=False)
+param_scheduler = dict(type='LinearLR', start_factor=0.1, end=9, by_epoch=False)
 default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, {by_epoch}),
 )
@@ -52,12 +52,12 @@ randomness = dict(seed={seed})
 LOOPS = {
     'epoch': dict(
         sampler='DefaultSampler',
-        train_cfg=dict(by_epoch=True, max_epochs=4),
+        train_cfg=dict(by_epoch=True, max_epochs=3),
         by_epoch='by_epoch=True',
     ),
     'iter': dict(
         sampler='InfiniteSampler',
-        train_cfg=dict(by_epoch=False, max_iters=8),
+        train_cfg=dict(by_epoch=False, max_iters=4),
         by_epoch='by_epoch=False',
     ),
 }
@@ -68,7 +68,10 @@ class CrashModel(BaseModel):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(6, 64), nn.BatchNorm1d(64), nn.Dropout(0.3), nn.Linear(64, 1)
+            nn.Linear(6, WIDTH),
+            nn.BatchNorm1d(WIDTH),
+            nn.Dropout(0.3),
+            nn.Linear(WIDTH, 1),
         )
 
     def forward(self, x, mode='tensor'):
@@ -105,7 +108,9 @@ class CrashRecord(Hook):
             file.write(json.dumps(row) + '\n')
 
 
-def config(folder: Path, loop: str = 'epoch', workers: int = 0, seed: object = 1) -> str:
+def config(
+    folder: Path, loop: str = 'epoch', workers: int = 0, seed: object = 1
+) -> str:
     """Write a config file; return its path."""
     path = folder / f'{loop}_{workers}_{seed}.py'
     options = dict(LOOPS[loop], workers=workers, seed=seed, batch=BATCH)

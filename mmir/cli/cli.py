@@ -13,8 +13,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmir.cli.config import apply_options
+from mmir.cli.config import apply_options, complete_loaders, set_length
 from mmir.cli.failures import run as run
+from mmir.testing.rescale import drop_late_schedulers
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -95,7 +96,8 @@ def prepare(args: argparse.Namespace) -> Config:
     else:
         refuse_unsafe_checkpoints()
     cfg = load_config(args.config)
-    apply_options(cfg, args.cfg_options or {})
+    options = args.cfg_options or {}
+    apply_options(cfg, options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.demo:
@@ -106,6 +108,9 @@ def prepare(args: argparse.Namespace) -> Config:
             cfg = apply_demo(cfg, cfg.work_dir)
         except ValueError as error:
             raise UserError(f'--demo: {error}') from error
+        set_length(cfg, options)  # the demo has chosen its own
+        drop_late_schedulers(cfg)
+    complete_loaders(cfg)
     return cfg
 
 

@@ -31,6 +31,8 @@ _ADVICE = {
     errno.EMFILE: 'raise the limit of open files (ulimit -n) or use fewer workers',
     errno.EIO: 'the disk or its connection fails',
 }
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_CUT_OFF = re.compile('PytorchStreamWriter failed writing|inline_container.*unexpected')
 _WORKER = re.compile(
     r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) '
     r'(?:is killed by signal: ([\w ]+)|exited unexpectedly)'
@@ -97,7 +99,11 @@ def explain(error: BaseException) -> str | None:
         return f'{unreadable[0]}; replace the file, or remove it from the annotations'
     # torch.save reports a full disk as an error of its own
     behind = error.__cause__ or error.__context__
-    return _explain_os_error(behind) if isinstance(behind, OSError) else None
+    if isinstance(behind, OSError) and behind.errno in _DISK:
+        return _explain_os_error(behind)
+    if isinstance(error, RuntimeError) and _CUT_OFF.search(str(error)):
+        return f'a file could not be written in full; {_FULL}'
+    return None
 
 
 def _explain_os_error(error: OSError) -> str | None:
@@ -106,8 +112,8 @@ def _explain_os_error(error: OSError) -> str | None:
         return _own_words(error)
     if error.errno is None:
         # mmengine's registry repeats an error as text
-        known = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
-        return _own_words(error) if known else None
+        known = PermissionError | NotADirectoryError | FileExistsError
+        return _own_words(error) if isinstance(error, known) else None
     name = f'{error.filename}: ' if error.filename else ''
     advice = _ADVICE.get(error.errno)
     return f'{name}{error.strerror}' + (f'; {advice}' if advice else '')
@@ -118,7 +124,8 @@ def _own_words(error: Exception) -> str:
     text, name = str(error), type(error).__qualname__
     if 'Original Traceback' not in text:
         return text
-    return re.split(rf'^(?:\w+\.)*{re.escape(name)}: ', text, flags=re.MULTILINE)[-1].strip()
+    line = re.compile(rf'^(?:\w+\.)*{re.escape(name)}: ', re.MULTILINE)
+    return line.split(text)[-1].strip()
 
 
 def _speaks() -> bool:

@@ -77,7 +77,7 @@ def resume_latest(cfg: Config, trusted: bool) -> None:
         else:
             cli.log(f'--resume: continuing from {path}')
             return
-    cli.log(f'--resume: no checkpoint in {cfg.work_dir} to continue from, starting over')
+    cli.log(f'--resume: no checkpoint to load in {cfg.work_dir}, starting over')
     cfg.resume = False
 
 
@@ -100,8 +100,8 @@ def resume_from(cfg: Config, path: str | Path, trusted: bool) -> None:
     meta = load_checkpoint(path, trust=trusted, map_location='meta').get('meta')
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(
-            f'{path} holds weights only, no state of a training to continue; start from '
-            f'it with --cfg-options load_from={path}'
+            f'{path} holds weights only, no state of a training; to start from them, '
+            f'set --cfg-options load_from={path}'
         )
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None and meta.get('seed') is not None:

@@ -113,7 +113,7 @@ class NonFiniteLossHook(Hook):
         if self.action == 'stop':
             advice = (
                 'lower the learning rate, or skip such steps with --cfg-options '
-                "default_hooks.non_finite.action=skip"
+                'default_hooks.non_finite.action=skip'
             )
         elif self._in_a_row < _PATIENCE:
             runner.logger.error(f'{where}: the step is skipped')

@@ -91,7 +91,8 @@ def test_one_line_and_status_2(error, message, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    'error', [ValueError('shapes'), RuntimeError('a bug'), AssertionError('x'), OSError()]
+    'error',
+    [ValueError('shapes'), RuntimeError('a bug'), AssertionError('x'), OSError()],
 )
 def test_faults_of_the_code_keep_their_traceback(error) -> None:
     with pytest.raises(type(error)):
@@ -127,9 +128,27 @@ def test_a_disk_that_is_full_for_torch_too(tmp_path: Path) -> None:
     )
 
 
+def test_a_disk_that_is_full_for_torch_itself(tmp_path: Path) -> None:
+    """The limit of a file's size stands for a full disk; a child, as it stays."""
+    code = (
+        'import resource, torch\n'
+        'from mmir.cli import cli\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n'
+        'x = {"x": torch.zeros(9999)}\n'
+        'raise SystemExit(cli.run(lambda: torch.save(x, "x.pth")))\n'
+    )
+    done = shell('-c', code, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        'error: a file could not be written in full; free some space or write to '
+        'another folder\n'
+    )
+
+
 def test_errors_without_a_file_get_the_folder() -> None:
-    with pytest.raises(OSError, match="No space left on device: 'work'"), writing_to(
-        'work'
+    with (
+        pytest.raises(OSError, match="No space left on device: 'work'"),
+        writing_to('work'),
     ):
         raise system(errno.ENOSPC)
     with pytest.raises(OSError, match="'mine'"), writing_to('work'):
@@ -159,13 +178,16 @@ def test_once_connected_every_rank_speaks(capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == 'error: rank 1: a.png\n'
 
 
-def shell(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
+def shell(
+    *arguments: object, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess:
     path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, 'PYTHONPATH': path, 'CUDA_VISIBLE_DEVICES': '', **variables},
         capture_output=True,
         text=True,
+        cwd=cwd,
     )
 
 
@@ -178,7 +200,10 @@ def shell(*arguments: object, **variables: str) -> subprocess.CompletedProcess:
             {'CRASH_IMAGE': '3', 'CRASH_FILE': 'bad.png'},
             r'error: image file is truncated or not an image: bad.png',
         ),
-        ({'CRASH_NAN': '3'}, r'error: epoch 1, iteration \d: the loss or its gradients'),
+        (
+            {'CRASH_NAN': '3'},
+            r'error: epoch 1, iteration \d: the loss or its gradients',
+        ),
     ],
 )
 def test_a_training_from_the_shell(

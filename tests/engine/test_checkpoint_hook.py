@@ -1,6 +1,7 @@
-"""Checkpoints survive a crash at any moment, and the run goes on as if there was none."""
+"""Checkpoints survive a crash at any moment, and the run goes on as without one."""
 
 import errno
+import importlib.util
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 import crash_toy
 import pytest
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
@@ -121,8 +123,9 @@ def test_a_full_disk_leaves_the_former_checkpoint(
     runner.epoch = 1
     with pytest.raises(OSError, match=r"No space left on device: '.*/epoch_2\.pth'"):
         hook.after_train_epoch(runner)
-    assert [p.name for p in tmp_path.iterdir()] == ['epoch_1.pth', 'last_checkpoint'][
-        :: 1 if next(tmp_path.iterdir()).suffix else -1
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        'epoch_1.pth',
+        'last_checkpoint',
     ]
     assert (tmp_path / 'epoch_1.pth').read_bytes() == before
     assert (tmp_path / 'last_checkpoint').read_text() == f'{tmp_path}/epoch_1.pth'
@@ -179,14 +182,14 @@ def test_killed_at_every_step_of_saving(
     child: Callable, tmp_path: Path, loop: str, workers: int, seed: int | None
 ) -> None:
     """Killed before each opening, renaming and deletion of a file of the run."""
-    if loop == 'iter':
-        pytest.importorskip('mmengine.dataset').InfiniteSampler.skip  # noqa: B018
+    if loop == 'iter' and not hasattr(InfiniteSampler, 'skip'):
+        pytest.skip('mmengine 0.10 resumes by loading the data again')
     path = crash_toy.config(tmp_path, loop, workers, seed)
     seeds = ['--seed', '5'] if seed is None else []
     whole = tmp_path / 'whole'
     assert child([path, '--work-dir', str(whole), *seeds]) == 0
     expected = crash_toy.losses(whole)
-    assert len(set(expected.values())) == len(expected) > 7
+    assert len(set(expected.values())) == len(expected) > 3
     per_save = crash_toy.LENGTH // crash_toy.BATCH if loop == 'epoch' else 1
     crashes = 0
     while True:
@@ -205,15 +208,15 @@ def test_killed_at_every_step_of_saving(
             continue  # nothing was saved that could name the seed
         assert crash_toy.losses(run) == expected
         assert not [p for p in run.iterdir() if 'partial' in p.name]
-        assert len([p for p in files(run) if p != 'adapter.pth']) == 1
-    assert crashes > 10
+        assert len(files(run)) == 1
+    assert crashes > 8
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     path = crash_toy.config(tmp_path, 'epoch', 2)
     command = [sys.executable, str(TRAIN), path, '--cfg-options']
-    command += ['train_cfg.max_epochs=40', '--resume', '--work-dir']
+    command += ['train_cfg.max_epochs=20', '--resume', '--work-dir']
 
     def start(run: Path) -> subprocess.Popen:
         return subprocess.Popen(
@@ -248,12 +251,13 @@ def test_a_file_system_that_fills_up(child: Callable, tmp_path: Path) -> None:
     path = crash_toy.config(tmp_path, 'epoch', 0)
     whole = tmp_path / 'whole'
     assert child([path, '--work-dir', str(whole)]) == 0
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=600k', 'tmpfs', str(disk)]
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip('may not mount a file system here')
     try:
-        assert child([path, '--work-dir', str(run), '--cfg-options',
-                      'train_cfg.max_epochs=1']) == 0  # fmt: skip
+        # the first checkpoint takes three changes: its file, its name, the record
+        assert child([path, '--work-dir', str(run)], crash=3) == -signal.SIGKILL
+        assert files(run) == ['epoch_1.pth']
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         size = (run / 'epoch_1.pth').stat().st_size
         filler = disk / 'filler'
@@ -283,10 +287,9 @@ def test_a_file_system_that_fills_up(child: Callable, tmp_path: Path) -> None:
 
 def test_a_runner_with_the_hook_resumes_exactly(tmp_path, monkeypatch) -> None:
     """In this process: the write of the third checkpoint fails."""
-    spec = __import__('importlib.util', fromlist=['util'])
-    found = spec.spec_from_file_location('tool_train', TRAIN)
-    tool = spec.module_from_spec(found)
-    found.loader.exec_module(tool)
+    spec = importlib.util.spec_from_file_location('tool_train', TRAIN)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
     build, number = cli.build_runner, iter(range(99))
 
     def named(cfg) -> Runner:
@@ -300,8 +303,7 @@ def test_a_runner_with_the_hook_resumes_exactly(tmp_path, monkeypatch) -> None:
         monkeypatch.delenv(name)
     path = crash_toy.config(tmp_path)
     tool.main([path, '--work-dir', str(tmp_path / 'whole')])
-    put, left = AtomicLocalBackend.put, iter((put_ok := True, True, False))
-    del put_ok
+    put, left = AtomicLocalBackend.put, iter((True, True, False))
 
     def fails(self, obj, filepath):
         if not next(left, True):
@@ -316,4 +318,4 @@ def test_a_runner_with_the_hook_resumes_exactly(tmp_path, monkeypatch) -> None:
     tool.main([path, '--work-dir', str(run), '--resume'])
     expected = crash_toy.losses(tmp_path / 'whole')
     assert crash_toy.losses(run) == expected
-    assert len(set(expected.values())) == len(expected) == 12
+    assert len(set(expected.values())) == len(expected) == 9

@@ -79,9 +79,7 @@ def train(
     epochs: int = 2,
     **wrapper: object,
 ) -> Runner:
-    loader = DataLoader(
-        Points(batches, bad, without), BATCH, collate_fn=pseudo_collate
-    )
+    loader = DataLoader(Points(batches, bad, without), BATCH, collate_fn=pseudo_collate)
     runner = Runner(
         Net(),
         str(folder),
@@ -171,15 +169,16 @@ def test_gradients_that_are_not_finite_stop_at_once_where_they_are_clipped(
 ) -> None:
     with pytest.raises(NonFiniteLossError, match=r'iteration 2: .*grad_norm: nan\) on'):
         train(
-            tmp_path, NonFiniteLossHook(), {1: 0.0}, clip_grad=dict(max_norm=1, norm_type=2)
+            tmp_path,
+            NonFiniteLossHook(),
+            {1: 0.0},
+            clip_grad=dict(max_norm=1, norm_type=2),
         )
 
 
 def test_an_accumulated_step_is_skipped_as_a_whole(tmp_path: Path) -> None:
     hook = NonFiniteLossHook('skip')
-    runner = train(
-        tmp_path, hook, {1: math.nan}, epochs=1, accumulative_counts=2
-    )
+    runner = train(tmp_path, hook, {1: math.nan}, epochs=1, accumulative_counts=2)
     (state, *_) = runner.optim_wrapper.optimizer.state.values()
     assert state['step'] == 1  # of two, the first had the bad half
     assert runner.model.net[1].num_batches_tracked == 3
@@ -197,7 +196,8 @@ def test_broken_weights_are_not_saved(tmp_path: Path, action: str) -> None:
         train(tmp_path, NonFiniteLossHook(action), {}, hooks=(Break(2),))
     assert str(caught.value) == (
         'epoch 2: weights are not finite (net.2.bias) and were not saved. The last '
-        f'checkpoint is {tmp_path}/epoch_1.pth. Lower the learning rate, or clip the gradients (optim_wrapper.clip_grad).'
+        f'checkpoint is {tmp_path}/epoch_1.pth. Lower the learning rate, or clip the '
+        'gradients (optim_wrapper.clip_grad).'
     )
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
     assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')

@@ -11,6 +11,7 @@ pairs and `worst.png` with the most misaligned ones.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from mmir.cli import cli
 from mmir.data.alignment import RELIABLE, Alignment, PairFiles, edge_map, measure_files
 from mmir.data.images import SUFFIXES, list_images, read_image
 from mmir.data.pairing import PairRule
@@ -306,7 +308,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (UserError, OSError, ValueError) as error:
-        raise SystemExit(f'check_alignment.py: {error}') from error
+    sys.exit(cli.run(main))

@@ -10,11 +10,13 @@ seeds), a plot and a JSON file of all results are updated in the output folder.
 import argparse
 import ast
 import itertools
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
+from mmir.cli import cli
 from mmir.cli.study import collect, grouped, run_once, table
 from mmir.testing.demo import apply_demo
 from mmir.utils.errors import UserError
@@ -154,7 +156,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f'sweep.py: {error}') from error
+    sys.exit(cli.run(main))

@@ -9,6 +9,7 @@ Without --data-root the images are synthetic street scenes.
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
@@ -24,6 +25,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 
+from mmir.cli import cli
 from mmir.cli.stages import ROOT
 from mmir.testing.rescale import set_image_scale
 from mmir.testing.scenes import write_flir
@@ -201,4 +203,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))
