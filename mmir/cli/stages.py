@@ -11,7 +11,6 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from mmir.cli.resume import last_checkpoint
 from mmir.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,10 +92,7 @@ def curve(scalars: list[dict], key: str) -> tuple[list[float], list[float]]:
 
 def latest_checkpoint(work_dir: Path) -> Path:
     """Return the newest checkpoint of a run."""
-    found = last_checkpoint(work_dir)
-    if found is None:
-        raise FileNotFoundError(f'{work_dir} has no checkpoint of a run')
-    return found
+    return Path((work_dir / 'last_checkpoint').read_text().strip())
 
 
 def count_parameters(config: Config) -> tuple[int, int]:

@@ -1,14 +1,21 @@
 """A loss that is not finite: reported with its images, stopped or skipped."""
 
 import math
+import os
+import re
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
+import crash_toy
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -184,6 +191,36 @@ def test_an_accumulated_step_is_skipped_as_a_whole(tmp_path: Path) -> None:
     assert runner.model.net[1].num_batches_tracked == 3
 
 
+class Scaled(OptimWrapper):
+    """What `AmpOptimWrapper` does, which needs a GPU."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**120)
+
+    def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        return self.loss_scaler.scale(loss)
+
+    def step(self, **kwargs: object) -> None:
+        self.loss_scaler.step(self.optimizer)
+        self.loss_scaler.update()
+
+
+def test_a_loss_scaler_may_overflow_and_still_skips_a_bad_batch(tmp_path: Path) -> None:
+    """The scale is far too large at first; the statistics survive the bad batch."""
+    OPTIM_WRAPPERS.register_module(module=Scaled, force=True)
+    first, third = tmp_path / 'sound', tmp_path / 'bad'
+    for action in ('stop', 'skip'):
+        runner = train(first / action, NonFiniteLossHook(action), {}, type='Scaled')
+        assert runner.optim_wrapper.loss_scaler.get_scale() < 2.0**120
+    bad = {3: math.nan}
+    train(third, NonFiniteLossHook('skip'), bad, type='Scaled')
+    weights = state_of(third, 2)
+    assert all(v.isfinite().all() for k, v in weights.items() if 'mask' not in k)
+    with pytest.raises(NonFiniteLossError, match='epoch 1, iteration 4'):
+        train(tmp_path / 'stop', NonFiniteLossHook(), bad, type='Scaled')
+
+
 def test_skipping_ends_when_nothing_else_happens(tmp_path: Path) -> None:
     bad = dict.fromkeys(range(1, 30), math.nan)
     with pytest.raises(NonFiniteLossError, match=r'iteration 21: .*20 steps in a row'):
@@ -218,3 +255,41 @@ def test_all_files_of_a_pair_are_named(
 def test_an_unknown_action_is_refused() -> None:
     with pytest.raises(ValueError, match="'stop' or 'skip', got 'ignore'"):
         NonFiniteLossHook('ignore')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('action', ['skip', 'stop'])
+def test_two_ranks_agree(tmp_path: Path, action: str) -> None:
+    """The bad image is on one rank; all skip, or the run stops and it is named."""
+    config = crash_toy.config(tmp_path, 'epoch')
+    root = Path(__file__).parents[2]
+    train_tool = str(root / 'tools/train.py')
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    work = ['--launcher', 'pytorch', '--work-dir', str(tmp_path / 'w')]
+    options = ['--cfg-options', f'default_hooks.non_finite.action={action}']
+    with Path(config).open('a') as file:
+        file.write(
+            "\ndefault_hooks['non_finite'] = dict(type='mmir.NonFiniteLossHook')\n"
+        )
+    path = os.pathsep.join([str(root), str(root / 'tests')])
+    done = subprocess.run(
+        [sys.executable, *launch, train_tool, config, *work, *options],
+        env={
+            **os.environ,
+            'PYTHONPATH': path,
+            'CUDA_VISIBLE_DEVICES': '',
+            'OMP_NUM_THREADS': '1',
+            'CRASH_NAN': '5',
+        },
+        capture_output=True,
+        text=True,
+    )
+    if action == 'stop':
+        assert done.returncode != 0
+        assert re.search(r'error: (rank 1: )?epoch 1, iteration \d: the', done.stderr)
+        assert not list((tmp_path / 'w').glob('*.pth'))
+        return
+    assert done.returncode == 0, done.stderr
+    weights = state_of(tmp_path / 'w', 3)
+    assert all(value.isfinite().all() for value in weights.values())
+    assert 'the step is skipped' in done.stdout + done.stderr
