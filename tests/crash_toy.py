@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch.utils.data import Dataset
 from mmir.data.images import read_image
 
 LENGTH, BATCH, WIDTH = 12, 4, 2048
+HALF = 100_000  # bytes of a checkpoint
 
 CONFIG = """
 default_scope = 'mmengine'
@@ -125,10 +127,14 @@ def losses(work_dir: Path) -> dict[int, float]:
 
 
 class Crash:
-    """Kill this process before the n-th change of the work dir's `.pth` files."""
+    """Kill this process before the n-th change of the work dir's `.pth` files.
+
+    With a negative number it is killed within the file that is opened then.
+    """
 
     def __init__(self, work_dir: str, at: int) -> None:
-        self.work_dir, self.left = os.path.realpath(work_dir), at
+        self.work_dir, self.left = os.path.realpath(work_dir), abs(at)
+        self.within = at < 0
         sys.addaudithook(self)
 
     def __call__(self, event: str, args: tuple) -> None:
@@ -142,7 +148,10 @@ class Crash:
                 '.pth' in path or 'last_checkpoint' in path
             ):
                 self.left -= 1
-                if self.left < 0:
+                if self.left < 0 and self.within:
+                    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, HALF))
+                elif self.left < 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -13,9 +13,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmir.cli.config import apply_options, complete_loaders, set_length
+from mmir.cli.config import LENGTHS, apply_options, complete_loaders
 from mmir.cli.failures import run as run
-from mmir.testing.rescale import drop_late_schedulers
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -96,7 +95,9 @@ def prepare(args: argparse.Namespace) -> Config:
     else:
         refuse_unsafe_checkpoints()
     cfg = load_config(args.config)
-    options = args.cfg_options or {}
+    options = dict(args.cfg_options or {})
+    # a demo has its own number of epochs, so the user's comes after it
+    later = {k: options.pop(k) for k in LENGTHS if args.demo and k in options}
     apply_options(cfg, options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
@@ -108,8 +109,7 @@ def prepare(args: argparse.Namespace) -> Config:
             cfg = apply_demo(cfg, cfg.work_dir)
         except ValueError as error:
             raise UserError(f'--demo: {error}') from error
-        set_length(cfg, options)  # the demo has chosen its own
-        drop_late_schedulers(cfg)
+        apply_options(cfg, later)
     complete_loaders(cfg)
     return cfg
 

@@ -38,31 +38,24 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     """
     for key in options:
         _check_key(cfg, key)
-    set_length(cfg, options)
+    _set_length(cfg, options)
     for key, value in options.items():
         _set_namesakes(cfg, key, value)
     former = cfg.get('data_root')
     cfg.merge_from_dict(options)
     if 'data_root' in options and former:
         cfg._cfg_dict = _move(cfg._cfg_dict, former.rstrip('/'), cfg.data_root)
-    if options.keys() & {*_LENGTHS}:
+    if options.keys() & {*LENGTHS}:
         drop_late_schedulers(cfg)  # only now, since options name them by index
 
 
-_LENGTHS = ('max_epochs', 'train_cfg.max_epochs', 'train_cfg.max_iters')
+LENGTHS = ('max_epochs', 'train_cfg.max_epochs', 'train_cfg.max_iters')
+"""Options that set how long a training lasts."""
 
 
-def set_length(cfg: Config, options: dict[str, Any]) -> None:
-    """Scale a training to the number of epochs in the options, in place; log what.
-
-    Args:
-        cfg (Config): The config.
-        options (dict): Values by dotted keys.
-
-    Raises:
-        UserError: The number is not a positive integer.
-    """
-    for key in _LENGTHS:
+def _set_length(cfg: Config, options: dict[str, Any]) -> None:
+    """Scale a training to the number of epochs in the options, in place; log what."""
+    for key in LENGTHS:
         unit = key.rpartition('.')[2]
         if key not in options or not (cfg.get('train_cfg') or {}).get(unit):
             continue
@@ -77,7 +70,7 @@ def set_length(cfg: Config, options: dict[str, Any]) -> None:
 
 def _set_namesakes(cfg: Config, key: str, value: Any) -> None:
     """Set the keys that a variable of the config file has given its value."""
-    if key in ('data_root', *_LENGTHS) or key not in cfg or isinstance(cfg[key], dict):
+    if key in ('data_root', *LENGTHS) or key not in cfg or isinstance(cfg[key], dict):
         return
     if key in inspect.signature(Runner).parameters:
         return
