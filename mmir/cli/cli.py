@@ -1,15 +1,9 @@
-"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages.
-
-Errors the user can fix, :class:`UserError` and any FileNotFoundError (such as that of a
-dataset), end a tool with one message and exit code 2.
-"""
+"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages."""
 
 import argparse
 import difflib
 import logging
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +14,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 
-from mmir.cli.config import apply_options
+from mmir.cli.config import LENGTHS, apply_options, complete_loaders
+from mmir.cli.failures import run as run
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -73,6 +68,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         action='store_true',
         help='load checkpoints that can run code; only for files you trust',
     )
+    result.add_argument(
+        '--debug', action='store_true', help='show the traceback of any error'
+    )
     # torch's launcher uses either spelling.
     result.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
@@ -113,7 +111,10 @@ def prepare(args: argparse.Namespace) -> Config:
         trust_checkpoints()
     else:
         refuse_unsafe_checkpoints()
-    cfg = load_config(args.config, args.cfg_options)
+    options = dict(args.cfg_options or {})
+    # a demo has its own number of epochs, so the user's comes after it
+    later = {k: options.pop(k) for k in LENGTHS if args.demo and k in options}
+    cfg = load_config(args.config, options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.demo:
@@ -124,6 +125,8 @@ def prepare(args: argparse.Namespace) -> Config:
             cfg = apply_demo(cfg, cfg.work_dir)
         except ValueError as error:
             raise UserError(f'--demo: {error}') from error
+        apply_options(cfg, later)
+    complete_loaders(cfg)
     return cfg
 
 
@@ -254,25 +257,6 @@ def build_runner(cfg: Config) -> Runner:
 def has_accelerator() -> bool:
     """Check whether mixed precision with loss scaling can run here."""
     return torch.cuda.is_available()
-
-
-def run(main: Callable[[], Any]) -> int:
-    """Run a tool; report errors the user can fix without a traceback.
-
-    Args:
-        main (callable): The tool.
-
-    Returns:
-        int: Exit code: 0, or 2 after an error in the user's input (options, config,
-        annotations, checkpoints, names of missing files).
-    """
-    try:
-        main()
-    except (UserError, FileNotFoundError) as error:
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
 
 
 def log(message: str, level: int = logging.INFO) -> None:

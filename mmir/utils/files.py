@@ -19,7 +19,8 @@ def atomic_path(path: str | os.PathLike[str], durable: bool = False) -> Iterator
     """Yield a temporary path that replaces `path` if the block succeeds.
 
     Readers see either the old or the new file. After an exception the temporary file is
-    removed and the old file is unchanged.
+    removed and the old file is unchanged. An OSError gets the name of the file: Python
+    leaves it out where a disk is full.
 
     Args:
         path (str | PathLike): File or folder to write; its parent folder is created.
@@ -41,6 +42,10 @@ def atomic_path(path: str | os.PathLike[str], durable: bool = False) -> Iterator
         os.replace(partial, path)
         if durable and os.name == 'posix':  # Windows cannot open folders
             _to_disk(path.parent, os.O_RDONLY)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
@@ -54,6 +59,21 @@ def _to_disk(path: Path, flags: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_partials(folder: str | os.PathLike[str]) -> list[Path]:
+    """Remove what :func:`atomic_path` leaves in a folder if the process is killed.
+
+    Args:
+        folder (str | PathLike): The folder; it need not exist.
+
+    Returns:
+        list[Path]: The removed files.
+    """
+    left = [path for path in Path(folder).glob('.*.partial*') if path.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
 
 
 def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,7 @@ pairs and `worst.png` with the most misaligned ones.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -331,7 +332,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (UserError, OSError, ValueError) as error:
-        raise SystemExit(f'check_alignment.py: {error}') from error
+    sys.exit(cli.run(main))

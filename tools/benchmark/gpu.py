@@ -41,6 +41,7 @@ from _timing import Call, clock_for, environment, peak_memory, summarize, take_t
 from torch import Tensor, nn
 
 from mmir.adapters import merge_
+from mmir.cli import cli
 from mmir.compat import ops_kind
 from mmir.engine.autocast import has_bfloat16
 from mmir.utils.files import write_json, write_text
@@ -333,4 +334,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

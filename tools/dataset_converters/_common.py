@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmir.cli import cli
 from mmir.data.check import Problem
 from mmir.data.coco import check_coco, open_images
+from mmir.data.images import ImageReadError
 from mmir.utils.files import write_json
 
 
@@ -97,7 +99,7 @@ def run(
     convert: Callable[[argparse.Namespace], int],
     argv: Sequence[str] | None,
 ) -> int:
-    """Parse arguments and convert; report an error as one line and status 1.
+    """Parse arguments and convert; report an error as one line.
 
     Args:
         parser (ArgumentParser): Parser of a converter.
@@ -105,13 +107,17 @@ def run(
         argv (Sequence[str], optional): Arguments. Default: those of the command line.
 
     Returns:
-        int: Exit status.
+        int: Exit status; 1 for missing or wrong files, 2 for errors of the machine.
     """
-    args = parser.parse_args(argv)
-    if not args.check and args.out is None:
-        parser.error('set --out FILE to write, or --check')
-    try:
-        return convert(args)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+
+    def main() -> int:
+        args = parser.parse_args(argv)
+        if not args.check and args.out is None:
+            parser.error('set --out FILE to write, or --check')
+        try:
+            return convert(args)
+        except (ValueError, FileNotFoundError, ImageReadError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 1
+
+    return cli.run(main)
