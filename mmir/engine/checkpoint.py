@@ -29,10 +29,8 @@ class AtomicLocalBackend(LocalBackend):
         Raises:
             OSError: It cannot be written; has the name of the file.
         """
-        with atomic_path(filepath) as partial, partial.open('wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
+        with atomic_path(filepath, durable=True) as partial:
+            partial.write_bytes(obj)
 
 
 @HOOKS.register_module()
@@ -114,8 +112,13 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = paths
 
     def _remove(self, path: str | None) -> None:
-        """Delete a checkpoint, if there is one; those of DeepSpeed are folders."""
+        """Delete a checkpoint, if there is one; those of DeepSpeed are folders.
+
+        Paths come from the resumed file too: none outside of the run's folder is taken.
+        """
         if path is None or not is_main_process():
+            return
+        if os.path.dirname(os.path.normpath(path)) != os.path.normpath(self.out_dir):
             return
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)

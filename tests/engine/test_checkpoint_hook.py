@@ -141,6 +141,21 @@ def test_half_written_files_go_at_the_next_start(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [mine]
 
 
+def test_nothing_outside_of_the_run_is_deleted(tmp_path: Path) -> None:
+    """A resumed file names former checkpoints; it may come from anywhere."""
+    run, other = tmp_path / 'run', tmp_path / 'other.pth'
+    run.mkdir()
+    hook = AtomicCheckpointHook()
+    hook.before_train(FakeRunner(run))
+    for path in (other, run / 'a.pth'):
+        path.write_bytes(b'weights')
+    hook._remove(str(other))
+    hook._remove(str(run / '..' / other.name))
+    assert other.is_file()
+    hook._remove(str(run / 'a.pth'))
+    assert not (run / 'a.pth').exists()
+
+
 def test_remote_folders_keep_their_backend(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(CheckpointHook, 'before_train', lambda self, runner: None)
     hook = AtomicCheckpointHook(out_dir='s3://bucket/runs')
