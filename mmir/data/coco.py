@@ -249,23 +249,29 @@ def check_coco(
     report.notes += notes
     if image_folder is not None:
         names = [image['file_name'] for image in coco['images']]
-        where = os.path.join(str(image_folder), '')
-        odd = dict.fromkeys(outside(names, image_folder, below))
-        report.problems += [
-            Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd
-        ]
-        inside = [name for name in names if name not in odd]
-        found = image_names(image_folder, inside)
-        report.problems += [
-            Problem(
-                IRREGULAR if os.path.exists(where + name) else MISSING,
-                name,
-                f'expected in {where}',
-            )
-            for name in inside
-            if name not in found
-        ]
+        report.problems += _file_problems(names, image_folder, below)
     return report
+
+
+def _file_problems(
+    names: Sequence[str], folder: str | Path, below: str | Path | None
+) -> list[Problem]:
+    """Find files that are missing, no regular files, or outside the data."""
+    where = os.path.join(str(folder), '')
+    odd = dict.fromkeys(outside(names, folder, below))
+    inside = [name for name in names if name not in odd]
+    found = image_names(folder, inside)
+    return [
+        Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd
+    ] + [
+        Problem(
+            IRREGULAR if os.path.exists(where + name) else MISSING,
+            name,
+            f'expected in {where}',
+        )
+        for name in inside
+        if name not in found
+    ]
 
 
 def _open_problem(folder: str | Path, image: dict) -> Problem | None:
