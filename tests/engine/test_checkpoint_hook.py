@@ -27,7 +27,7 @@ from mmir.engine.checkpoint import AtomicLocalBackend
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / 'tools/train.py'
-HALF = -3  # killed when the second checkpoint is half written
+HALF = -4  # killed when the second checkpoint is half written
 ENVIRONMENT = {
     **os.environ,
     'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
@@ -37,7 +37,8 @@ ENVIRONMENT = {
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob('*.pth'))
+    names = (path.name for path in folder.glob('*.pth'))
+    return sorted(name for name in names if not name.startswith('.'))
 
 
 def iteration(path: Path) -> int:
@@ -207,14 +208,14 @@ def test_killed_at_every_step_of_saving(
     expected = crash_toy.losses(whole)
     assert len(set(expected.values())) == len(expected) > 2
     per_save = crash_toy.LENGTH // crash_toy.BATCH if loop == 'epoch' else 1
-    # a first and a second checkpoint: file, name, record; then the first one goes
-    for crash in (*range(7), HALF):
+    # of each checkpoint: open, rename, clean up, record; then the first one goes
+    for crash in (*range(9), HALF):
         run = tmp_path / f'killed_{crash}'
         status = child([path, '--work-dir', str(run), *seeds], crash)
         assert status == -(signal.SIGXFSZ if crash == HALF else signal.SIGKILL)
         done = len(crash_toy.losses(run))
-        assert done == per_save * (1 if 0 <= crash < 3 else 2)
-        assert len(files(run)) == (0 if crash in (0, 1) else 2 if crash > 4 else 1)
+        assert done == per_save * (1 if 0 <= crash < 4 else 2)
+        assert len(files(run)) == (0 if crash in (0, 1) else 2 if crash > 5 else 1)
         assert child([path, '--work-dir', str(run), '--resume']) == 0
         rows = (run / 'losses.jsonl').read_text().splitlines()
         start = json.loads(rows[done])[0] if len(rows) > done else done
@@ -270,8 +271,7 @@ def test_a_file_system_that_fills_up(child: Callable, tmp_path: Path) -> None:
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip('may not mount a file system here')
     try:
-        # the first checkpoint takes three changes: its file, its name, the record
-        assert child([path, '--work-dir', str(run)], crash=3) == -signal.SIGKILL
+        assert child([path, '--work-dir', str(run)], crash=4) == -signal.SIGKILL
         assert files(run) == ['epoch_1.pth']
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         size = (run / 'epoch_1.pth').stat().st_size

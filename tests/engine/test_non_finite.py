@@ -196,7 +196,7 @@ class Scaled(OptimWrapper):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**120)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**127)
 
     def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
         return self.loss_scaler.scale(loss)
@@ -212,7 +212,7 @@ def test_a_loss_scaler_may_overflow_and_still_skips_a_bad_batch(tmp_path: Path) 
     first, third = tmp_path / 'sound', tmp_path / 'bad'
     for action in ('stop', 'skip'):
         runner = train(first / action, NonFiniteLossHook(action), {}, type='Scaled')
-        assert runner.optim_wrapper.loss_scaler.get_scale() < 2.0**120
+        assert runner.optim_wrapper.loss_scaler.get_scale() < 2.0**127
     bad = {3: math.nan}
     train(third, NonFiniteLossHook('skip'), bad, type='Scaled')
     weights = state_of(third, 2)
