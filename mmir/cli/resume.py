@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmir.cli import cli
-from mmir.utils.checkpoint import CheckpointError, load_checkpoint
+from mmir.utils.checkpoint import CheckpointError, load_checkpoint, local_path
 
 _NAME = re.compile(r'(?:epoch|iter)_\d+\.pth')
 
@@ -94,10 +94,11 @@ def resume_from(cfg: Config, path: str | Path, trusted: bool) -> None:
         FileNotFoundError: It does not exist.
         CheckpointError: It cannot be read, or is none to resume from.
     """
-    if '://' in str(path):  # known after the download only
+    local = local_path(path)
+    if local is None:  # known after the download only
         cfg.resume, cfg.load_from = True, str(path)
         return
-    meta = load_checkpoint(path, trust=trusted, map_location='meta').get('meta')
+    meta = load_checkpoint(local, trust=trusted, map_location='meta').get('meta')
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(
             f'{path} holds weights only, no state of a training; to start from them, '

@@ -94,3 +94,13 @@ def test_weights_alone_are_none_to_resume_from(tmp_path) -> None:
         CheckpointError, match=r'w.pth holds weights only, .*load_from='
     ):
         resume_from(Config({}), tmp_path / 'w.pth', trusted=False)
+
+
+def test_a_file_address_is_read_like_a_path(tmp_path) -> None:
+    path = save(tmp_path / 'epoch_2.pth', 1)
+    cfg = Config({})
+    resume_from(cfg, f'file://{path}', trusted=False)
+    assert (cfg.resume, cfg.load_from) == (True, f'file://{path}')
+    torch.save({'state_dict': {}}, path)
+    with pytest.raises(CheckpointError, match='holds weights only'):
+        resume_from(Config({}), f'file://{path}', trusted=False)
