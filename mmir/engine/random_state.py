@@ -33,6 +33,7 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self._last: str | None = None
+        self._trains = False
 
     def before_train(self, runner: Runner) -> None:
         """Note from which checkpoint the run starts.
@@ -41,6 +42,7 @@ class RandomStateHook(Hook):
             runner (Runner): The runner, after it has resumed.
         """
         self._last = runner.message_hub.get_info('last_ckpt')
+        self._trains = True
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the random states of this process and of the workers to come.
@@ -74,7 +76,7 @@ class RandomStateHook(Hook):
             runner (Runner): The runner.
             metrics (dict, optional): Results of the validation.
         """
-        if runner.train_loop is not None:
+        if self._trains:  # the runner would build the training data to answer
             self._set(runner, runner.iter)
 
     def _saved(self, runner: Runner) -> bool:

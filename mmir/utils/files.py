@@ -43,7 +43,7 @@ def atomic_path(path: str | os.PathLike[str], durable: bool = False) -> Iterator
         if durable and os.name == 'posix':  # Windows cannot open folders
             _to_disk(path.parent, os.O_RDONLY)
     except OSError as error:
-        if error.filename in (None, str(partial)):
+        if error.errno is not None and error.filename in (None, str(partial)):
             error.filename, error.filename2 = str(path), None
         raise
     finally:

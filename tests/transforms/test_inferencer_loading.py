@@ -248,8 +248,10 @@ def test_mmseg_sees_the_same_in_files_and_arrays(tmp_path, counts, name) -> None
         infer(shown(counts))
 
 
+@pytest.mark.usefixtures('scope')
 def test_mmpretrain_takes_arrays_by_the_same_rules(tmp_path, counts) -> None:
     pretrain = pytest.importorskip('mmpretrain')
+    DefaultScope.get_instance('one_reader', scope_name='mmpretrain')
     steps = [dict(RECIPE[0], type='mmir.LoadThermalImage'), RECIPE[1]]
     for step in steps:
         step.pop('_scope_', None)
