@@ -185,12 +185,16 @@ def test_every_stack_installs_the_tested_opencv(built):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['wheel', 'editable'])
+@pytest.mark.parametrize('kind', ['wheel', 'sdist', 'editable'])
 def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind):
     pip = ('-m', 'pip', 'install', '--no-deps', '--no-build-isolation', '-q')
     run('-m', 'venv', '--without-pip', tmp_path / 'env', cwd=tmp_path)
     site = next((tmp_path / 'env').glob('lib/python*/site-packages'))
-    source = [next(built.glob('*.whl'))] if kind == 'wheel' else ['-e', tree]
+    source = {
+        'wheel': [next(built.glob('*.whl'))],
+        'sdist': [next(built.glob('*.tar.gz'))],
+        'editable': ['-e', tree],
+    }[kind]
     run(*pip, '--target', site, *source, cwd=tmp_path)
     # The hosts come from this environment, without the mmir it may have.
     mine = [p for p in sys.path if p.endswith('site-packages')]
@@ -210,7 +214,7 @@ def test_installed_package_gives_its_configs_by_name(built, tree, tmp_path, kind
     )
     assert result.returncode == 0, result.stderr[-3000:]
     where = Path(result.stdout.split()[-1])
-    assert where == (site if kind == 'wheel' else tree) / 'mmir'
+    assert where == (tree if kind == 'editable' else site) / 'mmir'
     folders = [where / '.mim' / name for name in ('configs', 'tools', 'demo')]
     assert [f.is_symlink() for f in folders] == [kind == 'editable'] * 3
     assert (where / '.mim/tools/train.py').is_file()

@@ -7,12 +7,21 @@ says why it exists, for which host, and when to delete it:
   compiled operators. `ops` holds the operators.
 * `inference_loader`: lets the hosts' Inferencers find `mmir.LoadThermalImage`.
 * `multimodal`: lets mmpretrain import where `transformers` is too new for it.
+* `moving_average`: keeps frozen weights exact in the moving average of mmdet 3.3.
+* `hue`: lets mmcv 2.1 turn hues backwards on NumPy 2.
 * `safe_globals`: lets training checkpoints load with `weights_only=True`.
 
 Importing it does not import mmdet, mmseg, mmpretrain or `mmcv.ops`.
 """
 
-from . import inference_loader, multimodal, ops_finder, safe_globals
+from . import (
+    hue,
+    inference_loader,
+    moving_average,
+    multimodal,
+    ops_finder,
+    safe_globals,
+)
 from .ops_finder import ops_kind
 
 __all__ = ['activate', 'ops_kind']
@@ -26,4 +35,6 @@ def activate() -> None:
     ops_finder.install()
     inference_loader.install()
     multimodal.install()
+    moving_average.install()
+    hue.install()
     safe_globals.install()

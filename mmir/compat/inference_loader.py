@@ -13,7 +13,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from .import_hook import on_import
+from .after_import import patch_after_import
 
 _OWN = 'LoadThermalImage'
 
@@ -75,6 +75,6 @@ def _patch_mmseg(module: ModuleType) -> None:
 
 def install() -> None:
     """Change the three functions once their modules are imported."""
-    on_import('mmengine.infer.infer', _patch_inferencer)
-    on_import('mmdet.apis.inference', _patch_mmdet)
-    on_import('mmseg.apis.inference', _patch_mmseg)
+    patch_after_import('mmengine.infer.infer', _patch_inferencer)
+    patch_after_import('mmdet.apis.inference', _patch_mmdet)
+    patch_after_import('mmseg.apis.inference', _patch_mmseg)

@@ -5,8 +5,7 @@ that later releases moved or removed: onedl-mmpretrain 1.3.6 fails with 5.0, mmp
 1.2.0 with 4.57 already. Then nothing of mmpretrain can be imported, nor `mmdet.models`,
 which imports it. peft and other packages bring such a release.
 
-The module `mmpretrain.utils.dependency` decides; it is changed when it is imported: the
-models become placeholders, as where `transformers` is missing, with the reason.
+The models become placeholders with the reason, as where `transformers` is missing.
 
 Delete it when mmpretrain imports with the current `transformers`.
 """
@@ -19,24 +18,24 @@ from types import ModuleType
 
 from mmengine.registry import Registry
 
-from .import_hook import on_import
+from .after_import import patch_after_import
 
+MODULE = 'mmpretrain.utils.dependency'
 USERS = ('models/multimodal', 'models/utils')
 
 
 def install() -> None:
-    """Correct what mmpretrain says of multimodal models once it is imported."""
-    on_import('mmpretrain.utils.dependency', _correct)
+    """Check the module when it is imported. Repeated calls are harmless."""
+    patch_after_import(MODULE, check)
 
 
-def _correct(module: ModuleType) -> None:
-    """Check what the module promises; if it is wrong, register placeholders."""
-    missing = None
+def check(module: ModuleType) -> None:
+    """Correct what the module says about multimodal models."""
     if module.WITH_MULTIMODAL:
         missing = missing_name(Path(module.__file__).parents[1])
-    if missing is not None:
-        module.WITH_MULTIMODAL = False
-        module.register_multimodal_placeholder = _register_placeholders(missing)
+        if missing is not None:
+            module.WITH_MULTIMODAL = False
+            module.register_multimodal_placeholder = _register_placeholders(missing)
 
 
 def missing_name(package: Path) -> str | None:
