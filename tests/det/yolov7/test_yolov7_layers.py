@@ -25,7 +25,8 @@ def factory(arch: str) -> ConvFactory:
 
 
 def image(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -41,13 +42,13 @@ def test_elan_concatenates_last_first_then_main_then_short(
     arch, depth, tap, width, picks
 ):
     m = ELAN(factory(arch), 6, 8, 10, width=width, depth=depth, tap=tap)
-    ref.randomize(m)
+    ref.randomize(m).double()
     x = image(2, 6, 7, 9)
     torch.testing.assert_close(m(x), ref.elan(m, x, arch, picks))
 
 
 def test_max_pool_downsample_puts_the_strided_branch_first():
-    m = ref.randomize(MaxPoolDownsample(factory('l'), 6, 5))
+    m = ref.randomize(MaxPoolDownsample(factory('l'), 6, 5)).double()
     x = image(2, 6, 8, 12)
     out = m(x)
     assert out.shape == (2, 10, 4, 6)
@@ -67,14 +68,14 @@ def test_chained_pools_equal_pools_of_5_9_13(height, width, seed):
 
 @pytest.mark.parametrize(('arch', 'block'), [('l', SPPCSPC), ('tiny', SPPTiny)])
 def test_spp_equals_its_reference(arch, block):
-    m = ref.randomize(block(factory(arch), 6, 8))
+    m = ref.randomize(block(factory(arch), 6, 8)).double()
     x = image(2, 6, 15, 9)
     torch.testing.assert_close(m(x), ref.spp(m, x, arch))
 
 
 @pytest.mark.parametrize('channels', [(6, 8), (8, 8)])
 def test_rep_conv_sums_its_branches_before_the_activation(channels):
-    m = ref.randomize(RepConv(*channels, act_cfg=dict(type='SiLU')))
+    m = ref.randomize(RepConv(*channels, act_cfg=dict(type='SiLU'))).double()
     assert (m.rbr_identity is not None) == (channels[0] == channels[1])
     x = image(2, channels[0], 5, 7)
     torch.testing.assert_close(m(x), ref.rep(m, x))
