@@ -4,7 +4,8 @@ Importing mmir
 
 - registers the host-free components in mmengine's registries;
 - makes `mmir::...` configs known to mmengine;
-- installs the operators of `mmir.compat` where mmcv has no compiled ones.
+- installs the operators of `mmir.compat` where mmcv has no compiled ones;
+- makes mmengine and the hosts load checkpoints without running code.
 
 It loads no host (mmdet, mmseg, mmpretrain). If mmengine imports, so does mmir: a part
 that lacks a library is switched off with a warning, because mmengine hides every
@@ -37,6 +38,7 @@ MODULE2PACKAGE.setdefault('mmir', 'mmir')
 
 HOST_FREE = (
     'compat',
+    'utils.host_loading',
     'utils.shipped',
     'transforms',
     'adapters',

@@ -181,7 +181,8 @@ class _Child(Registry):
             # only import the host that is needed: each takes seconds
             if name in row.names.get(self.name, ()):
                 import_module(f'mmir.{part}')
-        found = super().get(name)
+        # a name may hold the scope of a host, which would be asked in our place
+        found = self._module_dict.get(name) or super().get(name)
         scope = DefaultScope.get_current_instance()
         if found or '.' in key or scope is None or scope.scope_name != 'mmir':
             return found

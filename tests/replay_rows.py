@@ -83,6 +83,7 @@ MMDET_BOXES = [  # these refuse masks, or leave them where they are
     dict(type='RandomShift', prob=0.7, max_shift_px=8),
     dict(type='RandomAffine', scaling_ratio_range=(0.7, 1.3)),
     dict(type='RandomAffine', border=(-8, -4), max_rotate_degree=30.0),
+    dict(type='mmir.CenteredRandomAffine', border=(-8, -4), max_rotate_degree=30.0),
 ]
 MMDET_COLOURS = [
     dict(type='YOLOXHSVRandomAug'),

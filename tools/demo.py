@@ -17,6 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmir.apis.det_preview import detection_panels
+from mmir.cli import cli
 from mmir.cli.stages import (
     ROOT,
     StageError,
@@ -167,4 +168,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cli.run(main))

@@ -108,6 +108,8 @@ def load(
                 load_adapter(model, adapter)
             if merge:
                 merge_(model)
+    except UserError:  # the file cannot be read, and says why
+        raise
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f'{checkpoint} does not fit the config: {error}') from error
     return model

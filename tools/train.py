@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
+from mmengine.hooks import CheckpointHook
 
-from mmir.cli import cli
+from mmir.cli import cli, resume
+from mmir.cli.failures import writing_to
 from mmir.utils.errors import UserError
 
 
@@ -54,19 +55,34 @@ def set_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def set_resume(cfg: Config, resume: str | None, trusted: bool) -> None:
-    if resume == 'auto':
-        latest = find_latest_checkpoint(cfg.work_dir)
-        if latest is None:
-            cli.log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting over')
-            resume = None
-        else:
-            resume = latest
-    if resume is not None:
-        cfg.resume, cfg.load_from = True, resume
-    if cfg.get('load_from'):
-        what = '--resume' if resume else 'load_from'
-        cli.check_checkpoint(cfg.load_from, what, trusted)
+def set_resume(cfg: Config, checkpoint: str | None, trusted: bool) -> None:
+    if checkpoint is None and cfg.get('resume'):  # mmengine's way to ask for it
+        checkpoint = cfg.get('load_from') or 'auto'
+    if checkpoint == 'auto':
+        resume.resume_latest(cfg, trusted)
+    elif checkpoint is not None:
+        cli.check_checkpoint(checkpoint, '--resume', trusted)
+        resume.resume_from(cfg, checkpoint, trusted)
+    if cfg.get('load_from') and not cfg.get('resume'):
+        cli.check_checkpoint(cfg.load_from, 'load_from', trusted)
+
+
+def set_hooks(cfg: Config) -> None:
+    """Add the hooks that keep a run safe, also to configs of hosts.
+
+    A config switches one off with None.
+    """
+    hooks = cfg.setdefault('default_hooks', {})
+    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint and checkpoint.get('type') in ('CheckpointHook', CheckpointHook):
+        checkpoint['type'] = 'mmir.AtomicCheckpointHook'
+    own = str([hook.get('type') for hook in cfg.get('custom_hooks') or ()])
+    for name, kind in (
+        ('non_finite', 'NonFiniteLossHook'),
+        ('random_state', 'RandomStateHook'),
+    ):
+        if kind not in own:
+            hooks.setdefault(name, dict(type=f'mmir.{kind}'))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,6 +95,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.auto_scale_lr:
         set_auto_scale_lr(cfg)
     set_resume(cfg, args.resume, args.trust_checkpoint)
+    set_hooks(cfg)
+    with writing_to(cfg.work_dir):
+        train(cfg, args)
+
+
+def train(cfg: Config, args: argparse.Namespace) -> None:
     runner = cli.build_runner(cfg)
     if cfg.get('load_from') and not cfg.get('resume') and not args.allow_partial:
         cli.check_start(runner, cfg.load_from, args.trust_checkpoint)

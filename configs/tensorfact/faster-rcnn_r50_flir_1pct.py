@@ -22,8 +22,10 @@ model = dict(
 )
 
 # ================================= the data ==================================
+# mmir's reader, under the name that the Inferencers of the hosts look for
+image = dict(type='LoadImageFromFile', _scope_='mmir')
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    image,
     dict(type='mmdet.Resize', scale=(1333, 800), keep_ratio=True),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
@@ -46,7 +48,7 @@ data = dict(
     data_prefix=dict(img='train/'),
     metainfo=dict(classes=classes),
     subset=subset,
-    pipeline={{_base_.train_pipeline}},
+    pipeline=[image, *_base_.train_pipeline[1:]],
 )
 train_dataloader = dict(batch_size=8, num_workers=4, dataset=data)
 val_dataloader = dict(

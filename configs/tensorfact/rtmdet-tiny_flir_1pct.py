@@ -25,8 +25,10 @@ model = dict(
 )
 
 # ================================= the data ==================================
+# mmir's reader, under the name that the Inferencers of the hosts look for
+image = dict(type='LoadImageFromFile', _scope_='mmir')
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    image,
     dict(type='mmdet.Resize', scale=(640, 640), keep_ratio=True),
     dict(type='mmdet.Pad', size=(640, 640), pad_val=dict(img=(114, 114, 114))),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
@@ -50,7 +52,7 @@ data = dict(
     data_prefix=dict(img='train/'),
     metainfo=dict(classes=classes),
     subset=subset,
-    pipeline={{_base_.train_pipeline}},
+    pipeline=[image, *_base_.train_pipeline[1:]],
 )
 train_dataloader = dict(batch_size=8, num_workers=4, dataset=data)
 val_dataloader = dict(
@@ -91,7 +93,7 @@ custom_hooks = [
     dict(
         type='PipelineSwitchHook',
         switch_epoch=max_epochs - max_epochs // 10,
-        switch_pipeline={{_base_.train_pipeline_stage2}},
+        switch_pipeline=[image, *_base_.train_pipeline_stage2[1:]],
     ),
 ]
 demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

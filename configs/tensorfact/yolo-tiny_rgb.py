@@ -16,7 +16,7 @@ img_scale = (640, 640)
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
     dict(
-        type='RandomAffine',
+        type='mmir.CenteredRandomAffine',
         max_rotate_degree=0.0,
         max_shear_degree=0.0,
         max_translate_ratio=0.1,

@@ -31,7 +31,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    _base_.image,
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
     dict(type='mmir.PadToStride', divisor=32),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),

@@ -23,7 +23,7 @@ model = dict(bbox_head=dict(head_module=dict(num_classes=len(classes))))
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
     dict(
-        type='RandomAffine',
+        type='mmir.CenteredRandomAffine',
         max_rotate_degree=0.0,
         max_shear_degree=0.0,
         max_translate_ratio=0.2,

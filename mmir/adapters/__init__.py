@@ -10,13 +10,20 @@ from .files import (
     save_adapter,
 )
 from .freeze import FrozenBatchNorm, freeze_, thaw_
-from .insert import insert_adapters_
-from .layer import AdapterLayer, take_over, undecayed
+from .insert import InsertReport, insert_adapters_
+from .layer import AdapterLayer, carry_hooks, take_over, undecayed
 from .merge import merge_, merge_checkpoint, merge_state_dict
 from .method import Method
-from .plain import PLAIN_CONVS, PLAIN_LINEARS
+from .plain import (
+    PLAIN_CONVS,
+    PLAIN_LINEARS,
+    why_hooked,
+    why_not_plain,
+    why_not_plain_norm,
+    why_tied,
+)
 from .record import in_stage, record_of, stage_of
-from .report import TrainableReport, trainable_report
+from .report import TrainableReport, tally, trainable_report
 from .switch import switch_adapter_, unload_adapter
 from .walk import (
     HEADS,
@@ -38,12 +45,14 @@ __all__ = [
     'AdapterLayer',
     'CheckpointMismatchError',
     'FrozenBatchNorm',
+    'InsertReport',
     'Method',
     'NameFilter',
     'TrainableReport',
     'adapt_',
     'adapter_layers',
     'adapter_state',
+    'carry_hooks',
     'check_fits',
     'converted',
     'count_parameters',
@@ -64,9 +73,14 @@ __all__ = [
     'stage_of',
     'switch_adapter_',
     'take_over',
+    'tally',
     'thaw_',
     'trainable_report',
     'undecayed',
     'unload_adapter',
     'unwrap',
+    'why_hooked',
+    'why_not_plain',
+    'why_not_plain_norm',
+    'why_tied',
 ]

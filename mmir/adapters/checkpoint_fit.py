@@ -65,6 +65,7 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
     if lines:
         raise CheckpointMismatchError(
             '\n'.join([f'{source} does not fit the model:', *lines])
+            + _prefix_hint(state_dict, own)
             + '\nOnly heads may differ. Is this the checkpoint of the network in the '
             'config (size, rank, host)? --allow-partial loads what fits.'
         )
@@ -78,6 +79,10 @@ def _skeleton(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device='meta')
+    for module in model.modules():
+        for value in vars(module).values():  # weight norm: results cannot be copied
+            if isinstance(value, Tensor):
+                memo[id(value)] = torch.empty_like(value, device='meta')
     return copy.deepcopy(model, memo)
 
 
@@ -116,6 +121,19 @@ def _translated(model: nn.Module, key: str, value: Tensor) -> bool:
     except (RuntimeError, ValueError):  # factors raise ValueError
         return False
     return True
+
+
+def _prefix_hint(state_dict: Iterable[str], own: Iterable[str]) -> str:
+    """Advice for weights whose keys all have a prefix that the model does not know."""
+    prefixes = {key.partition('.')[0] for key in state_dict}
+    if len(prefixes) != 1 or prefixes & {key.partition('.')[0] for key in own}:
+        return ''
+    prefix = f'{prefixes.pop()}.'
+    return (
+        f'\nAll its keys begin with {prefix!r}. If the rest is the name in the model, '
+        f'save it without: '
+        f'{{k.removeprefix({prefix!r}): v for k, v in weights.items()}}'
+    )
 
 
 def _body(keys: Iterable[str]) -> list[str]:

@@ -1,15 +1,18 @@
 """Saving and loading of adapter files."""
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmir.utils.checkpoint import save_checkpoint_atomic
+from mmir.utils.checkpoint import (
+    CheckpointError,
+    read_checkpoint,
+    save_checkpoint_atomic,
+)
+from mmir.utils.files import few
 
 from .checksum import Adapter, check_seal, seal
 from .fingerprint import check_same_base, fingerprint
@@ -84,7 +87,7 @@ def adapter_state(model: nn.Module, values: dict[str, Tensor] | None = None) -> 
 def save_adapter(
     model: nn.Module, path: str | os.PathLike, values: dict[str, Tensor] | None = None
 ) -> int:
-    """Write `adapter_state(model, values)` to a file, atomically.
+    """Write `adapter_state(model, values)` to a file, atomically and durably.
 
     Args:
         model: Adapted model, see `adapt_`; may be wrapped.
@@ -113,8 +116,8 @@ def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
         ValueError: It is not an adapter file or does not fit; names the file.
     """
     try:
-        adapter = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        adapter = read_checkpoint(path, trust=False)
+    except CheckpointError as error:
         raise ValueError(f'{path} is not a file of save_adapter: {error}') from error
     try:
         load_adapter_state(model, adapter)
@@ -148,6 +151,7 @@ def load_adapter_state(model: nn.Module, adapter: Adapter) -> None:
     check_same_base(meta['base'], model, tensors)
     _check_finite(tensors)
     with _installed(model, name, meta['layers']) as replaced:
+        _check_complete(adapter_keys(model, name) - tensors.keys())
         _check_shapes(model, tensors)
     layers = adapter_layers(model)
     for key in meta['layers']:
@@ -223,6 +227,15 @@ def _made(key: str, module: nn.Module, kind: str) -> AdapterLayer:
         return KINDS[kind].from_base(module)
     except ValueError as error:
         raise ValueError(f'{key}: {error}') from error
+
+
+def _check_complete(missing: set[str]) -> None:
+    """Refuse an adapter that would leave parts of its layers as initialized."""
+    if missing:
+        raise ValueError(
+            f'the adapter lacks {len(missing)} tensors of its layers: '
+            f'{few(sorted(missing))}; save it again with save_adapter'
+        )
 
 
 def _check_shapes(model: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -1,13 +1,17 @@
 """Freezing: what trains and what stays fixed while a model is adapted."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from .layer import AdapterLayer
+from .plain import moving_buffers, why_not_plain_norm
 from .record import Stage, record_of
 from .walk import HEADS, names_of, replace_
 
@@ -114,7 +118,7 @@ def freeze_(
     model.requires_grad_(False)
     for parameter in (p for key, p in parameters if learns(key)):
         parameter.requires_grad_(True)
-    moving = _set_norms(model, learns, *NORM_POLICIES[norm])
+    moving = _set_norms(model, learns, *NORM_POLICIES[norm]) | moving_buffers(model)
     learning = {key for key, parameter in parameters if parameter.requires_grad}
     if not learning:
         raise ValueError(f'nothing is left to train in stage {name!r}')
@@ -127,7 +131,8 @@ def check_stage(model: nn.Module, trainable: Sequence[str] | None, norm: str) ->
     """Check the arguments of `freeze_` against a model.
 
     Raises:
-        ValueError: Unknown policy, or an expression that matches no parameter.
+        ValueError: Unknown policy, an expression that matches no parameter, or a
+            parameter of a lazy module that is not initialized yet.
         TypeError: `trainable` is a string.
     """
     if norm not in NORM_POLICIES:
@@ -135,9 +140,14 @@ def check_stage(model: nn.Module, trainable: Sequence[str] | None, norm: str) ->
         raise ValueError(f'unknown norm {norm!r}, available: {known}')
     if isinstance(trainable, str):
         raise TypeError(f'give a list of expressions, not {trainable!r}')
-    names = [key for key, _ in model.named_parameters(remove_duplicate=False)]
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for key, parameter in parameters.items():
+        if is_lazy(parameter):
+            raise ValueError(
+                f'{key} is not initialized yet: run one batch through the model first'
+            )
     for pattern in trainable or ():
-        if not any(re.search(pattern, key) for key in names):
+        if not any(re.search(pattern, key) for key in parameters):
             raise ValueError(f'trainable {pattern!r} matches no parameter name')
 
 
@@ -174,6 +184,9 @@ def _set_norms(
 ) -> set[str]:
     """Apply a policy to the normalization layers outside the trainable parts.
 
+    Running statistics of a batch norm that is not plain cannot be frozen; the log says
+    which.
+
     Returns:
         Keys of all running statistics that will be updated.
     """
@@ -187,6 +200,14 @@ def _set_norms(
         if part or stats:
             moving |= statistics
         elif isinstance(norm, _BatchNorm) and norm.running_mean is not None:
-            frozen[norm] = FrozenBatchNorm(norm)
+            if reason := why_not_plain_norm(norm):
+                moving |= statistics
+                print_log(
+                    f'the running statistics of {names[0]} are still updated: {reason}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            else:
+                frozen[norm] = FrozenBatchNorm(norm)
     replace_(model, frozen)
     return moving

@@ -1,12 +1,36 @@
 """Inserting adapters of one kind into the layers of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from .layer import AdapterLayer
+from .plain import why_not_plain, why_tied
+from .report import tally
 from .walk import NameFilter, converted, names_of, replace_
+
+
+@dataclass(frozen=True)
+class InsertReport:
+    """Report of `insert_adapters_`.
+
+    Attributes:
+        layers: The layers that got an adapter, by their first name.
+        skipped: Reason why a layer of a fitting class was left as it is, by name;
+            without the layers that were not chosen.
+    """
+
+    layers: dict[str, AdapterLayer]
+    skipped: dict[str, str]
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Note on the skipped layers for `TrainableReport`; empty if there are none."""
+        if not self.skipped:
+            return {}
+        return {f'left as they are, {len(self.skipped)} layers': tally(self.skipped)}
 
 
 def insert_adapters_(
@@ -15,12 +39,13 @@ def insert_adapters_(
     kinds: Sequence[type[AdapterLayer]],
     chosen: NameFilter,
     **options: Any,
-) -> dict[str, AdapterLayer]:
+) -> InsertReport:
     """Add an adapter to each layer that can have one, in place.
 
     Most methods implement `Method.insert_` with this function. Plain modules become
     adapter layers; adapter layers of `kinds` get another adapter. A module with several
-    names stays one module. Modules inside adapters are skipped.
+    names stays one module. Skipped are modules inside adapters, and those that are not
+    plain or share a parameter, see `why_not_plain` and `why_tied`.
 
     Args:
         model: The model, not wrapped.
@@ -31,24 +56,20 @@ def insert_adapters_(
         **options: Arguments of `AdapterLayer.add_adapter`.
 
     Returns:
-        The layers that got an adapter, by their first name.
+        The layers that got an adapter, and why others did not.
 
     Raises:
         ValueError: There is no such layer, or one rejects the name or an option; the
             message begins with its name. The model is unchanged then.
     """
     kind_of = {t: kind for kind in reversed(kinds) for t in kind.stands_on}
-    inside = _parts_of_adapters(model)
-    names = {
-        module: found[0]
-        for module, found in names_of(model, (*kinds, *kind_of))
-        if type(module) in (*kinds, *kind_of) and module not in inside
-        # a plain module without a parent cannot be replaced
-        if (found[0] or type(module) in kinds) and chosen.reason(found) is None
-    }
+    names, skipped = _candidates(model, kinds, kind_of, chosen)
     if not names:
         types = ', '.join(dict.fromkeys(t.__name__ for t in kind_of))
-        raise ValueError(f'nothing to adapt: no {types}; check include, exclude')
+        raise ValueError(
+            f'nothing to adapt: no {types}; check include, exclude'
+            + (f'. Left as they are: {tally(skipped)}' if skipped else '')
+        )
     added: list[AdapterLayer] = []
 
     def adapted(module: nn.Module) -> AdapterLayer | None:
@@ -68,7 +89,33 @@ def insert_adapters_(
             layer.remove_adapter(name)
         raise
     replace_(model, layers)
-    return {names[module]: layer for module, layer in layers.items()}
+    return InsertReport({names[m]: layer for m, layer in layers.items()}, skipped)
+
+
+def _candidates(
+    model: nn.Module,
+    kinds: Sequence[type[AdapterLayer]],
+    kind_of: Mapping[type[nn.Module], type[AdapterLayer]],
+    chosen: NameFilter,
+) -> tuple[dict[nn.Module, str], dict[str, str]]:
+    """First names of the layers to adapt, and reasons why others are left alone."""
+    inside, tied = _parts_of_adapters(model), why_tied(model)
+    names, skipped = {}, {}
+    for module, found in names_of(model, (*kinds, *kind_of)):
+        if module in inside or chosen.reason(found) is not None:
+            continue
+        if type(module) in kinds:
+            names[module] = found[0]
+        elif base := next((t for t in kind_of if isinstance(module, t)), None):
+            types = kind_of.get(type(module), kind_of[base]).stands_on
+            reason = why_not_plain(module, types) or tied.get(module)
+            if not found[0]:
+                reason = 'it is the model itself, which cannot be replaced'
+            if reason:
+                skipped[found[0]] = reason
+            else:
+                names[module] = found[0]
+    return names, skipped
 
 
 def _parts_of_adapters(model: nn.Module) -> set[nn.Module]:

@@ -5,11 +5,16 @@ alone. A new method subclasses it and needs no code anywhere else.
 """
 
 import copy
+import os
 import re
+import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from .plain import why_not_plain
 
 KINDS: dict[str, type['AdapterLayer']] = {}
 """All adapter layer classes by name, which is how adapter files refer to them."""
@@ -24,8 +29,8 @@ class AdapterLayer(nn.Module):
     adapter is a module with a plain (non-tensor) attribute `enabled`; its state dict
     keys begin with `<container>.<name>`.
 
-    Adapter files refer to a layer by its class name, which must be unique among adapter
-    layers.
+    Adapter files refer to a layer by its class name. A second adapter layer of the same
+    name is a TypeError, unless it is the same class again, from a reloaded module.
 
     Attributes:
         stands_on: Exact types of the modules that `from_base` accepts, such as
@@ -47,6 +52,13 @@ class AdapterLayer(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        known = KINDS.get(cls.__name__, cls)
+        if _origin(known) != _origin(cls):
+            raise TypeError(
+                f'there is an adapter layer {cls.__name__} already, in '
+                f'{known.__module__}: adapter files refer to layers by that name, so '
+                f'give the one in {cls.__module__} another'
+            )
         KINDS[cls.__name__] = cls
 
     @classmethod
@@ -61,12 +73,18 @@ class AdapterLayer(nn.Module):
             attributes of the module, and its type as `original`.
 
         Raises:
-            ValueError: The exact type of `module` is not in `stands_on`.
+            ValueError: The exact type of `module` is not in `stands_on`, or its weights
+                are computed, see `why_not_plain`.
         """
         if type(module) not in cls.stands_on:
             raise ValueError(
                 f'a {cls.__name__} cannot stand on a {type(module).__name__}'
                 + ('' if cls.stands_on else ': build the model with it first')
+            )
+        if reason := why_not_plain(module, cls.stands_on):
+            raise ValueError(
+                f'a {cls.__name__} cannot stand on this {type(module).__name__}: '
+                f'{reason}'
             )
         layer = take_over(cls, module)
         layer.original = type(module)
@@ -206,7 +224,45 @@ def take_over(cls: type[nn.Module], module: nn.Module) -> nn.Module:
     made.__dict__.update(module.__dict__)
     for table in ('_parameters', '_buffers', '_modules'):
         made.__dict__[table] = copy.copy(module.__dict__[table])
+    hooks = made.__dict__['_load_state_dict_pre_hooks']
+    if any(getattr(hook, 'with_module', False) for hook in hooks.values()):
+        bound = type(hooks)((key, _bound(hook, made)) for key, hook in hooks.items())
+        made.__dict__['_load_state_dict_pre_hooks'] = bound
     return made
+
+
+def _bound(hook: Any, module: nn.Module) -> Any:
+    """Bind a hook on loading, which torch binds to a module weakly, to another one."""
+    if getattr(hook, 'with_module', False):
+        hook = copy.copy(hook)
+        hook.module = weakref.ref(module)
+    return hook
+
+
+def carry_hooks(module: nn.Module, made: nn.Module) -> nn.Module:
+    """Give the forward and backward hooks of a module to the one that replaces it.
+
+    The tables of hooks are shared, so `remove()` of their handles still works. Hooks on
+    the state dict stay behind, since its keys differ.
+
+    Args:
+        module: Source module; not modified.
+        made: New module without hooks.
+
+    Returns:
+        `made`.
+    """
+    for table, hooks in vars(module).items():
+        if 'hook' in table and 'state_dict' not in table:
+            made.__dict__[table] = hooks
+    return made
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """File and name of a class, which a second import of the file has in common."""
+    module = sys.modules.get(cls.__module__)
+    file = getattr(module, '__file__', None)
+    return os.path.realpath(file) if file else cls.__module__, cls.__qualname__
 
 
 def undecayed(model: nn.Module) -> set[int]:

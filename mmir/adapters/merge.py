@@ -6,7 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic
+from mmir.utils.checkpoint import (
+    load_checkpoint,
+    save_checkpoint_atomic,
+    weights_of,
+)
 
 from .freeze import FrozenBatchNorm
 from .layer import KINDS, AdapterLayer
@@ -89,7 +93,7 @@ def merge_checkpoint(
         ValueError: There is nothing to merge, or it does not fit together.
     """
     checkpoint = load_checkpoint(source, trust=trust)
-    state = checkpoint.get('state_dict', checkpoint)
+    state = weights_of(checkpoint, source)
     try:
         merged = merge_state_dict(state, **options)
     except ValueError as error:

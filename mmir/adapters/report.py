@@ -1,13 +1,15 @@
 """Count of the trainable parameters of a model."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .layer import AdapterLayer
 from .record import in_stage, stage_of
-from .walk import is_head, unwrap
+from .walk import count_parameters, is_head, unwrap
 
 PARTS = ('adapters', 'heads', 'norms', 'rest')
 
@@ -47,6 +49,19 @@ class TrainableReport:
         return '\n'.join([*lines, *(f'  {k}: {v}' for k, v in self.notes.items())])
 
 
+def tally(reasons: Mapping[str, str]) -> str:
+    """Count the reasons why layers were left alone, with one example layer each.
+
+    Args:
+        reasons: Reason by layer name.
+    """
+    examples = {reason: name for name, reason in reversed(reasons.items())}
+    return '; '.join(
+        f'{count} x {reason}, such as {examples[reason]!r}'
+        for reason, count in Counter(reasons.values()).items()
+    )
+
+
 def trainable_report(
     model: nn.Module, notes: dict[str, str] | None = None
 ) -> TrainableReport:
@@ -75,13 +90,13 @@ def trainable_report(
                     kind[id(parameter)] = 'adapters'
     counts: Counter[str] = Counter()
     for parameter in model.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and not is_lazy(parameter):
             counts[kind[id(parameter)]] += parameter.numel()
     stage = stage_of(model) if in_stage(model) else None
     return TrainableReport(
         stage.name if stage else '',
         stage.method if stage else '',
-        sum(parameter.numel() for parameter in model.parameters()),
+        count_parameters(model),
         {
             part: counts[part]
             for part in ('adapters', 'heads', 'norms', 'rest')

@@ -27,11 +27,15 @@ def as_leaf(layer: nn.Module, x: Proxy) -> Proxy:
     return x.tracer.create_proxy('call_module', name, (x,), {})
 
 
-# Dynamo treats torch.onnx.is_in_onnx_export as False; this way it is really called.
-@torch.compiler.assume_constant_result
 def exports_to_onnx() -> bool:
     """Check whether an ONNX export is running, with either exporter of torch."""
     return torch.onnx.is_in_onnx_export()
+
+
+# Dynamo treats torch.onnx.is_in_onnx_export as False; this way it is really called.
+# The flag is all that torch.compiler.assume_constant_result sets, but that decorator
+# imports the compiler, which takes seconds.
+exports_to_onnx._dynamo_marked_constant = True
 
 
 def refuse_onnx(layer: nn.Module, otherwise: str = '') -> None:

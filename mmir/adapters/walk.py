@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from mmengine.model import is_model_wrapper
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 HEADS = r'(^|\.)(\w+_)?heads?(\.|$)'
 """Regular expression that matches the names of heads in the hosts' models."""
@@ -20,8 +21,8 @@ def is_head(name: str) -> bool:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of parameters (elements); shared ones count once."""
-    return sum(p.numel() for p in model.parameters())
+    """Number of parameters (elements); shared ones count once, uninitialized as 0."""
+    return sum(p.numel() for p in model.parameters() if not is_lazy(p))
 
 
 def names_of(

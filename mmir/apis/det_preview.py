@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmir.data.images import read_image
 from mmir.visualization import Panel
+from mmir.visualization.color_maps import to_display
 
 
 def detection_panels(
@@ -30,13 +32,12 @@ def detection_panels(
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-    from mmir.utils.checkpoint import load_checkpoint
+    from mmir.utils.checkpoint import load_checkpoint, weights_of
 
     init_default_scope(config.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(config.test_dataloader.dataset)
     model = MODELS.build(config.model).eval()
-    state = load_checkpoint(checkpoint)
-    model.load_state_dict(state.get('state_dict', state))
+    model.load_state_dict(weights_of(load_checkpoint(checkpoint), checkpoint))
     rows = []
     for index in indices:
         batch = pseudo_collate([dataset[index]])
@@ -63,8 +64,5 @@ def detection_panels(
 
 
 def _read(path: str) -> np.ndarray:
-    """Read an image for display: RGB order, 8 bits."""
-    import cv2
-
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    """Read an image for display, as the dataset reads it: RGB order, 8 bits."""
+    return to_display(read_image(path))

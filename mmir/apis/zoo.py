@@ -89,8 +89,6 @@ def get_model(
     from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import load_checkpoint
 
-    from mmir.utils.checkpoint import refuse_unsafe_checkpoints
-
     cfg = Config.fromfile(find_config(name))
     weights = _models()[name].get('Weights', NOT_PUBLISHED)
     if checkpoint is None and weights.startswith(PREFIX) and weights != NOT_PUBLISHED:
@@ -100,7 +98,6 @@ def get_model(
     if checkpoint is None:
         model.init_weights()
     else:
-        refuse_unsafe_checkpoints()
         load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     model.cfg = cfg
     return model.to(device).eval()

@@ -1,15 +1,9 @@
-"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages.
-
-Errors the user can fix, :class:`UserError` and any FileNotFoundError (such as that of a
-dataset), end a tool with one message and exit code 2.
-"""
+"""Shared code of `tools/train.py` and `tools/test.py`: arguments, checks, messages."""
 
 import argparse
 import difflib
 import logging
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +12,23 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
-from mmir.cli.config import apply_options
+from mmir.cli.config import LENGTHS, apply_options, complete_loaders
+from mmir.cli.failures import run as run
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
+    local_path,
     refuse_unsafe_checkpoints,
     require_safe,
     trust_checkpoints,
+    weights_of,
 )
 from mmir.utils.errors import UserError
+
+CONFIG_HELP = 'config file, or mmir::FOLDER/NAME.py'
+"""Help of the argument that takes a config; :func:`load_config` reads both."""
 
 BANNER = """
 ================================== D E M O ==================================
@@ -49,14 +49,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         argparse.ArgumentParser: The parser; add the tool's own arguments to it.
     """
     result = argparse.ArgumentParser(description=description)
-    result.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    result.add_argument('config', help=CONFIG_HELP)
     result.add_argument('--work-dir', help='folder for logs, checkpoints, results')
-    result.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override keys of the config: KEY.SUBKEY=VALUE ...',
-    )
+    add_cfg_options(result)
     result.add_argument(
         '--demo',
         action='store_true',
@@ -73,11 +68,30 @@ def parser(description: str) -> argparse.ArgumentParser:
         action='store_true',
         help='load checkpoints that can run code; only for files you trust',
     )
+    result.add_argument(
+        '--debug', action='store_true', help='show the traceback of any error'
+    )
     # torch's launcher uses either spelling.
     result.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
     )
     return result
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options`, for :func:`load_config`.
+
+    Args:
+        parser (ArgumentParser): Parser of a tool that reads a config.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override keys of the config: KEY.SUBKEY=VALUE ...; data_root=DIR also '
+        'moves all paths below it',
+    )
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -97,8 +111,10 @@ def prepare(args: argparse.Namespace) -> Config:
         trust_checkpoints()
     else:
         refuse_unsafe_checkpoints()
-    cfg = load_config(args.config)
-    apply_options(cfg, args.cfg_options or {})
+    options = dict(args.cfg_options or {})
+    # a demo has its own number of epochs, so the user's comes after it
+    later = {k: options.pop(k) for k in LENGTHS if args.demo and k in options}
+    cfg = load_config(args.config, options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.demo:
@@ -109,6 +125,8 @@ def prepare(args: argparse.Namespace) -> Config:
             cfg = apply_demo(cfg, cfg.work_dir)
         except ValueError as error:
             raise UserError(f'--demo: {error}') from error
+        apply_options(cfg, later)
+    complete_loaders(cfg)
     return cfg
 
 
@@ -130,17 +148,20 @@ def default_work_dir(args: argparse.Namespace) -> str:
     return f'work_dirs/{stem}_demo' if args.demo else f'work_dirs/{stem}'
 
 
-def load_config(path: str) -> Config:
-    """Read a config file.
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config file and apply `--cfg-options`; every tool reads configs so.
 
     Args:
         path (str): A path, or `package::folder/name.py` for a packaged config.
+        options (dict, optional): Values by dotted keys; see
+            :func:`mmir.cli.config.apply_options`.
 
     Returns:
         Config: The config.
 
     Raises:
-        UserError: There is no such file (suggests similar names), or it has errors.
+        UserError: There is no such file (suggests similar names), it has errors, or it
+            lacks a key of the options.
     """
     if '::' in path:
         from mmengine.hub import get_config
@@ -151,11 +172,13 @@ def load_config(path: str) -> Config:
     else:
         raise UserError(f'no config {path}{_near_configs(Path(path))}')
     try:
-        return reader(path)
+        cfg = reader(path)
     except FileNotFoundError as error:
         raise UserError(f'config {path}: {error}') from error
     except (SyntaxError, NameError, ValueError) as error:
         raise UserError(f'config {path} has an error: {error}') from error
+    apply_options(cfg, options or {})
+    return cfg
 
 
 def _near_configs(path: Path) -> str:
@@ -178,14 +201,15 @@ def check_checkpoint(path: str, what: str, trusted: bool) -> None:
     Raises:
         UserError: The file is missing, unreadable, or unsafe and not trusted.
     """
-    if '://' in path:
+    local = local_path(path)
+    if local is None:
         return
-    if not Path(path).is_file():
-        raise UserError(f'{what}: no file {path}')
+    if not local.is_file():
+        raise UserError(f'{what}: no file {local}')
     if trusted:
         return
     try:
-        require_safe(path)
+        require_safe(local)
     except CheckpointError as error:
         raise UserError(f'{what}: {error}') from error
 
@@ -195,25 +219,26 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
 
     Args:
         runner (Runner): The runner, before it trains.
-        path (str): A path; URLs are left to mmengine, which warns.
+        path (str): What mmengine's `load_from` takes: a path or a URL.
         trusted (bool): Whether the user trusts the file.
 
     Raises:
-        UserError: Tensors are missing, unexpected, of another shape or not finite;
-            names them.
+        UserError: The file cannot be read, or tensors are missing, unexpected, of
+            another shape or not finite; names them.
     """
     from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 
-    if '://' in path:
-        return
-    checkpoint = load_checkpoint(path, trust=trusted)
-    state = checkpoint.get('state_dict', checkpoint)
-    weights = {k.removeprefix('module.'): v for k, v in state.items()}
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     try:
-        check_fits(model, weights, path)
-    except CheckpointMismatchError as error:
+        if local_path(path) is None:
+            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            checkpoint = load_checkpoint(path, trust=trusted)
+        check_fits(model, weights_of(checkpoint, path), path)
+    except (CheckpointError, CheckpointMismatchError) as error:
         raise UserError(f'load_from: {error}') from error
+    except OSError as error:  # a download that failed, a disk that cannot be read
+        raise UserError(f'load_from: {path}: {error}') from error
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -232,25 +257,6 @@ def build_runner(cfg: Config) -> Runner:
 def has_accelerator() -> bool:
     """Check whether mixed precision with loss scaling can run here."""
     return torch.cuda.is_available()
-
-
-def run(main: Callable[[], Any]) -> int:
-    """Run a tool; report errors the user can fix without a traceback.
-
-    Args:
-        main (callable): The tool.
-
-    Returns:
-        int: Exit code: 0, or 2 after an error in the user's input (options, config,
-        annotations, checkpoints, names of missing files).
-    """
-    try:
-        main()
-    except (UserError, FileNotFoundError) as error:
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
 
 
 def log(message: str, level: int = logging.INFO) -> None:

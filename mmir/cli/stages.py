@@ -11,13 +11,15 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
+from mmir.utils.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 _STEP = re.compile(
     r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*? loss: ([\d.naif]+)'
 )
 
 
-class StageError(RuntimeError):
+class StageError(UserError, RuntimeError):
     """A stage failed; the message includes the end of its output."""
 
 

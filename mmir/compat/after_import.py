@@ -3,7 +3,7 @@
 Why: importing mmir must not import a host, which takes seconds, and what needs a patch
 is used while the host is imported, or right afterwards.
 
-Delete it with the last shim that uses it: `multimodal`, `moving_average`, `hue`.
+Delete it with the last shim that uses it.
 """
 
 import sys

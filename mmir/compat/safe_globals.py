@@ -4,7 +4,7 @@ Why: the checkpoint of a runner holds its message hub, whose `HistoryBuffer` pic
 numpy arrays and, through `getattr`, four of its own methods. torch >= 2.6 loads only
 allowed globals. As a result, mmengine 0.10.7 cannot resume. onedl-mmengine 0.10.12
 allows the bare `getattr`, which gives a file access to any attribute of any allowed
-object, and falls back to the unsafe load (prevented by `mmir.utils.checkpoint`).
+object, and falls back to the unsafe load (prevented by `mmir.utils.host_loading`).
 
 Delete it when mmengine saves its message hub as plain types. Delete the replacement of
 its list when mmengine no longer allows the bare `getattr`.

@@ -173,7 +173,12 @@ def measure_files(
     """
     cv2.setNumThreads(1)  # the processes share the cores already
     try:
-        fixed, moving = map(_read_planes, (files.reference, files.moving), files.planes)
+        fixed, moving = (
+            read_image(path, planes=planes)
+            for path, planes in zip(
+                (files.reference, files.moving), files.planes, strict=True
+            )
+        )
         if resize and moving.shape[:2] != fixed.shape[:2]:
             smaller = moving.shape[0] > fixed.shape[0]
             filter_ = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
@@ -187,11 +192,6 @@ def measure_files(
 
 def _gray(img: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(img), cv2.COLOR_BGR2GRAY)
-
-
-def _read_planes(path: str, planes: tuple[int, int] | None) -> np.ndarray:
-    img = read_image(path)
-    return img if planes is None or img.ndim == 2 else img[..., slice(*planes)]
 
 
 def _read(scores: np.ndarray, sigma: float) -> Alignment:

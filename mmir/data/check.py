@@ -10,9 +10,13 @@ from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 
 EMPTY = 'no samples'
+NO_LABELS = 'labels cannot be read'
 MISSING = 'image is missing'
+IRREGULAR = 'no regular file (a folder, pipe or device)'
 UNREADABLE = 'image cannot be read'
+DAMAGED = 'JPEG data is damaged'
 FORMAT = 'unexpected image depth or size'
+ELSEWHERE = 'file outside the data folder'
 SIZES = 'sizes differ'
 SHARED = 'image used by several samples'
 DEGENERATE = 'box without a positive finite size'
@@ -20,6 +24,11 @@ OUTSIDE = 'box outside the image'
 BAD_MAP = 'label map cannot be read'
 MAP_SIZE = 'label map and image differ in size'
 CLASSES = 'label outside the classes'
+COLORED = 'label map in color'
+DEEP = 'label map of more than 8 bits'
+UNLEARNABLE = 'label maps without anything to learn'
+NOT_FINITE = 'image holds NaN or infinite values'
+RADIOMETRY = 'image is no temperatures'
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mmir.data.check import (
+    DAMAGED,
     DEGENERATE,
+    ELSEWHERE,
+    IRREGULAR,
     MISSING,
     OUTSIDE,
     UNREADABLE,
@@ -19,78 +22,35 @@ from mmir.data.check import (
     edge_note,
     examine_boxes,
 )
+from mmir.data.coco_entries import normalize_coco
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.inside import outside
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
-_KEYS = {
-    'images': ('id', 'file_name', 'width', 'height'),
-    'annotations': ('image_id', 'category_id', 'bbox'),
-    'categories': ('id', 'name'),
-}
-
-
 def read_coco(path: str | Path) -> dict:
-    """Read a COCO detection file and check its structure.
+    """Read a COCO detection file, check its structure and normalize its values.
 
     Args:
         path (str | Path): Annotation file.
 
     Returns:
         dict: COCO dictionary with 'images', 'annotations' and 'categories', in which
-        all keys that mmir uses exist and every bbox has four numbers.
+        all keys that mmir uses exist and have COCO's types; see
+        :func:`mmir.data.coco_entries.normalize_coco`.
 
     Raises:
         FileNotFoundError: There is no such file.
         AnnotationError: It is not a COCO detection file; the entry is named.
     """
     coco = read_json(path)
-    check_structure(coco, str(path))
+    normalize_coco(coco, str(path))
     return coco
 
 
-def check_structure(coco: object, source: str) -> None:
-    """Check that a COCO dictionary has the entries and keys that mmir uses.
-
-    Args:
-        coco (object): Content of an annotation file.
-        source (str): Name of the file, for error messages.
-
-    Raises:
-        AnnotationError: Something is missing; the entry is named.
-    """
-    if not isinstance(coco, dict):
-        raise AnnotationError(f'{source} holds a {type(coco).__name__}, not COCO data')
-    for part, keys in _KEYS.items():
-        entries = coco.get(part)
-        if not isinstance(entries, list):
-            raise AnnotationError(f"{source} has no list '{part}': not COCO data")
-        for number, entry in enumerate(entries):
-            known = entry if isinstance(entry, dict) else {}
-            lost = [key for key in keys if known.get(key) is None]
-            if lost:
-                raise AnnotationError(
-                    f'{source}: {part}[{number}] has no {few(map(repr, lost))}: '
-                    f'{str(entry)[:200]}'
-                )
-    for image in coco['images']:
-        size = image['width'], image['height']
-        if not all(isinstance(v, int | float) and v > 0 for v in size):
-            raise AnnotationError(
-                f'{source}: image {image["file_name"]} has the size {size}'
-            )
-    for ann in coco['annotations']:
-        box = ann['bbox']
-        numbers = isinstance(box, list | tuple) and len(box) == 4
-        if not numbers or not all(isinstance(v, int | float) for v in box):
-            raise AnnotationError(
-                f'{source}: annotation {ann.get("id")} of image {ann["image_id"]} has '
-                f'no box of four numbers (x, y, width, height): {box!r}'
-            )
-
-
 def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
-    """Find which images of a list exist, reading each folder only once.
+    """Find which images of a list are regular files, reading each folder only once.
 
     Args:
         folder (str | Path): Folder that the names are relative to.
@@ -99,14 +59,55 @@ def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:
     Returns:
         set[str]: The names that exist.
     """
+    return {
+        name
+        for present, members in _listings(folder, names)
+        for name in members
+        if os.path.basename(name) in present
+    }
+
+
+def stored_names(folder: str | Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Find files whose suffix may be written in another case (`.JPG`, `.XML`).
+
+    Args:
+        folder (str | Path): Folder that the names are relative to.
+        names (Iterable[str]): File names, possibly with subfolders.
+
+    Returns:
+        dict[str, list[str]]: Name -> the names on disk, sorted, none or several.
+    """
+    found = {}
+    for present, members in _listings(folder, names):
+        stored: dict[str, list[str]] = {}
+        for base in sorted(present):
+            stored.setdefault(_lower_suffix(base), []).append(base)
+        for name in members:
+            base = os.path.basename(name)
+            hits = stored.get(_lower_suffix(base), [])
+            found[name] = [name.removesuffix(base) + hit for hit in hits]
+    return found
+
+
+def _listings(
+    folder: str | Path, names: Iterable[str]
+) -> Iterator[tuple[set[str], list[str]]]:
+    """Yield the files of each folder that occurs in a list, and the names there."""
     by_folder: dict[Path, list[str]] = {}
     for name in names:
         by_folder.setdefault((Path(folder) / name).parent, []).append(name)
-    found: set[str] = set()
     for parent, members in by_folder.items():
-        present = set(os.listdir(parent)) if parent.is_dir() else set()
-        found.update(name for name in members if os.path.basename(name) in present)
-    return found
+        present: set[str] = set()
+        if parent.is_dir():
+            with os.scandir(parent) as entries:
+                present = {entry.name for entry in entries if entry.is_file()}
+        yield present, members
+
+
+def _lower_suffix(name: str) -> str:
+    """Write the suffix of a name in lowercase."""
+    stem, suffix = os.path.splitext(name)
+    return stem + suffix.lower()
 
 
 def label_map(coco: dict, classes: Sequence[str], source: str) -> dict[int, int]:
@@ -206,6 +207,7 @@ def check_coco(
     source: str,
     image_folder: str | Path | None = None,
     classes: Sequence[str] | None = None,
+    below: str | Path | None = None,
 ) -> Report:
     """Check a COCO dictionary without opening images.
 
@@ -216,12 +218,16 @@ def check_coco(
             skips this check.
         classes (Sequence[str], optional): Classes that must be among the categories.
             Boxes of other categories are noted, not checked.
+        below (str | Path, optional): Folder that may hold images too, such as the root
+            of the dataset; '/' allows every file. Default: only `image_folder`.
 
     Returns:
         Report: Unknown or unlisted categories, boxes outside the image or without size,
-        annotations of unknown images, duplicate ids, missing images.
+        annotations of unknown images, duplicate ids, missing images, file names that
+        lead out of the data.
     """
     report = Report(source, len(coco['images']), dict(count_boxes(coco)))
+    report.notes += coco.get('notes', [])
     report.problems += _duplicates(coco)
     if classes is not None:
         try:
@@ -243,14 +249,29 @@ def check_coco(
     report.notes += notes
     if image_folder is not None:
         names = [image['file_name'] for image in coco['images']]
-        found = image_names(image_folder, names)
-        where = os.path.join(str(image_folder), '')
-        report.problems += [
-            Problem(MISSING, name, f'expected in {where}')
-            for name in names
-            if name not in found
-        ]
+        report.problems += _file_problems(names, image_folder, below)
     return report
+
+
+def _file_problems(
+    names: Sequence[str], folder: str | Path, below: str | Path | None
+) -> list[Problem]:
+    """Find files that are missing, no regular files, or outside the data."""
+    where = os.path.join(str(folder), '')
+    odd = dict.fromkeys(outside(names, folder, below))
+    inside = [name for name in names if name not in odd]
+    found = image_names(folder, inside)
+    return [
+        Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd
+    ] + [
+        Problem(
+            IRREGULAR if os.path.exists(where + name) else MISSING,
+            name,
+            f'expected in {where}',
+        )
+        for name in inside
+        if name not in found
+    ]
 
 
 def _open_problem(folder: str | Path, image: dict) -> Problem | None:
@@ -273,6 +294,7 @@ def validate_coco(
     deep: bool = False,
     threads: int = 8,
     progress: bool = False,
+    below: str | Path | None = None,
 ) -> Report:
     """Check an annotation file and its images.
 
@@ -283,6 +305,7 @@ def validate_coco(
         deep (bool): Also decode every image and compare its size.
         threads (int): Number of decoding threads.
         progress (bool): Show a progress bar while decoding.
+        below (str | Path, optional): As in :func:`check_coco`.
 
     Returns:
         Report: Counts and all problems, each with the file concerned.
@@ -292,9 +315,11 @@ def validate_coco(
         AnnotationError: It is not a COCO detection file.
     """
     coco = read_coco(ann_file)
-    report = check_coco(coco, str(ann_file), image_folder, classes)
+    report = check_coco(coco, str(ann_file), image_folder, classes, below)
     if deep:
-        report.problems += open_images(coco['images'], image_folder, threads, progress)
+        odd = {problem.name for problem in report.problems if problem.kind == ELSEWHERE}
+        images = [image for image in coco['images'] if image['file_name'] not in odd]
+        report.problems += open_images(images, image_folder, threads, progress)
     return report
 
 
@@ -306,6 +331,8 @@ def open_images(
 ) -> list[Problem]:
     """Decode every image that exists and compare its size with its entry.
 
+    JPEG files with damaged data are found by :func:`damaged_jpegs`.
+
     Args:
         images (Sequence[dict]): COCO image entries.
         image_folder (str | Path): Folder that their file names are relative to.
@@ -313,11 +340,21 @@ def open_images(
         progress (bool): Show a progress bar.
 
     Returns:
-        list[Problem]: Unreadable images and size mismatches.
+        list[Problem]: Unreadable and damaged images, and size mismatches.
     """
     found = image_names(image_folder, (image['file_name'] for image in images))
     todo = [image for image in images if image['file_name'] in found]
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda image: _open_problem(image_folder, image), todo)
         bar = tqdm(results, 'images', len(todo), disable=not progress, leave=False)
-        return [problem for problem in bar if problem]
+        problems = [problem for problem in bar if problem]
+    bad = {problem.name for problem in problems}
+    names = {
+        os.path.join(str(image_folder), image['file_name']): image['file_name']
+        for image in todo
+        if image['file_name'] not in bad
+    }
+    damaged = damaged_jpegs(list(names), threads, progress)
+    return problems + [
+        Problem(DAMAGED, names[path], text) for path, text in damaged.items()
+    ]

@@ -15,12 +15,14 @@ class PairRule:
     Attributes:
         folder: Folder name and its replacement, such as ('visible', 'infrared');
             applies to the last folder of that name in the path.
+        prefix: Start of the file name and its replacement, such as ('rgb_', 'ir_').
         stem: End of the file stem and its replacement, such as
             ('_RGB', '_PreviewData').
         suffix: New suffix including the dot; None keeps the old one.
     """
 
     folder: tuple[str, str] | None = None
+    prefix: tuple[str, str] | None = None
     stem: tuple[str, str] | None = None
     suffix: str | None = None
 
@@ -39,12 +41,20 @@ class PairRule:
             The partner's path; it need not exist.
 
         Raises:
-            PairRuleError: The path has no such folder, or its stem ends differently.
+            PairRuleError: The path has no such folder, or its name starts or ends
+                differently.
         """
         folder, slash, name = path.rpartition('/')
         stem, suffix = os.path.splitext(name)
         if self.folder is not None:
             folder = self._moved(folder, path)
+        if self.prefix is not None:
+            if not stem.startswith(self.prefix[0]):
+                raise PairRuleError(
+                    f'the name of {path} does not start with {self.prefix[0]!r} (pair '
+                    f'rule {self})'
+                )
+            stem = self.prefix[1] + stem.removeprefix(self.prefix[0])
         if self.stem is not None:
             if not stem.endswith(self.stem[0]):
                 raise PairRuleError(

@@ -1,5 +1,7 @@
-"""Readers of detection labels: VOC and other XML, bbGt and YOLO text files."""
+"""Readers of detection labels: VOC and other XML, bbGt and YOLO text files, lists."""
 
+import codecs
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +9,19 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from mmir.data.images import SUFFIXES
 from mmir.utils.errors import AnnotationError
+from mmir.utils.files import decode, read_lines, read_text
+
+LABEL_SUFFIXES = ('.xml', '.txt')
+"""Suffixes of label files, in lowercase."""
 
 _EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
 _CORNERS = tuple(f'{axis}{k}' for k in range(1, 5) for axis in 'xy')
+_FLAGS = {'1': True, 'true': True} | dict.fromkeys(
+    ('', '0', 'false', 'unspecified'), False
+)
+_XML_ENCODING = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.-]+)')
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -32,6 +43,95 @@ class Labeled:
     crowd: bool = False
 
 
+def to_number(value: object) -> int | float:
+    """Convert a number, or a number written as text.
+
+    Args:
+        value (object): Value of a label file.
+
+    Returns:
+        int | float: The number.
+
+    Raises:
+        ValueError: It is not a number.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} is not a number')
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def to_flag(value: object) -> bool:
+    """Convert a flag, which tools write as a number, a boolean or text.
+
+    Args:
+        value (object): Value of a label file; 'Unspecified' and '' are False.
+
+    Returns:
+        bool: The flag.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, str):
+        value = _FLAGS.get(value.strip().lower(), value)
+    if value not in (0, 1):
+        raise ValueError(f'{value!r}, which is neither 0 nor 1')
+    return bool(value)
+
+
+def without_suffix(name: str) -> str:
+    """Remove the suffix of an image or label file from a name.
+
+    Only such a suffix: what follows the dot of `f.2021` belongs to the name.
+
+    Args:
+        name (str): File name, possibly with folders.
+
+    Returns:
+        str: The name without its suffix.
+    """
+    known = (*SUFFIXES, *LABEL_SUFFIXES)
+    end = next((end for end in known if name.lower().endswith(end)), '')
+    return name[: len(name) - len(end)]
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Read the list of a split.
+
+    Args:
+        path (str | Path): Text file with one name per line, with or without the suffix
+            of the image. Names may contain spaces and dots.
+
+    Returns:
+        list[str]: Names in the order of the file, without suffix.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        AnnotationError: It is in an unknown encoding.
+    """
+    return [without_suffix(line) for line in read_lines(path)]
+
+
+def _decode_xml(content: bytes, path: str | Path) -> str:
+    """Decode by byte order mark, then by the declared encoding, then as UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode('utf-16', 'replace')
+    found = _XML_ENCODING.match(content)
+    name = found[1].decode().lower() if found else 'utf-8'
+    if name.startswith('utf'):
+        # UTF-16 declared in single bytes is a slip of .NET writers: it is UTF-8
+        return content.decode('utf-8-sig', 'replace')
+    # GB18030 contains both, and these names are used for its characters
+    name = 'gb18030' if name in ('gb2312', 'gbk') else name
+    try:
+        return content.decode(name)
+    except (LookupError, UnicodeDecodeError):
+        return decode(content, path)
+
+
 def parse_xml(path: str | Path) -> ElementTree.Element:
     """Parse an XML file, refusing document type declarations.
 
@@ -39,15 +139,18 @@ def parse_xml(path: str | Path) -> ElementTree.Element:
     label file needs one.
 
     Args:
-        path (str | Path): File, UTF-8 or an 8-bit encoding (class names are ASCII).
+        path (str | Path): File in the encoding it declares, by default UTF-8.
+            Characters of another encoding are accepted where they do no harm, such as
+            in the path of the annotator's own disk.
 
     Returns:
         Element: Root element.
 
     Raises:
-        AnnotationError: The file is not XML, is truncated, or declares a document type.
+        AnnotationError: The file is not XML, is truncated, declares a document type, or
+            has a name in another encoding than it says.
     """
-    text = Path(path).read_bytes().decode('utf-8', 'replace').lstrip('\ufeff')
+    text = _decode_xml(Path(path).read_bytes(), path).lstrip()
     for mark in ('<!DOCTYPE', '<!ENTITY', '\0'):
         if mark in text:
             raise AnnotationError(
@@ -55,15 +158,35 @@ def parse_xml(path: str | Path) -> ElementTree.Element:
                 'a reader expand or load anything'
             )
     try:
-        return ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise AnnotationError(f'{path} is not a complete XML file: {error}') from error
+    for node in root.iter():
+        if node.tag in ('name', 'filename') and '\ufffd' in (node.text or ''):
+            line = text[: text.index('\ufffd')].count('\n') + 1
+            raise AnnotationError(
+                f'{path}:{line} is not in the encoding it declares (UTF-8 if none), so '
+                f'{node.tag} {node.text!r} cannot be read. Save the file as UTF-8'
+            )
+    return root
 
 
 def _numbers(node: ElementTree.Element, keys: tuple[str, ...]) -> list[float] | None:
     """Read the numbers below a node; None if one of them is missing."""
     texts = [node.findtext(key) for key in keys]
     return None if None in texts else [float(text or '') for text in texts]
+
+
+def _size(root: ElementTree.Element) -> Size | None:
+    """Read the image size; None for the zeros and words that annotators leave there."""
+    try:
+        width, height = (
+            int(float(root.findtext(f'size/{side}') or 0))
+            for side in ('width', 'height')
+        )
+    except (ValueError, OverflowError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _box(node: ElementTree.Element) -> Box | None:
@@ -109,11 +232,9 @@ def read_xml(path: str | Path) -> tuple[Size | None, list[Labeled]]:
         for node in root.iter('object'):
             name = (node.findtext('name') or '').strip()
             labels.append(Labeled(name, _box(node)))
-        size = _numbers(root, ('size/width', 'size/height')) or (0, 0)
     except ValueError as error:
         raise AnnotationError(f'{path}: object[{len(labels)}]: {error}') from error
-    width, height = (int(side) for side in size)
-    return (width, height) if width * height else None, labels
+    return _size(root), labels
 
 
 def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labeled]]:
@@ -133,8 +254,7 @@ def read_bbgt(path: str | Path) -> tuple[Size | None, list[Labeled]]:
         AnnotationError: A line has too few columns or is not numeric.
     """
     labels = []
-    text = Path(path).read_text(encoding='utf-8', errors='replace')
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         columns = line.split()
         if not columns or columns[0].startswith('%'):
             continue
@@ -169,27 +289,22 @@ def read_voc(path: str | Path) -> tuple[str | None, tuple[int, int] | None, list
         name = (node.findtext('name') or '').strip()
         try:
             x1, y1, x2, y2 = (float(node.findtext(f'bndbox/{c}') or '') for c in _EDGES)
-        except ValueError:
-            name = ''
-        if not name:
+            crowd = to_flag(node.findtext('difficult') or '')
+        except ValueError as error:
             raise AnnotationError(
                 f'{path}: object[{number}] needs name and bndbox with '
-                f'{", ".join(_EDGES)}'
-            )
+                f'{", ".join(_EDGES)}, and difficult of 0 or 1: {error}'
+            ) from None
+        if not name:
+            raise AnnotationError(f'{path}: object[{number}] needs name and bndbox')
         objects.append(
             {
                 'name': name,
                 'bbox': [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1],
-                'iscrowd': int((node.findtext('difficult') or '0').strip() == '1'),
+                'iscrowd': int(crowd),
             }
         )
-    size = [root.findtext(f'size/{side}') or '0' for side in ('width', 'height')]
-    width, height = (int(float(text)) for text in size)
-    return (
-        root.findtext('filename'),
-        (width, height) if width * height else None,
-        objects,
-    )
+    return root.findtext('filename'), _size(root), objects
 
 
 def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
@@ -207,8 +322,7 @@ def read_yolo(path: str | Path, num_classes: int) -> np.ndarray:
             instead of relative coordinates.
     """
     rows = []
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:

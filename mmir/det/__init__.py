@@ -20,6 +20,7 @@ try:
         PairedMixDataset,
     )
     from .late_fusion import LateFusionDetector
+    from .transforms import CenteredRandomAffine
     from .yolov7 import (
         OTAAssigner,
         YOLOv7,
@@ -32,6 +33,7 @@ except Exception as error:
     globals().update(fail_part('det', error))
 
 __all__ = [
+    'CenteredRandomAffine',
     'CocoSubsetDataset',
     'DroneVehicleDataset',
     'FLIRAlignedDataset',

@@ -3,17 +3,24 @@
 from mmir.engine.adapter_checkpoint import AdapterCheckpointHook
 from mmir.engine.autocast import AutocastOptimWrapper
 from mmir.engine.channels_last import ChannelsLastHook
+from mmir.engine.checkpoint import AtomicCheckpointHook
 from mmir.engine.dataset_check import check_dataset
+from mmir.engine.non_finite import NonFiniteLossError, NonFiniteLossHook
 from mmir.engine.optim import CompleteOptimWrapperConstructor
+from mmir.engine.random_state import RandomStateHook
 from mmir.engine.schedule_ema import ScheduleEMAHook
 from mmir.engine.subset_record import SubsetRecordHook
 from mmir.engine.validate_data import ValidateDataHook
 
 __all__ = [
     'AdapterCheckpointHook',
+    'AtomicCheckpointHook',
     'AutocastOptimWrapper',
     'ChannelsLastHook',
     'CompleteOptimWrapperConstructor',
+    'NonFiniteLossError',
+    'NonFiniteLossHook',
+    'RandomStateHook',
     'ScheduleEMAHook',
     'SubsetRecordHook',
     'ValidateDataHook',

@@ -7,24 +7,24 @@ with a progress bar. A good file is not read again until it changes.
 import copy
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mmir.data.byte_order import bytes_swapped
 from mmir.data.check import (
-    BAD_MAP,
-    CLASSES,
+    DAMAGED,
     DEGENERATE,
     EMPTY,
     FORMAT,
-    MAP_SIZE,
     MISSING,
+    NOT_FINITE,
     OUTSIDE,
+    RADIOMETRY,
     SHARED,
     SIZES,
     UNREADABLE,
@@ -33,15 +33,33 @@ from mmir.data.check import (
     edge_note,
     examine_boxes,
 )
-from mmir.data.images import ImageReadError, read_image
+from mmir.data.images import ImageFormatError, ImageReadError
+from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.data.known_files import KnownFiles
 from mmir.data.wrappers import leaf_datasets
-from mmir.transforms import LoadPairedImages, LoadThermalImage
+from mmir.engine.label_check import LabelCheck
+from mmir.transforms import (
+    LoadPairedImages,
+    LoadThermalImage,
+    OnModality,
+    RadiometricScale,
+)
+from mmir.utils.files import few
 
 _SKIPPED = (MISSING, UNREADABLE, FORMAT, SIZES)
 """Problems that a loader with `on_error='skip'` skips."""
 
 _OVER = 'box over the edge of its image'
+_SWAPPED = (
+    'images seem to have the two bytes of their values in the wrong order: they are '
+    'smoother with the bytes swapped'
+)
+_CONSTANT = 'images have one value in all pixels'
+_HOLES = (
+    'images of more than 8 bits have value 0 in over 1 % of their pixels, which spoils '
+    'percentiles, means and temperatures if these are holes'
+)
+_NOTED = (_OVER, _SWAPPED, _CONSTANT, _HOLES)
 
 
 def find_loader(dataset: Any) -> LoadPairedImages | LoadThermalImage | None:
@@ -93,7 +111,8 @@ def _check_leaf(
     dataset: Any, report: Report, known: KnownFiles, workers: int, progress: bool
 ) -> None:
     """Check one dataset and add to the report."""
-    checker = _Checker(find_loader(dataset), dataset.metainfo, known)
+    labels = LabelCheck(dataset, known)
+    checker = _Checker(find_loader(dataset), labels, _scales(dataset), known)
     infos = [dataset.get_data_info(k) for k in range(len(dataset))]
     with ThreadPoolExecutor(workers) as pool:
         bar = tqdm(
@@ -103,15 +122,39 @@ def _check_leaf(
             disable=not progress,
         )
         found = [problem for problems in bar for problem in problems]
+    bad = {problem.name for problem in found}
+    found += checker.damaged(infos, bad, workers, progress)
     found += checker.duplicates(infos)
+    counts, problem = labels.summary()
+    found += [] if problem is None else [problem]
     report.samples += len(infos)
     report.notes += edge_note([p.name for p in found if p.kind == _OVER])
+    for kind in (_SWAPPED, _CONSTANT, _HOLES):
+        if names := [p.name for p in found if p.kind == kind]:
+            report.notes.append(f'{len(names)} {kind}: {few(names, 3)}')
+    if counts is not None:
+        report.unit = 'pixels'
+        report.labels = dict(Counter(report.labels) + Counter(counts))
+        if absent := [name for name, count in counts.items() if not count]:
+            report.notes.append(f'no pixel is labeled {few(absent)}')
     skips = getattr(checker.loader, 'on_error', 'raise') == 'skip'
     for problem in found:
         # the loader does not read labels, so it will not skip these
         skipped = skips and problem.kind in _SKIPPED
-        if problem.kind != _OVER:
+        if problem.kind not in _NOTED:
             (report.skipped if skipped else report.problems).append(problem)
+
+
+def _scales(dataset: Any) -> dict[str, list[RadiometricScale]]:
+    """Radiometric transforms of a pipeline by modality ('image' of single ones)."""
+    found: dict[str, list[RadiometricScale]] = {}
+    for step in getattr(getattr(dataset, 'pipeline', None), 'transforms', ()):
+        on = step.modality if isinstance(step, OnModality) else 'image'
+        inner = step.transforms if isinstance(step, OnModality) else [step]
+        scales = [scale for scale in inner if isinstance(scale, RadiometricScale)]
+        if scales:
+            found.setdefault(on, []).extend(scales)
+    return found
 
 
 @dataclass
@@ -119,7 +162,8 @@ class _Checker:
     """Checks single samples of a dataset."""
 
     loader: LoadPairedImages | LoadThermalImage | None
-    metainfo: Mapping
+    labels: LabelCheck
+    scales: Mapping[str, Sequence[RadiometricScale]]
     known: KnownFiles
 
     def __post_init__(self) -> None:
@@ -145,8 +189,8 @@ class _Checker:
         size = lead or (info.get('height'), info.get('width'))
         if None not in size:
             problems += self._check_boxes(info, size)
-            problems += self._check_map(info, size)
-        return problems
+        # a pipeline with the loader of a host leaves the size unknown
+        return problems + self.labels(info, None if None in size else size)
 
     def paths(self, info: Mapping) -> dict[str, str | None]:
         """Files of a sample by modality."""
@@ -169,17 +213,42 @@ class _Checker:
         sample = {'img_path': path}
         if not paired or name == self.loader.reference_of(info):
             sample |= {key: info[key] for key in ('height', 'width') if key in info}
-        wanted = f'{load!r} {sorted(sample.items())}'
+        scales = self.scales.get(name, '')
+        wanted = f'{load!r} {sorted(sample.items())} {scales}'
         size = self.known.get(path, wanted)
         if size is None:
             try:
                 shown = load.transform(dict(sample))
             except ImageReadError as error:
-                problems.append(Problem(_kind_of(path), path, str(error)))
+                odd = isinstance(error, ImageFormatError)
+                problems.append(
+                    Problem(FORMAT if odd else UNREADABLE, path, str(error))
+                )
                 return None
             size = shown['img'].shape[:2]
-            self.known.put(path, wanted, size)
+            faults = self._check_pixels(shown['img'], name, path, info)
+            problems += faults
+            if not faults:
+                self.known.put(path, wanted, size)
         return size
+
+    def _check_pixels(
+        self, img: np.ndarray, name: str, path: str, info: Mapping
+    ) -> list[Problem]:
+        """Find values that training would refuse, or learn nothing from."""
+        if img.dtype.kind == 'f' and not np.isfinite(img).all():
+            return [Problem(NOT_FINITE, path, name)]
+        for scale in self.scales.get(name, ()):
+            try:
+                scale.transform({**info, 'img': img, 'img_path': path})
+            except (ValueError, KeyError) as error:
+                return [Problem(RADIOMETRY, path, str(error.args[0]))]
+        if bytes_swapped(img):
+            return [Problem(_SWAPPED, path)]
+        if img.min() == img.max():
+            return [Problem(_CONSTANT, path)]
+        holes = img.dtype != np.uint8 and np.count_nonzero(img) < 0.99 * img.size
+        return [Problem(_HOLES, path)] if holes else []
 
     def _check_boxes(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
         """Find boxes (x1, y1, x2, y2) that are degenerate or leave the image."""
@@ -202,27 +271,25 @@ class _Checker:
             for k in np.flatnonzero(mask)
         ]
 
-    def _check_map(self, info: Mapping, size: tuple[int, int]) -> list[Problem]:
-        """Find a label map that is missing, unreadable, or of wrong size or classes."""
-        path = info.get('seg_map_path')
-        if path is None:
-            return []
-        wanted = f'labels {size} {info.get("label_map")} {self.metainfo.get("classes")}'
-        if self.known.get(path, wanted):
-            return []
-        try:
-            labels = read_image(path)
-        except ImageReadError as error:
-            return [Problem(BAD_MAP, path, str(error))]
-        if labels.shape[:2] != size:
-            height, width = labels.shape[:2]
-            detail = f'{width}x{height}, its image {size[1]}x{size[0]}'
-            return [Problem(MAP_SIZE, path, detail)]
-        strange = _strange_labels(labels, info, self.metainfo)
-        if strange:
-            return [Problem(CLASSES, path, f'holds {strange}')]
-        self.known.put(path, wanted, size)
-        return []
+    def damaged(
+        self,
+        infos: Sequence[Mapping],
+        bad: Container[str],
+        workers: int,
+        progress: bool,
+    ) -> list[Problem]:
+        """Find JPEG files with damaged data among those not known to be bad."""
+        paths = {path for info in infos for path in self.paths(info).values() if path}
+        todo = sorted(
+            path
+            for path in paths
+            if path not in bad and self.known.get(path, DAMAGED) is None
+        )
+        found = damaged_jpegs(todo, workers, progress)
+        for path in todo:
+            if path not in found:
+                self.known.put(path, DAMAGED, (0, 0))
+        return [Problem(DAMAGED, path, text) for path, text in found.items()]
 
     def duplicates(self, infos: Sequence[Mapping]) -> list[Problem]:
         """Find files used for the same modality in several samples."""
@@ -237,23 +304,3 @@ class _Checker:
             for (name, path), count in counts.items()
             if count > 1
         ]
-
-
-def _kind_of(path: str) -> str:
-    """Tell an unreadable file from one with an unexpected format."""
-    try:
-        read_image(path)
-    except ImageReadError:
-        return UNREADABLE
-    return FORMAT
-
-
-def _strange_labels(labels: np.ndarray, info: Mapping, meta: Mapping) -> list[int]:
-    """Values of a label map, as mmseg would read it, that are not classes."""
-    classes = meta.get('classes')
-    if classes is None or labels.ndim != 2 or labels.dtype != np.uint8:
-        return []
-    present = set(np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256])))
-    known = set(range(len(classes) + bool(info.get('reduce_zero_label')))) | {255}
-    known |= set(info.get('label_map') or ())
-    return sorted(int(value) for value in present - known)

@@ -19,9 +19,11 @@ class ValidateDataHook(Hook):
     """Check all files of the training and validation data before training.
 
     One message counts by kind and lists missing partners, unreadable or truncated
-    images, wrong bit depths, pairs of different sizes, files used twice and labels
-    outside their image. Rank 0 reads the files; all ranks stop together. Good files are
-    remembered in `<work_dir>/checked_files.json` and not read again.
+    images, damaged JPEG data, wrong bit depths, pairs of different sizes, files used
+    twice, boxes outside their image, label maps that training would misread and images
+    that the pipeline's `RadiometricScale` would refuse. Rank 0 reads the files; all
+    ranks stop together. Good files are remembered in `<work_dir>/checked_files.json`
+    and not read again.
 
     Files that the loader is configured to skip (`on_error='skip'`) are only logged.
 

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmir.structures import ABSENT
-from mmir.utils.checkpoint import load_checkpoint
+from mmir.utils.checkpoint import load_checkpoint, weights_of
 
 from .single_modality import adapt_stem_, layout_of
 
@@ -68,8 +68,7 @@ class LateFusion:
 
     def _load_members(self) -> None:
         for name, path in self._checkpoints.items():
-            content = load_checkpoint(path)
-            weights = content.get('state_dict', content)
+            weights = weights_of(load_checkpoint(path), path)
             try:
                 self.members[name].load_state_dict(weights)
             except RuntimeError as error:

@@ -5,14 +5,16 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmir.adapters import refuse_wrapped
+from mmir.adapters import PLAIN_CONVS, refuse_wrapped, why_not_plain, why_tied
 
 StemInit = Literal['average', 'copy', 'zero']
 
 COLORS = 3
+_STEMS = (*PLAIN_CONVS, Conv2dAdaptivePadding)  # the last pads otherwise
 _FOCUS = 4  # the stem of YOLOX (Focus) first moves 2x2 pixels into the channels
 
 
@@ -82,8 +84,9 @@ def widen_stem_(
         Names of the widened layers.
 
     Raises:
-        ValueError: The stem is not found or cannot be widened, an option is invalid, or
-            the model is wrapped.
+        ValueError: The stem is not found or cannot be widened (such as one with weight
+            norm), an option is invalid, or the model is wrapped. The model is unchanged
+            then.
     """
     channels = tuple(channels)
     if init not in get_args(StemInit):
@@ -94,7 +97,15 @@ def widen_stem_(
             'total the stem needs no change'
         )
     refuse_wrapped(model)
-    layers = find_stem(model, stem)
+    layers, tied = find_stem(model, stem), why_tied(model)
+    for name, conv in layers.items():
+        if reason := why_not_plain(conv, _STEMS) or tied.get(conv):
+            raise ValueError(f'the stem {name} cannot be widened: {reason}')
+        if conv.groups != 1 or conv.in_channels % COLORS:
+            raise ValueError(
+                f'{name} has {conv.in_channels} input channels in {conv.groups} '
+                'groups: not a stem for RGB images'
+            )
     for name, conv in layers.items():
         _widen(name, conv, channels, init)
     return list(layers)
@@ -137,11 +148,6 @@ def _widen(
     name: str, conv: nn.Conv2d, channels: tuple[int, ...], init: StemInit
 ) -> None:
     """Widen one layer, and the kernels it will load."""
-    if conv.groups != 1 or conv.in_channels % COLORS:
-        raise ValueError(
-            f'{name} has {conv.in_channels} input channels in {conv.groups} groups: '
-            'not a stem for RGB images'
-        )
     frozen = not conv.weight.requires_grad
     if frozen:
         print_log(

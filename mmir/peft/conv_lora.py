@@ -161,6 +161,6 @@ class ConvLoRA(Method):
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Add updates to the convolutions of a model; see `Method`."""
-        layers = insert_adapters_(model, name, [LoRAConv2d], self.names, rank=self.rank)
-        ranks = {key: layer.adapters[name].rank for key, layer in layers.items()}
-        return describe_cuts(self.rank, ranks)
+        done = insert_adapters_(model, name, [LoRAConv2d], self.names, rank=self.rank)
+        ranks = {key: layer.adapters[name].rank for key, layer in done.layers.items()}
+        return describe_cuts(self.rank, ranks) | done.notes

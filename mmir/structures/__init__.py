@@ -16,6 +16,7 @@ from .paired import (
     split_modalities,
 )
 from .preprocessing import ModalityNormalizer
+from .results import BitDepthError, DeepResults, PairedResults
 
 __all__ = [
     'ABSENT',
@@ -24,8 +25,11 @@ __all__ = [
     'MODALITIES',
     'PATHS',
     'REFERENCE',
+    'BitDepthError',
+    'DeepResults',
     'ModalityNormalizer',
     'PairError',
+    'PairedResults',
     'drop_modalities',
     'is_paired',
     'modality_order',

@@ -9,8 +9,8 @@ In a pipeline, a paired sample is the hosts' results dictionary with
 - `reference`: name of the modality that the labels and `img_path` belong to, if the
   dataset sets it
 
-There is no key `img`, so a single-image transform that was not wrapped fails instead of
-changing only one modality.
+There is no key `img`: :class:`mmir.structures.PairedResults` tells a single-image
+transform that was not wrapped what to do.
 
 After packing, `inputs` is one tensor with the modalities stacked along the channels,
 and the metainfo holds `modalities`, `channels` (how many each has) and `absent`.

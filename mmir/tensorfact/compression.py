@@ -1,6 +1,5 @@
 """Compression plans: which convolutions to factorize, at which ranks, for a size."""
 
-import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from mmir.adapters import count_parameters, names_of
+from mmir.adapters import count_parameters, names_of, why_not_plain, why_tied
 
 from .allocation import Cost, Option, choose, options_of
 from .conv_cost import Calls, Forward, macs_of, record_calls
-from .factorize import FactorizeReport, factorize_
+from .factorize import FactorizeReport, choose_layers, factorize_
 from .layer import TensorFactConv
 from .rank import describe_kernel
 from .split import KernelShape, get_split
@@ -102,6 +101,7 @@ class CompressionPlan:
 
     def _check(self, model: nn.Module) -> None:
         modules = dict(model.named_modules(remove_duplicate=False))
+        tied = why_tied(model)
         for each in self.layers:
             conv = modules.get(each.name)
             if not isinstance(conv, nn.Conv2d) or conv.weight.shape != each.shape:
@@ -110,8 +110,9 @@ class CompressionPlan:
                     f'{each.name}: planned for a convolution of '
                     f'{describe_kernel(each.shape)}, the model has {found}'
                 )
-            if not conv.weight.isfinite().all():
-                raise ValueError(f'{each.name}: NaN or infinite weights')
+            if reason := why_not_plain(conv, rebuilt=True) or tied.get(conv):
+                raise ValueError(f'{each.name}: {reason}')
+            _check_finite(each.name, conv)
 
     def to_json(self) -> str:
         """Serialize the plan to JSON; see `from_json`."""
@@ -166,6 +167,12 @@ class CompressionPlan:
         )
 
 
+def _check_finite(name: str, conv: nn.Conv2d) -> None:
+    """Raise a ValueError that names the layer if its kernel is not finite."""
+    if not conv.weight.isfinite().all():
+        raise ValueError(f'{name}: NaN or infinite weights')
+
+
 def _changes(before: Cost, after: Cost) -> tuple[str, str]:
     """Table cells `before -> after`; empty if unknown."""
 
@@ -211,10 +218,11 @@ def compression_plan(
         raise ValueError('target macs: give input_size=(H, W) or (C, H, W)')
     if any(isinstance(m, TensorFactConv) for m in model.modules()):
         raise ValueError('the model has factors already: merge_ it before planning')
-    # Factorize a copy, so that `factorize_` alone decides which layers qualify.
     rule = goal if unit == 'rank' else 1
-    ranks = factorize_(copy.deepcopy(model), rule, split, **select).ranks
-    convs = {name: model.get_submodule(name) for name in ranks}
+    layers, _ = choose_layers(model, rule, split, **select)
+    convs = {name: layer.conv for name, layer in layers.items()}
+    for name, conv in convs.items():
+        _check_finite(name, conv)
     calls = None if input_size is None else _calls(model, input_size, forward)
     whole = Cost(count_parameters(model), _whole_macs(model, split, calls))
     menus = [
@@ -223,7 +231,7 @@ def compression_plan(
             get_split(split),
             _layer_macs(conv, split, calls),
             save_macs=unit == 'macs',
-            ranks=[ranks[name]] if unit == 'rank' else None,
+            ranks=[layers[name].rank] if unit == 'rank' else None,
         )
         for name, conv in convs.items()
     ]

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mmir.adapters.geometry import geometry_of
 
@@ -64,6 +63,9 @@ def macs_of(
         split: Split of the factors.
         shapes: Input shapes (N, C, H, W), one per call.
     """
+    # imports triton, which takes longer than the rest of mmir together
+    from torch.utils.flop_counter import FlopCounterMode
+
     options = dict(**geometry_of(conv), bias=conv.bias is not None, device='meta')
     if rank is None:
         layer = nn.Conv2d(**options)

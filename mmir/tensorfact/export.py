@@ -5,7 +5,7 @@ from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.utils import skip_init
 
-from mmir.adapters import converted, replace_
+from mmir.adapters import carry_hooks, converted, replace_
 
 from .layer import TensorFactConv
 from .split import along, get_split
@@ -57,7 +57,7 @@ def factored_module(layer: TensorFactConv) -> nn.Sequential:
         layer: Factorized convolution; not modified.
 
     Returns:
-        Two `nn.Conv2d` with the device, dtype and training flag of the layer.
+        Two `nn.Conv2d` with the device, dtype, training flag and hooks of the layer.
 
     Raises:
         ValueError: NaN or infinite weights.
@@ -89,4 +89,4 @@ def factored_module(layer: TensorFactConv) -> nn.Sequential:
             if biased:
                 conv.bias.copy_(bias).requires_grad_(bias.requires_grad)
         convs.append(conv)
-    return nn.Sequential(*convs).train(layer.training)
+    return carry_hooks(layer, nn.Sequential(*convs).train(layer.training))

@@ -1,6 +1,5 @@
 """Whole-model surgery: factorize the convolutions of a model and add deltas to them."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmir.adapters import (
-    PLAIN_CONVS,
     NameFilter,
     count_parameters,
     names_of,
     refuse_wrapped,
     replace_,
+    tally,
+    why_not_plain,
+    why_tied,
 )
 
 from .kernels import Checkpoint, dense_kernels
@@ -67,7 +68,9 @@ def factorize_(
 
     A plain `nn.Conv2d` is replaced if its kernel has a full rank above 1 (under
     `ts_dd`, if it is larger than 1x1), its factors are smaller than its kernel and it
-    is not depthwise. A convolution used in several places stays one module.
+    is not depthwise. A convolution used in several places stays one module. What is not
+    plain is left alone: a computed kernel (weight norm, pruning), hooks, a tied kernel,
+    see `why_not_plain` and `why_tied`.
 
     Args:
         model: Any model; its current weights are factorized.
@@ -91,23 +94,74 @@ def factorize_(
             NaN weights or missing kernels (names the layer). Nothing is changed then.
     """
     refuse_wrapped(model)
-    before, cut = count_parameters(model), get_split(split)
+    before = count_parameters(model)
+    layers, skipped = choose_layers(
+        model,
+        rank,
+        split,
+        include=include,
+        exclude=exclude,
+        skip_growing=skip_growing,
+        factorize_stem=factorize_stem,
+        checkpoint=checkpoint,
+    )
+    new = {
+        name: _factorized(name, each, split, options) for name, each in layers.items()
+    }
+    replace_(model, {layers[name].conv: layer for name, layer in new.items()})
+    ranks = {name: layer.rank for name, layer in new.items()}
+    return FactorizeReport(ranks, skipped, before, count_parameters(model))
+
+
+@dataclass(frozen=True)
+class ChosenLayer:
+    """Convolution to factorize: the module, the kernel to decompose, and the rank."""
+
+    conv: nn.Conv2d
+    kernel: Tensor
+    rank: int
+
+
+def choose_layers(
+    model: nn.Module,
+    rank: Rank,
+    split: str,
+    *,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    skip_growing: bool = True,
+    factorize_stem: bool = True,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[dict[str, ChosenLayer], dict[str, str]]:
+    """Choose the convolutions that `factorize_` replaces; the model is not modified.
+
+    Args:
+        model: See `factorize_`, as for all other arguments.
+
+    Returns:
+        The layers by name, and the reasons why the other convolutions stay dense.
+
+    Raises:
+        ValueError: See `factorize_`.
+    """
+    cut = get_split(split)
     convs, reasons = _candidates(
         model, NameFilter(include, exclude), cut, skip_growing, factorize_stem
     )
     kernels = _kernels(convs, checkpoint)
-    ranks, new = _at_most_full(search_ranks(rank, kernels, cut), kernels, cut), {}
+    ranks = _at_most_full(search_ranks(rank, kernels, cut), kernels, cut)
     for name, kernel in kernels.items():
         reasons[name] = _why_kept(ranks[name], kernel, cut, skip_growing)
-        if reasons[name]:
-            continue
-        new[name] = _factorized(name, convs[name], ranks[name], kernel, split, options)
     skipped = {name: reason for name, reason in reasons.items() if reason}
-    if not new:
-        raise ValueError(f'nothing to factorize at rank {rank!r}: {_tally(skipped)}')
-    replace_(model, {convs[name]: layer for name, layer in new.items()})
-    ranks = {name: layer.rank for name, layer in new.items()}
-    return FactorizeReport(ranks, skipped, before, count_parameters(model))
+    layers = {
+        name: ChosenLayer(convs[name], kernel, ranks[name])
+        for name, kernel in kernels.items()
+        if name not in skipped
+    }
+    if not layers:
+        why = tally(skipped) or 'the model has no nn.Conv2d'
+        raise ValueError(f'nothing to factorize at rank {rank!r}: {why}')
+    return layers, skipped
 
 
 def _at_most_full(
@@ -132,17 +186,12 @@ def _kernels(
 
 
 def _factorized(
-    name: str,
-    conv: nn.Conv2d,
-    rank: int,
-    kernel: Tensor,
-    split: str,
-    options: dict[str, Any],
+    name: str, layer: ChosenLayer, split: str, options: dict[str, Any]
 ) -> TensorFactConv:
     """Call `TensorFactConv.from_conv`; puts the layer name into its errors."""
     try:
         return TensorFactConv.from_conv(
-            conv, rank, kernel=kernel, split=split, **options
+            layer.conv, layer.rank, kernel=layer.kernel, split=split, **options
         )
     except ValueError as error:
         raise ValueError(f'{name}: {error}') from error
@@ -156,18 +205,20 @@ def _candidates(
     factorize_stem: bool,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str | None]]:
     """Convolutions that may be replaced, and for all of them why not, or None."""
-    uses = Counter(id(m.weight) for m in model.modules() if type(m) in PLAIN_CONVS)
-    convs, reasons = {}, {}
+    convs, reasons, tied = {}, {}, why_tied(model)
     for index, (conv, aliases) in enumerate(names_of(model, nn.Conv2d)):
         name = aliases[0]
         if not name:
             reason = 'it is the model itself, use TensorFactConv.from_conv'
-        elif uses[id(conv.weight)] > 1:
-            reason = 'shares its weight with another convolution'
         elif index == 0 and not factorize_stem:
             reason = 'stem'
         else:
-            reason = names.reason(aliases) or _why_dense(conv, cut, skip_growing)
+            reason = (
+                names.reason(aliases)
+                or why_not_plain(conv, rebuilt=True)
+                or tied.get(conv)
+                or _why_dense(conv, cut, skip_growing)
+            )
         reasons[name] = reason
         if reason is None:
             convs[name] = conv
@@ -176,8 +227,6 @@ def _candidates(
 
 def _why_dense(conv: nn.Conv2d, cut: Split, skip_growing: bool) -> str | None:
     """Reason why the geometry of `conv` rules factors out; None if it does not."""
-    if type(conv) not in PLAIN_CONVS:
-        return f'{type(conv).__name__} is not a plain nn.Conv2d'
     if full_rank(tuple(conv.weight.shape), cut) == 1:
         return 'kernel too small to factorize (full rank 1)'
     if skip_growing and conv.weight.shape[1] == 1 < conv.groups:
@@ -195,17 +244,6 @@ def _why_kept(
     if skip_growing and size >= kernel.numel():
         return f'would grow at rank {rank} (skip_growing)'
     return None
-
-
-def _tally(reasons: dict[str, str]) -> str:
-    """Count the reasons, with one example layer each, for an error message."""
-    if not reasons:
-        return 'the model has no nn.Conv2d'
-    examples = {reason: name for name, reason in reversed(reasons.items())}
-    return '; '.join(
-        f'{count} x {reason}, such as {examples[reason]!r}'
-        for reason, count in Counter(reasons.values()).items()
-    )
 
 
 def augment_(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmir.utils.checkpoint import load_checkpoint
+from mmir.utils.checkpoint import load_checkpoint, weights_of
 
 from .split import KernelShape
 
@@ -36,7 +36,7 @@ def dense_kernels(
         where, content = 'the state dict', checkpoint
     else:
         where, content = f'checkpoint {checkpoint}', load_checkpoint(checkpoint)
-    state = content.get('state_dict', content)
+    state = weights_of(content, where)
     keys = {name: f'{name}.weight'.lstrip('.') for name in shapes}
     prefix = _common_prefix(state, list(keys.values()))
     missing = [key for key in keys.values() if prefix + key not in state]

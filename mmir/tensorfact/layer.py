@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from mmir.adapters import AdapterLayer
+from mmir.adapters import AdapterLayer, carry_hooks, why_not_plain
 from mmir.adapters.geometry import geometry_of
 from mmir.adapters.low_rank import new_low_rank
 
@@ -141,7 +141,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
         """Factorize a convolution by a truncated singular value decomposition.
 
         Args:
-            conv: Any `nn.Conv2d`; not modified, and no memory is shared with it.
+            conv: Plain `nn.Conv2d`; not modified, and no memory is shared with it.
             rank: As in the constructor, or `dict(energy=...)`, see `rank_of_kernel`.
             kernel: Kernel to decompose instead of `conv.weight`; same shape.
             **options: `split`, `mode`, `sigma`, `two_conv_max_rank` and
@@ -152,10 +152,13 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
 
         Raises:
             TypeError: `conv` is not an `nn.Conv2d`.
-            ValueError: Invalid option, or NaN or infinite weights.
+            ValueError: Invalid option, NaN or infinite weights, or the convolution is
+                not plain (see `why_not_plain`), such as one with weight norm.
         """
         if not isinstance(conv, nn.Conv2d):
             raise TypeError(f'only nn.Conv2d can be factorized, not {type(conv)}')
+        if reason := why_not_plain(conv, rebuilt=True):
+            raise ValueError(f'cannot be factorized: {reason}')
         kernel = conv.weight if kernel is None else kernel
         split = get_split(options.setdefault('split', 'ts_dd'))
         layer = skip_init(
@@ -276,7 +279,8 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
     def merge(self) -> nn.Conv2d:
         """Create the equivalent plain convolution; this layer is not modified.
 
-        The kernel equals that of mode `reconstruct`, bit for bit.
+        The kernel equals that of mode `reconstruct`, bit for bit. Forward and backward
+        hooks are kept.
 
         Raises:
             ValueError: The kernel or the bias holds NaN or infinite values.
@@ -300,7 +304,7 @@ class TensorFactConv(ConvByFactors, AdapterLayer):
             conv.weight.copy_(kernel).requires_grad_(trains)
             if self.bias is not None:
                 conv.bias.copy_(self.bias).requires_grad_(self.bias.requires_grad)
-        return conv.train(self.training)
+        return carry_hooks(self, conv.train(self.training))
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool

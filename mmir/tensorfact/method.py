@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmir.adapters import Method, names_of, replace_
+from mmir.adapters import Method, names_of, replace_, tally
 from mmir.adapters.low_rank import describe_cuts
 
 from .complementarity_hook import attach_complementarity_
@@ -84,6 +84,8 @@ class TensorFact(Method):
         if self.rank is not None:
             report = factorize_(model, self.rank, **self.factors)
             notes['factors'] = str(report)
+            if report.skipped:
+                notes['left dense'] = tally(report.skipped)
             notes |= describe_cuts(_number(self.rank), report.ranks)
         elif not any(True for _ in names_of(model, TensorFactConv)):
             raise ValueError('TensorFact: the model has no factors yet, give a rank')

@@ -23,7 +23,7 @@ VAL_IMAGES = 50
 EPOCHS = {'rgb': 6, 'ir': 26}
 BATCH_SIZE = 4
 FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
-MIXES = ('Mosaic', 'RandomAffine', 'CachedMixUp')
+MIXES = ('Mosaic', 'CenteredRandomAffine', 'CachedMixUp')
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:

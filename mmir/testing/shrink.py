@@ -10,7 +10,7 @@ TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
 """Loss weights of YOLOv7-tiny at 640 px."""
 
 TINY_AUGMENTATION = dict(
-    RandomAffine=dict(max_translate_ratio=0.1, scaling_ratio_range=(0.5, 1.6)),
+    CenteredRandomAffine=dict(max_translate_ratio=0.1, scaling_ratio_range=(0.5, 1.6)),
     CachedMixUp=dict(prob=0.05),
 )
 """Augmentation of YOLOv7-tiny, milder than that of L."""
@@ -35,7 +35,8 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
         model.bbox_head.head_module.arch = 'tiny'
         model.bbox_head.update(TINY_HEAD)
         for transform in small.train_dataloader.dataset.get('pipeline', []):
-            transform.update(TINY_AUGMENTATION.get(transform.type, {}))
+            kind = transform.type.rpartition('.')[2]
+            transform.update(TINY_AUGMENTATION.get(kind, {}))
     set_image_scale(small, image_scale)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if small.get(key):

@@ -2,10 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from mmir.structures import ABSENT, IMAGES, MODALITIES, PATHS, PairError, require_pair
+from mmir.structures import (
+    ABSENT,
+    IMAGES,
+    MODALITIES,
+    PATHS,
+    DeepResults,
+    PairError,
+    require_pair,
+)
 
 from .paired_views import as_color, build_all, held_by, with_channels
 
@@ -44,6 +53,7 @@ class OnModality(BaseTransform):
 
     Raises:
         ValueError: A transform moves pixels.
+        BitDepthError: A photometric transform of a host was given a 16-bit image.
         PairError: The sample lacks the modality, or a transform moved its pixels.
     """
 
@@ -91,7 +101,8 @@ class OnModality(BaseTransform):
             own = type(transform).__module__.startswith('mmir.')
             gray = own and img.shape[2] == 1
             before = view | {'img': img[..., 0] if gray else as_color(img)}
-            view = transform(dict(before))
+            deep = before['img'].dtype == np.uint16
+            view = transform(DeepResults(before) if deep else dict(before))
             if view is None:
                 return None
             moved = {'flip', 'scale_factor', 'homography_matrix'} & (

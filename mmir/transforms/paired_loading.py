@@ -1,6 +1,7 @@
 """Load images of several cameras as one paired sample."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Literal
 
 import cv2
@@ -17,6 +18,7 @@ from mmir.structures import (
     MODALITIES,
     PATHS,
     REFERENCE,
+    PairedResults,
     PairError,
     modality_order,
     require_one_size,
@@ -24,7 +26,7 @@ from mmir.structures import (
 
 from .loading import LoadThermalImage
 
-_RULE = ('folder', 'stem', 'suffix')
+_RULE = tuple(field.name for field in fields(PairRule))
 _CHOICES = {
     'sizes': ('equal', 'resize', 'any'),
     'missing': ('raise', 'absent'),
@@ -48,10 +50,10 @@ class LoadPairedImages(BaseTransform):
     Args:
         modalities (Mapping[str, Mapping]): Name -> how to load it: `channels`,
             `bit_depth`, `to_float32`, `planes` as in :class:`LoadThermalImage`, and
-            the rule `folder`, `stem`, `suffix` of :class:`mmir.data.pairing.PairRule`.
-            Channels are ordered by :func:`mmir.structures.modality_order`. The
-            preprocessor takes the number of channels from here. Default: `rgb` and
-            `ir`, 3 channels of 8 bits each.
+            the rule `folder`, `prefix`, `stem`, `suffix` of
+            :class:`mmir.data.pairing.PairRule`. Channels are ordered by
+            :func:`mmir.structures.modality_order`. The preprocessor takes the number of
+            channels from here. Default: `rgb` and `ir`, 3 channels of 8 bits each.
         reference (str, optional): Modality that the labels and `img_path` belong to.
             Default: the one the dataset names (mmir's do), else the first modality,
             which is `rgb` if present.
@@ -182,7 +184,7 @@ class LoadPairedImages(BaseTransform):
         if lacking:
             raise KeyError(
                 f'LoadPairedImages: the sample has no img_paths for {lacking}, and no '
-                f'img_path with a rule (folder, stem, suffix or planes of modalities) '
+                f'img_path with a rule ({", ".join(_RULE)} or planes of modalities) '
                 f'to derive them; it has the keys {sorted(results)}'
             )
         return {name: given[name] for name in self.modalities}
@@ -228,8 +230,8 @@ class LoadPairedImages(BaseTransform):
         }
         if self.sizes == 'equal':
             require_one_size(found)
+        results = PairedResults({**results, **found})
         results.pop('img', None)
-        results |= found
         results.setdefault('img_path', paths[reference] or paths[next(iter(there))])
         results['img_shape'] = results['ori_shape'] = shape
         return results

@@ -15,6 +15,8 @@ from mmir.structures import (
     IMAGES,
     MODALITIES,
     PATHS,
+    DeepResults,
+    PairedResults,
     PairError,
     require_one_size,
     require_pair,
@@ -70,6 +72,7 @@ class PairedTransform(BaseTransform):
         ValueError: A mixing transform is not alone, or a transform is itself paired.
         CannotReplayError: A transform cannot be replayed, or drew a different number of
             random values for another modality.
+        BitDepthError: A photometric transform of a host was given 16-bit images.
         PairError: The sample is not paired, its images differ in size, a sample to mix
             in has other modalities, or a transform left no image or squeezed one of
             more than 8 bits into 8.
@@ -145,7 +148,7 @@ class PairedTransform(BaseTransform):
     def _joined(self, results: dict, views: dict, shown: dict) -> dict:
         """Join the views to one sample: all images, the labels of the last view."""
         names = results[MODALITIES]
-        joined = dict(views[names[-1]])
+        joined = PairedResults(views[names[-1]])
         imgs = {
             name: self._image(views[name], name, results[IMAGES][name])
             for name in names
@@ -231,6 +234,8 @@ def _view(results: dict, name: str, own: bool) -> dict:
     if not own:
         view = copy.deepcopy(view)
     view['img'] = as_color(results[IMAGES][name])
+    if view['img'].dtype == np.uint16:
+        view = DeepResults(view)
     view['img_path'] = results[PATHS].get(name)
     if mixed is not None:
         view[_MIXED] = [_view(sample, name, own) for sample in mixed]

@@ -6,10 +6,14 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from mmir.data.byte_order import bytes_swapped
+
 from .thermal import require_finite
 
 _ZERO_CELSIUS = 273.15  # kelvin
 _ABOVE_KELVIN = {'kelvin': 0.0, 'celsius': _ZERO_CELSIUS}
+_MEASURABLE = (150.0, 2500.0)  # kelvin; colder than any sky, hotter than any furnace
+_JUDGED = 16384  # pixels that are enough for the percentiles of an image
 
 
 @TRANSFORMS.register_module()
@@ -18,8 +22,18 @@ class RadiometricScale(BaseTransform):
 
     For files written on such a scale: FLIR's TLinear output has a gain of 0.04 or 0.01
     kelvin per count, centikelvin files have 0.01. Raw sensor counts are linear in
-    radiance, not in temperature. Images whose mean is not a plausible temperature, as
-    with most raw files, are refused.
+    radiance, not in temperature.
+
+    An image that cannot be temperatures is refused: its median is outside `plausible`,
+    its 1st or 99th percentile is below 150 K or above 2500 K, or its values have their
+    bytes in the wrong order, seen by roughness (see
+    :func:`mmir.data.byte_order.bytes_swapped`) or by steps of 256 counts. Pixels with a
+    count of 0 are not judged: registered images have it where they hold nothing.
+
+    The guard sees the scale, not its meaning. Raw counts whose values happen to be
+    temperatures pass: of 26 real raw files, 23 are refused with a gain of 0.01, 21 with
+    0.04. Of 51 real files in centikelvin, none is refused with their gain of 0.01, all
+    with 0.04, and all with swapped bytes. A wrong `offset` of some kelvin is not seen.
 
     Required keys: img, (H, W) or (H, W, C) of any integer or float; the keys named by
     `gain` and `offset`.
@@ -30,13 +44,14 @@ class RadiometricScale(BaseTransform):
         offset (float | str): Degrees at count 0, or a key of the sample. Default: 0.
         file_unit (str): Unit of `gain` and `offset`, 'kelvin' or 'celsius'.
         unit (str): Unit of the result, 'kelvin' or 'celsius'.
-        plausible (tuple[float, float]): Lowest and highest mean of an image, in kelvin.
-            Default: (150, 2500); a clear sky measures about 200.
+        plausible (tuple[float, float]): Lowest and highest median of an image, in
+            kelvin. Default: (180, 400); a clear sky measures about 200. Raise it for
+            furnaces and fires that fill the image.
 
     Raises:
         KeyError: The sample lacks a key named by `gain` or `offset`.
         ValueError: An option has an unknown value, the gain is 0, or an image has NaN,
-            infinite or implausible values.
+            infinite or implausible values. The message names the file.
     """
 
     def __init__(
@@ -45,7 +60,7 @@ class RadiometricScale(BaseTransform):
         offset: float | str = 0.0,
         file_unit: Literal['kelvin', 'celsius'] = 'kelvin',
         unit: Literal['kelvin', 'celsius'] = 'kelvin',
-        plausible: tuple[float, float] = (150.0, 2500.0),
+        plausible: tuple[float, float] = (180.0, 400.0),
     ) -> None:
         for key, value in (('file_unit', file_unit), ('unit', unit)):
             if value not in _ABOVE_KELVIN:
@@ -75,18 +90,39 @@ class RadiometricScale(BaseTransform):
         require_finite(img, 'RadiometricScale', name)
         gain = self._number('gain', results)
         offset = self._number('offset', results) + _ABOVE_KELVIN[self.file_unit]
-        mean = gain * float(img.mean(dtype=np.float64)) + offset
-        if not self.plausible[0] <= mean <= self.plausible[1]:
-            raise ValueError(
-                f'RadiometricScale: with gain={gain:g} and offset={offset:g} K the '
-                f'mean of {name} is {mean:.1f} K, not in plausible={self.plausible}: '
-                'the file has another scale or holds raw counts'
-            )
+        self._judge(img, gain, offset, name)
         # counts times gain need float64 until the large offset is subtracted
         degrees = img * np.float64(gain)
         degrees += offset - _ABOVE_KELVIN[self.unit]
         results['img'] = degrees.astype(np.float32)
         return results
+
+    def _judge(self, img: np.ndarray, gain: float, offset: float, name: str) -> None:
+        """Refuse an image that cannot be temperatures."""
+        counts = img.ravel()[:: max(1, img.size // _JUDGED)]
+        counts = counts[counts != 0] if counts.any() else counts
+        ends = np.percentile(counts, (1, 50, 99)) * gain + offset
+        low, median, high = np.sort(ends)  # a gain may be negative
+        said = f'with gain={gain:g} and offset={offset:g} K'
+        if not self.plausible[0] <= median <= self.plausible[1]:
+            fault = (
+                f'the median of {name} is {median:.1f} K, not in '
+                f'plausible={self.plausible}'
+            )
+        elif low < min(_MEASURABLE[0], self.plausible[0]) or high > max(
+            _MEASURABLE[1], self.plausible[1]
+        ):
+            fault = (
+                f'98 % of the pixels of {name} are {low:.1f} to {high:.1f} K, which no '
+                'camera measures'
+            )
+        elif bytes_swapped(img):
+            fault = f'{name} is {low:.1f} to {high:.1f} K and rough as noise'
+        elif (step := _step(counts)) >= 256:
+            fault = f'{name} has steps of {step} counts ({step * abs(gain):.2f} K)'
+        else:
+            return
+        raise ValueError(f'RadiometricScale: {said} {fault}: {_advice(img)}')
 
     def _number(self, option: str, results: dict) -> float:
         """Get the gain or offset of this image."""
@@ -107,3 +143,24 @@ class RadiometricScale(BaseTransform):
             f'file_unit={self.file_unit!r}, unit={self.unit!r}, '
             f'plausible={self.plausible})'
         )
+
+
+def _step(counts: np.ndarray) -> int:
+    """Largest step that all differences are a multiple of; 0 if they are not whole."""
+    whole = counts.astype(np.int64)
+    if not np.array_equal(whole, counts):
+        return 0
+    return int(np.gcd.reduce(whole - whole[0]))
+
+
+def _advice(img: np.ndarray) -> str:
+    """Tell what the file may hold instead of temperatures."""
+    if bytes_swapped(img):
+        return (
+            'the two bytes of its values are in the wrong order, which reading it in '
+            'the other order (numpy.ndarray.byteswap) and writing it anew mends'
+        )
+    return (
+        'the file has another scale or byte order, or holds raw counts. Set gain and '
+        'offset for it, or plausible=(lowest, highest) if the scene really is like that'
+    )

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
 _ENDS = {
@@ -37,7 +38,9 @@ class ThermalToUint8(BaseTransform):
 
     The linear mapping is `round(255 * clip((img - low) / (high - low), 0, 1))`. In all
     modes but 'range', the extremes of a scene become 0 and 255 and a constant image
-    becomes 0. All channels share one mapping.
+    becomes 0. If the two percentiles are equal, as with a small object on a uniform
+    background, the lowest and highest value take their place. All channels share one
+    mapping. An image that lies outside the range of 'range' is warned of, once.
 
     Required keys: img, (H, W) or (H, W, C) of uint16 or float.
     Changed keys: img, the same shape, uint8.
@@ -96,6 +99,7 @@ class ThermalToUint8(BaseTransform):
         if mode != 'range' and not (low >= 0 and high <= 100):
             raise ValueError(f'ThermalToUint8: percentiles {low}, {high} not in 0..100')
         self.mode, self.low, self.high = mode, float(low), float(high)
+        self._warned = False
         given = dict(
             plateau=plateau,
             linear=linear,
@@ -129,8 +133,12 @@ class ThermalToUint8(BaseTransform):
                 'channel, or equal ones'
             )
         low, high = self.low, self.high
-        if self.mode != 'range':
+        if self.mode == 'range':
+            self._warn_if_outside(plane, name)
+        else:
             low, high = percentiles(plane, (low, high))
+            if high <= low:  # a small object on a uniform background
+                low, high = float(plane.min()), float(plane.max())
         if high <= low:
             results['img'] = np.zeros(img.shape, np.uint8)
             return results
@@ -140,6 +148,21 @@ class ThermalToUint8(BaseTransform):
             out = np.repeat(out[..., None], img.shape[2], axis=2)
         results['img'] = out
         return results
+
+    def _warn_if_outside(self, plane: np.ndarray, name: str) -> None:
+        """Warn, the first time, that a whole image becomes black or white."""
+        ends = plane.min(), plane.max()
+        if self._warned or (ends[1] > self.low and ends[0] < self.high):
+            return
+        self._warned = True
+        print_log(
+            f'ThermalToUint8: {name} holds {ends[0]:g} to {ends[1]:g}, all outside '
+            f'low={self.low:g}, high={self.high:g}, and becomes '
+            f'{"black" if ends[1] <= self.low else "white"}. Is the range in the units '
+            'of the image (counts, kelvin, degrees Celsius)? Said once',
+            logger='current',
+            level=30,  # logging.WARNING
+        )
 
     def __repr__(self) -> str:
         """Show the options."""

@@ -45,7 +45,9 @@ def color_table(name: str) -> np.ndarray:
         mixed = [np.interp(_RAMP, at, stops[:, channel]) for channel in range(3)]
         table = np.rint(np.stack(mixed, 1)).astype(np.uint8)
     elif name in _OF_OPENCV:
-        table = cv2.applyColorMap(_RAMP, _OF_OPENCV[name])[:, 0, ::-1].copy()
+        # a ramp of one dimension gives (256, 1, 3) in OpenCV 4, (1, 256, 3) in 5
+        colors = cv2.applyColorMap(_RAMP, _OF_OPENCV[name])
+        table = colors.reshape(256, 3)[:, ::-1].copy()
     else:
         raise ValueError(f'color map must be one of {COLOR_MAPS}, got {name!r}')
     table.flags.writeable = False

@@ -96,8 +96,10 @@ def draw_labels(
     """
     caught = [image]
 
-    def _catch(name: str, image: np.ndarray, step: int = 0) -> None:
-        caught.append(image)
+    def _catch(name: str, image: np.ndarray | None, step: int = 0) -> None:
+        # mmseg 1.2.2 and mmdet's panoptic visualizer pass None if they drew nothing
+        if image is not None:
+            caught.append(image)
 
     options: dict[str, Any] = dict(draw_gt=kind == 'gt', draw_pred=kind == 'pred')
     if 'pred_score_thr' in signature(visualizer.add_datasample).parameters:

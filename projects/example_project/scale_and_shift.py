@@ -173,5 +173,6 @@ class ScaleAndShift(Method):
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Put the adapters into a model, or raise and leave it unchanged."""
         kinds = (ScaleShiftConv2d, ScaleShiftLinear)
-        layers = insert_adapters_(model, name, kinds, self.names)
-        return {'scaled and shifted': f'{len(layers)} layers'}  # stands in the log
+        done = insert_adapters_(model, name, kinds, self.names)
+        # what stands in the log: this, and which layers are not plain
+        return {'scaled and shifted': f'{len(done.layers)} layers', **done.notes}

@@ -87,6 +87,17 @@ def test_everything_else_is_named(change, message: str) -> None:
     assert 'rgb.pth' in str(caught.value)
 
 
+def test_a_prefix_of_all_keys_is_named() -> None:
+    state = {f'net.{key}': value for key, value in Detector().state_dict().items()}
+    with pytest.raises(CheckpointMismatchError, match="begin with 'net\\.'") as caught:
+        fits(Detector(), state)
+    advice = str(caught.value).partition('without: ')[2].partition('\n')[0]
+    assert fits(Detector(), eval(advice, {'weights': state}))
+    with pytest.raises(CheckpointMismatchError) as caught:
+        fits(Detector(), {**state, 'head.weight': torch.ones(1)})
+    assert 'begin with' not in str(caught.value)
+
+
 def test_another_rank_names_the_layer() -> None:
     other = Detector()
     factorize_(other, rank=3)
@@ -116,3 +127,16 @@ def test_nothing_is_decomposed_for_the_check(monkeypatch):
     assert calls == []
     model.load_state_dict(dense.state_dict())
     assert len(calls) == len(layers) > 0
+
+
+@pytest.mark.parametrize('kind', ['weight_norm', 'spectral_norm'])
+def test_computed_kernels_can_be_compared(kind):
+    """Their results are no leaves of the graph, which torch refuses to copy."""
+    model = nn.Sequential(getattr(nn.utils, kind)(nn.Conv2d(3, 8, 3)))
+    model(torch.randn(1, 3, 9, 9))
+    before = model[0].weight.clone()
+    check_fits(model, model.state_dict(), 'own.pth')
+    assert torch.equal(model[0].weight, before)
+    state = {k: v for k, v in model.state_dict().items() if k != '0.bias'}
+    with pytest.raises(CheckpointMismatchError, match=r'1 are missing: 0\.bias'):
+        check_fits(model, state, 'other.pth')

@@ -141,6 +141,32 @@ def test_head_only_when_the_delta_has_rank_zero():
     assert set(freeze_(model, 'ir', norm='frozen').changed) == HEAD
 
 
+class NormAndActivation(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def test_batch_norm_with_a_forward_of_its_own_keeps_it(caplog):
+    model, x = toy(), torch.randn(2, 3, 9, 9)
+    model['backbone'][1] = norm = NormAndActivation(8)
+    expected = model.eval()['backbone'](x)
+    stage = freeze_(model, 'ir', norm='frozen')
+    assert model['backbone'][1] is norm
+    assert torch.equal(model.eval()['backbone'](x), expected)
+    assert set(stage.changed) >= STATS
+    assert changes(model) <= set(stage.changed)
+
+
+def test_vectors_of_spectral_norm_change_and_are_declared():
+    model = toy()
+    model['backbone'][2] = nn.utils.spectral_norm(nn.Conv2d(8, 8, 1))
+    nn.utils.parametrizations.spectral_norm(model['bbox_head'][0])
+    stage = freeze_(model, 'ir', norm='frozen', trainable=[r'bbox_head\.1\.'])
+    vectors = {f'backbone.2.weight_{k}' for k in 'uv'}
+    vectors |= {f'bbox_head.0.parametrizations.weight.0._{k}' for k in 'uv'}
+    assert vectors <= changes(model) <= set(stage.changed)
+
+
 def test_batch_norm_without_statistics():
     model = toy()
     model['backbone'][1] = nn.BatchNorm2d(8, track_running_stats=False)

@@ -1,5 +1,8 @@
 """Insertion of adapters of any class: where they belong, or nowhere."""
 
+import sys
+from importlib import import_module, reload
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
@@ -51,7 +54,7 @@ def network() -> nn.Sequential:
 
 
 def insert(model: nn.Module, name: str, kinds: list, **options: Any) -> list[str]:
-    return list(insert_adapters_(model, name, kinds, EVERYWHERE, **options))
+    return list(insert_adapters_(model, name, kinds, EVERYWHERE, **options).layers)
 
 
 def test_each_kind_takes_what_it_stands_on():
@@ -111,6 +114,30 @@ def test_released_it_is_the_layer_it_was():
     assert hook.id in again._forward_hooks
     with pytest.raises(ValueError, match=r'a ThroughLinear cannot stand on a Conv2d$'):
         ThroughLinear.from_base(nn.Conv2d(2, 2, 1))
+
+
+def test_a_second_class_of_the_same_name_is_refused():
+    known = KINDS['LoRAConv2d']
+    with pytest.raises(TypeError, match=r'LoRAConv2d already, in mmir\.peft\.'):
+
+        class LoRAConv2d(AdapterLayer):
+            pass
+
+    assert KINDS['LoRAConv2d'] is known
+
+
+def test_a_module_may_be_imported_again(tmp_path, monkeypatch):
+    source = 'from mmir.adapters import AdapterLayer\nclass Again(AdapterLayer): pass\n'
+    (tmp_path / 'own_layers.py').write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    first = import_module('own_layers').Again
+    second = reload(import_module('own_layers')).Again
+    spec = spec_from_file_location('other_name', tmp_path / 'own_layers.py')
+    monkeypatch.setitem(sys.modules, 'other_name', module_from_spec(spec))
+    spec.loader.exec_module(sys.modules['other_name'])
+    third = KINDS.pop('Again')
+    assert first is not second is not third
+    assert third.__module__ == 'other_name'
 
 
 def test_layers_a_model_is_built_with_say_so():

@@ -1,9 +1,12 @@
 """What `--cfg-options` may change."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
-from mmir.cli.config import apply_options
+from mmir.cli import config
+from mmir.cli.config import apply_options, complete_loaders
 from mmir.utils.errors import UserError
 
 
@@ -85,3 +88,65 @@ def test_data_root_moves_every_path_below_it(cfg):
     assert cfg.val_evaluator.ann_file == '/new/val/b.json'
     assert cfg.note == 'data/settle'
     assert type(cfg.model).__name__ == 'ConfigDict'
+
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(config, '_log', lines.append)
+    return lines
+
+
+@pytest.mark.parametrize('key', ['max_epochs', 'train_cfg.max_epochs'])
+def test_the_number_of_epochs_takes_the_schedule_along(key, said):
+    cfg = Config.fromfile(CONFIGS / 'tensorfact/yolo_flir_1pct.py')
+    apply_options(cfg, {key: 2})
+    warm, cosine = cfg.param_scheduler
+    assert cfg.train_cfg.max_epochs == 2
+    assert (warm.begin, warm.end) == (0, 1)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (1, 2, 1)
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 1
+    assert 'param_scheduler.1.end: 200 -> 2' in said[0]
+
+
+def test_other_options_win_over_what_the_epochs_scale():
+    cfg = Config.fromfile(CONFIGS / 'tensorfact/yolo_flir_1pct.py')
+    options = {'train_cfg.val_interval': 7, 'param_scheduler.1.T_max': 5}
+    apply_options(cfg, {**options, 'max_epochs': 20})
+    assert cfg.train_cfg.val_interval == 7
+    assert [s.get('T_max') for s in cfg.param_scheduler] == [None, 5]
+    apply_options(cfg, {'param_scheduler.1.eta_min_ratio': 0.5, 'max_epochs': 1})
+    assert [s.type for s in cfg.param_scheduler] == ['LinearLR']
+
+
+@pytest.mark.parametrize('value', [0, -1, 2.5, 'two'])
+def test_a_number_of_epochs_that_is_none_is_refused(value):
+    cfg = Config.fromfile(CONFIGS / 'tensorfact/yolo_flir_1pct.py')
+    with pytest.raises(UserError, match=f'max_epochs={value}: set a positive integer'):
+        apply_options(cfg, {'max_epochs': value})
+
+
+def test_a_variable_sets_the_keys_it_gave_its_value(said):
+    cfg = Config.fromfile(CONFIGS / 'tensorfact/yolo_flir_1pct.py')
+    apply_options(cfg, {'num_workers': 0, 'base_lr': 0.5})
+    complete_loaders(cfg)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert cfg[name].num_workers == 0
+        assert 'persistent_workers' not in cfg[name]
+    loaders = ('test', 'train', 'val')
+    places = ', '.join(f'{name}_dataloader.num_workers' for name in loaders)
+    assert said[0] == f'num_workers=0: set {places}'
+    assert said[1].startswith('base_lr=0.5: a variable of the config file; keys that')
+
+
+def test_workers_that_are_left_stay_persistent():
+    cfg = Config.fromfile(CONFIGS / 'tensorfact/yolo_flir_1pct.py')
+    cfg.train_dataloader.prefetch_factor = 4
+    apply_options(cfg, {'val_dataloader.num_workers': 0})
+    complete_loaders(cfg)
+    assert cfg.train_dataloader.persistent_workers
+    assert cfg.train_dataloader.prefetch_factor == 4
+    assert 'persistent_workers' not in cfg.val_dataloader

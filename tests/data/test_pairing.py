@@ -21,6 +21,13 @@ from mmir.data.pairing import PairRule, PairRuleError
             'train/RGB/FLIR_1_RGB.jpg',
             'train/IR/FLIR_1_Preview.jpeg',
         ),
+        (dict(prefix=('rgb_', 'ir_')), 'rgb_d/rgb_0001.png', 'rgb_d/ir_0001.png'),
+        (dict(prefix=('', 'T-')), 'a/1.png', 'a/T-1.png'),
+        (
+            dict(folder=('v', 't'), prefix=('rgb_', 'ir_'), stem=('_c', '_g')),
+            'v/rgb_rgb_1_c.png',
+            't/ir_rgb_1_g.png',
+        ),
         ({}, 'a/1.png', 'a/1.png'),
     ],
 )  # fmt: skip
@@ -39,6 +46,7 @@ def test_there_and_back():
     ('rule', 'message'),
     [
         (dict(folder=('vis', 'ir')), r"no folder 'vis' in a/visible/1\.png"),
+        (dict(prefix=('rgb_', '')), r"name of a/visible/1\.png does not start with 'rgb_'"),
         (dict(stem=('_RGB', '')), r"name of a/visible/1\.png does not end with '_RGB'"),
     ],
 )

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmir.data.readers import read_bbgt, read_voc, read_xml, read_yolo, yolo_boxes
+from mmir.data.readers import (
+    read_bbgt,
+    read_names,
+    read_voc,
+    read_xml,
+    read_yolo,
+    without_suffix,
+    yolo_boxes,
+)
 from mmir.utils.errors import AnnotationError
 
 SIZE_XML = '<size><width>9</width><height>8</height></size>'
@@ -111,3 +119,110 @@ def test_wrong_yolo_lines(tmp_path, line, message):
     path.write_text(f'0 0.5 0.5 0.1 0.1\n{line}\n')
     with pytest.raises(AnnotationError, match=message):
         read_yolo(path, 2)
+
+
+def labeled_xml(name, head='', size=SIZE_XML, difficult='', path=''):
+    box = '<xmin>1</xmin><ymin>2</ymin><xmax>4</xmax><ymax>7</ymax>'
+    return (
+        f'{head}<annotation>{path}{size}<object><name>{name}</name>{difficult}'
+        f'<bndbox>{box}</bndbox></object></annotation>'
+    )
+
+
+@pytest.mark.parametrize(
+    ('head', 'encoding'),
+    [
+        ('', 'utf-8'),
+        ('', 'utf-8-sig'),
+        ('', 'utf-16'),
+        ('\n<?xml version="1.0" encoding="utf-8"?>', 'utf-8'),
+        ('<?xml version="1.0" encoding="GB2312"?>', 'gbk'),
+        ("<?xml version='1.0' encoding='gbk'?>", 'gb18030'),
+        ('<?xml version="1.0" encoding="utf-16"?>', 'utf-16'),
+        ('<?xml version="1.0" encoding="utf-16"?>', 'utf-8'),  # of .NET's StringWriter
+    ],
+)
+@pytest.mark.parametrize('read', [read_xml, read_voc])
+def test_xml_in_any_encoding_it_declares(tmp_path, read, head, encoding):
+    path = tmp_path / 'a.xml'
+    path.write_bytes(labeled_xml('\u884c\u4eba', head).encode(encoding))
+    label = read(path)[-1][0]
+    name = label['name'] if read is read_voc else label.name
+    assert name == '\u884c\u4eba'
+
+
+@pytest.mark.parametrize('head', ['', '<?xml version="1.0" encoding="utf-8"?>\n'])
+def test_xml_in_an_encoding_it_does_not_declare(tmp_path, head):
+    """It is refused where a name is concerned, not for the path on someone's disk."""
+    path = tmp_path / 'a.xml'
+    path.write_bytes(labeled_xml('\u884c\u4eba', head).encode('gbk'))
+    line = 1 + head.count('\n')
+    with pytest.raises(AnnotationError, match=rf'a\.xml:{line} .*name .* as UTF-8'):
+        read_xml(path)
+    disk = '<path>D:\\\u7ea2\u5916\\a.png</path>'
+    path.write_bytes(labeled_xml('car', head, path=disk).encode('gbk'))
+    assert read_xml(path)[1][0].name == 'car'
+    broken = labeled_xml('\u884c', '<?xml version="1.0" encoding="no-such"?>')
+    path.write_bytes(broken.encode('gbk'))
+    with pytest.raises(AnnotationError, match=r'a\.xml:1: not UTF-8'):
+        read_xml(path)
+
+
+@pytest.mark.parametrize('side', ['Unspecified', '', '0', '-4', 'nan', 'inf', None])
+@pytest.mark.parametrize('read', [read_xml, read_voc])
+def test_a_size_that_is_no_number_is_unknown(tmp_path, read, side):
+    size = '' if side is None else f'<size><width>{side}</width><height>8</height></size>'
+    path = tmp_path / 'a.xml'
+    path.write_text(labeled_xml('car', size=size))
+    found = read(path)
+    assert found[-2] is None
+    assert len(found[-1]) == 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'crowd'),
+    [('1', 1), ('0', 0), ('True', 1), (' 1 ', 1), ('Unspecified', 0), ('', 0)],
+)
+def test_difficult(tmp_path, text, crowd):
+    path = tmp_path / 'a.xml'
+    path.write_text(labeled_xml('car', difficult=f'<difficult>{text}</difficult>'))
+    assert read_voc(path)[2][0]['iscrowd'] == crowd
+
+
+def test_difficult_without_a_meaning_is_named(tmp_path):
+    path = tmp_path / 'a.xml'
+    path.write_text(labeled_xml('car', difficult='<difficult>often</difficult>'))
+    with pytest.raises(AnnotationError, match=r"a\.xml: object\[0\].*'often'"):
+        read_voc(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'bare'),
+    [
+        ('a.png', 'a'),
+        ('a.JPG', 'a'),
+        ('set 1/f.2021', 'set 1/f.2021'),
+        ('f.2021.tiff', 'f.2021'),
+        ('a.xml', 'a'),
+        ('v1.0/frame', 'v1.0/frame'),
+    ],
+)
+def test_only_the_suffix_of_a_file_is_removed(name, bare):
+    assert without_suffix(name) == bare
+
+
+def test_lists_keep_spaces_and_dots(tmp_path):
+    path = tmp_path / 'train.txt'
+    path.write_bytes(b'\xef\xbb\xbfa b.png\r\n\r\nf.2021\r\nc\r\n')
+    assert read_names(path) == ['a b', 'f.2021', 'c']
+
+
+@pytest.mark.parametrize('read', [read_bbgt, lambda path: read_yolo(path, 1)])
+def test_text_labels_in_another_encoding_are_named(tmp_path, read):
+    path = tmp_path / 'a.txt'
+    path.write_bytes('0 .5 .5 .2 .2'.encode('utf-16'))
+    with pytest.raises(AnnotationError, match=r'a\.txt:1: not UTF-8 text \(UTF-16'):
+        read(path)
+    more = b' 0 0 0 0 0 0' if read is read_bbgt else b''
+    path.write_bytes(b'\xef\xbb\xbf0 .5 .5 .25 .5' + more)
+    assert len(read(path)[-1]) == (1 if read is read_bbgt else 5)

@@ -11,20 +11,25 @@ from coco_files import write_image
 from mmengine.dataset import BaseDataset, ConcatDataset
 
 from mmir.data.check import (
-    BAD_MAP,
-    CLASSES,
+    DAMAGED,
     DEGENERATE,
     EMPTY,
     FORMAT,
-    MAP_SIZE,
     MISSING,
+    NOT_FINITE,
     OUTSIDE,
+    RADIOMETRY,
     SHARED,
     SIZES,
     UNREADABLE,
 )
 from mmir.engine import ValidateDataHook, check_dataset
-from mmir.transforms import LoadPairedImages, LoadThermalImage
+from mmir.transforms import (
+    LoadPairedImages,
+    LoadThermalImage,
+    OnModality,
+    RadiometricScale,
+)
 from mmir.utils.errors import AnnotationError
 
 SIZE = (32, 40)
@@ -171,21 +176,78 @@ def test_files_of_two_samples_are_duplicates(rows: list[dict]) -> None:
     assert kinds(rows) == [SHARED]
 
 
-def test_label_maps_are_checked(rows: list[dict], tmp_path: Path) -> None:
-    for k, row in enumerate(rows):
-        labels = np.zeros(SIZE if k else (16, 20), np.uint8)
-        labels[0, 0] = (0, 1, 255, 7)[k]
-        row['seg_map_path'] = str(write_image(tmp_path / f'labels/{k}.png', labels))
-    load = LoadPairedImages()
-    report = check_dataset(Rows(rows, load, classes=('a', 'b')), progress=False)
-    assert [problem.kind for problem in report.problems] == [MAP_SIZE, CLASSES]
-    assert report.problems[0].detail == '20x16, its image 40x32'
-    assert report.problems[1].detail == 'holds [7]'
+def smooth_counts(step: int = 1) -> np.ndarray:
+    """Draw a slope of 16-bit counts about 295 K in centikelvin."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    return (29000 + step * (21 * rows + 13 * columns)).astype(np.uint16)
 
-    rows[3]['label_map'] = {7: 1}
-    assert kinds(rows[1:], load, classes=('a', 'b')) == []
-    Path(rows[1]['seg_map_path']).unlink()
-    assert kinds(rows[1:], load, classes=('a', 'b')) == [BAD_MAP]
+
+def test_values_that_are_worth_a_note(rows: list[dict], tmp_path: Path) -> None:
+    """Bytes in the wrong order and constant images, also at the second check."""
+    for row in rows:
+        write_image(row['img_paths']['ir'], smooth_counts())
+    cv2.imwrite(rows[1]['img_paths']['ir'], smooth_counts().byteswap())
+    cv2.imwrite(rows[2]['img_paths']['ir'], smooth_counts(0))
+    projected = smooth_counts()
+    projected[:1] = 0  # 3 % of the pixels
+    cv2.imwrite(rows[3]['img_paths']['ir'], projected)
+    for deep in (dict(bit_depth=16), dict(to_float32=True)):
+        load = LoadPairedImages(dict(rgb={}, ir=dict(channels=1, **deep)))
+        for _ in range(2):
+            report = check_dataset(
+                Rows(rows, load), cache=tmp_path / 'files.json', progress=False
+            )
+            assert report.ok
+            swapped, constant, holes = report.notes
+            assert holes.startswith('1 images of more than 8 bits have value 0')
+            assert holes.endswith(rows[3]['img_paths']['ir'])
+            assert swapped.startswith('1 images seem to have the two bytes')
+            assert swapped.endswith(rows[1]['img_paths']['ir'])
+            assert constant == (
+                f'1 images have one value in all pixels: {rows[2]["img_paths"]["ir"]}'
+            )
+
+
+def test_temperatures_are_judged_as_in_training(rows: list[dict]) -> None:
+    """The radiometry of the pipeline, for the modality it is meant for."""
+    files = [row['img_paths']['ir'] for row in rows]
+    for k, path in enumerate(files):
+        write_image(path, smooth_counts() // (4 if k == 2 else 1))
+        rows[k]['gain'] = 0.01
+    cv2.imwrite(files[0], smooth_counts().byteswap())
+    del rows[3]['gain']
+    load = LoadPairedImages(dict(rgb={}, ir=dict(channels=1, to_float32=True)))
+    dataset = Rows(rows, load)
+    scale = OnModality('ir', RadiometricScale(gain='gain'), keys=['gain'])
+    dataset.pipeline.transforms.append(scale)
+    report = check_dataset(dataset, progress=False)
+    assert [(p.kind, p.name) for p in report.problems] == [
+        (RADIOMETRY, files[k]) for k in (0, 2, 3)
+    ]
+    said = [problem.detail for problem in report.problems]
+    assert 'wrong order' in said[0]
+    assert 'median' in said[1]
+    assert "no key 'gain'" in said[2]
+
+    single = Rows(
+        [dict(img_path=path, gain=0.01) for path in files],
+        LoadThermalImage(channels=1, bit_depth=16),
+    )
+    single.pipeline.transforms.append(RadiometricScale(gain='gain'))
+    report = check_dataset(single, progress=False)
+    assert [problem.name for problem in report.problems] == [files[0], files[2]]
+
+
+def test_images_with_nan_are_named(rows: list[dict]) -> None:
+    values = smooth_counts().astype(np.float32)
+    values[3, 5] = np.nan
+    path = str(Path(rows[1]['img_path']).with_suffix('.tiff'))
+    write_image(path, values)
+    rows[1]['img_path'] = path
+    report = check_dataset(
+        Rows(rows, LoadThermalImage(to_float32=True)), progress=False
+    )
+    assert [(p.kind, p.name) for p in report.problems] == [(NOT_FINITE, path)]
 
 
 def test_one_camera_and_wrappers(rows: list[dict]) -> None:
@@ -274,3 +336,35 @@ def test_the_hook_stops_the_training(
 def test_unknown_options_are_refused(options: dict) -> None:
     with pytest.raises(ValueError, match='got'):
         ValidateDataHook(**options)
+
+
+def test_damaged_jpegs_are_named_and_sound_ones_remembered(
+    rows: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for row in rows:
+        path = Path(row['img_paths']['ir']).with_suffix('.jpg')
+        soft = cv2.resize(np.arange(80, dtype=np.uint8).reshape(8, 10) * 3, SIZE[::-1])
+        row['img_paths']['ir'] = str(write_image(path, soft))
+    broken = Path(rows[2]['img_paths']['ir'])
+    data = broken.read_bytes()
+    middle = (data.index(b'\xff\xda') + len(data)) // 2
+    broken.write_bytes(data[:middle] + data[middle + 10 :])
+    dataset, cache = Rows(rows, LoadPairedImages()), tmp_path / 'known.json'
+    report = check_dataset(dataset, cache=cache, progress=False)
+    assert [(p.kind, p.name) for p in report.problems] == [(DAMAGED, str(broken))]
+    assert 'Corrupt JPEG data' in report.text()
+    asked = []
+    monkeypatch.setattr(
+        'mmir.engine.dataset_check.damaged_jpegs',
+        lambda paths, *rest: asked.extend(paths) or {},
+    )
+    check_dataset(dataset, cache=cache, progress=False)
+    assert asked == [str(broken)]
+
+
+def test_several_pages_are_an_unexpected_format(rows: list[dict]) -> None:
+    path = Path(rows[1]['img_paths']['ir']).with_suffix('.tiff')
+    page = np.zeros(SIZE, np.uint8)
+    assert cv2.imwritemulti(str(path), [page, page])
+    rows[1]['img_paths']['ir'] = str(path)
+    assert kinds(rows) == [FORMAT]

@@ -19,6 +19,7 @@ from paired_host import (
     paired_config,
 )
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from mmir.fusion import EarlyFusion
 from mmir.fusion.stem import find_stem, widen_stem_, widened
@@ -174,6 +175,58 @@ class Two(nn.Module):
 def test_what_cannot_be_widened_is_named(model, options, message):
     with pytest.raises(ValueError, match=message):
         widen_stem_(model, **{'channels': (3, 3), **options})
+
+
+class Twice(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def tied(net):
+    net.append(nn.ConvTranspose2d(4, 3, 3))
+    net[1].weight = net[0].weight
+
+
+def own_forward(net):
+    net[0] = Twice(3, 4, 3)
+
+
+NO_STEMS = [
+    (lambda net: nn.utils.weight_norm(net[0]), 'its weight is computed by WeightNorm'),
+    (lambda net: parametrizations.weight_norm(net[0]), 'computed by _WeightNorm'),
+    (lambda net: nn.utils.spectral_norm(net[0]), 'computed by SpectralNorm'),
+    (lambda net: prune.l1_unstructured(net[0], 'bias', 0.5), 'by L1Unstructured'),
+    (own_forward, 'Twice is not a plain nn.Conv2d'),
+    (tied, 'shares its weight with 1'),
+]
+
+
+@pytest.mark.parametrize(('change', 'reason'), NO_STEMS)
+def test_a_stem_that_is_not_plain_is_refused_and_unchanged(change, reason):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    change(net)
+    x = torch.randn(1, 3, 6, 6)
+    expected = net.eval()(x)
+    with pytest.raises(ValueError, match=f'the stem 0 cannot be widened: .*{reason}'):
+        widen_stem_(net, (3, 3), stem='0')
+    assert torch.equal(net(x), expected)
+
+
+def test_a_refused_stem_leaves_the_others_as_they_are():
+    model = Two()
+    nn.utils.weight_norm(model.coarse)
+    with pytest.raises(ValueError, match='the stem coarse cannot be widened'):
+        widen_stem_(model, (3, 3), stem=['fine', 'coarse'])
+    assert model.fine.in_channels == model.fine.weight.shape[1] == 3
+
+
+def test_hooks_of_a_stem_stay():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    net[0].register_forward_hook(lambda module, args, output: 2 * output)
+    x = torch.randn(1, 3, 6, 6)
+    expected = net(x)
+    widen_stem_(net, (3, 3))
+    torch.testing.assert_close(net(torch.cat([x, x], 1)), expected)
 
 
 def test_several_stems_by_name():

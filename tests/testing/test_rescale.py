@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmir.testing.rescale import set_image_scale, set_schedule
+from mmir.testing.rescale import (
+    drop_late_schedulers,
+    scale_training,
+    set_image_scale,
+    set_schedule,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/tensorfact'
 
@@ -40,6 +45,63 @@ def test_a_single_epoch_is_all_warm_up(cfg: Config) -> None:
     assert cfg.param_scheduler[0].end == 1
 
 
+def test_what_changed_and_what_was_left_is_told(cfg: Config) -> None:
+    cfg.custom_hooks.append(dict(type='EMAHook', begin_epoch=50))
+    cfg.custom_hooks.append(dict(type='Mine', freeze_epochs=7))
+    changed, left = scale_training(cfg, 20)  # of 200
+    assert changed == [
+        'train_cfg.val_interval: 20 -> 2',
+        'param_scheduler.0.end: 3 -> 1',
+        'param_scheduler.1.begin: 3 -> 1',
+        'param_scheduler.1.end: 200 -> 20',
+        'param_scheduler.1.T_max: 197 -> 19',
+        'default_hooks.checkpoint.interval: 10 -> 1',
+        'custom_hooks.4.num_last_epochs: 20 -> 2',
+        'custom_hooks.5.begin_epoch: 50 -> 5',
+    ]
+    assert left == ['custom_hooks.6.freeze_epochs']
+    assert cfg.max_epochs == cfg.train_cfg.max_epochs == 20
+
+
+def test_two_epochs_keep_mosaic_in_the_first(cfg: Config) -> None:
+    scale_training(cfg, 2)
+    hook = cfg.custom_hooks[4]  # without mosaic are num_last_epochs and one more
+    assert (hook.type, hook.num_last_epochs) == ('YOLOXModeSwitchHook', 0)
+
+
+def test_a_warm_up_in_iterations_keeps_its_share() -> None:
+    cfg = Config.fromfile(CONFIGS / 'rtmdet-tiny_flir_1pct.py')
+    scale_training(cfg, 100)  # of 200
+    warm, cosine = cfg.param_scheduler
+    assert (warm.begin, warm.end) == (0, 40)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (50, 100, 50)
+
+
+def test_a_loop_of_iterations_and_schedulers_by_optimizer() -> None:
+    poly = dict(type='PolyLR', begin=1500, end=160_000, by_epoch=False)
+    forever = dict(type='StepLR', step_size=1000, by_epoch=False, end=float('inf'))
+    cfg = Config(
+        dict(
+            train_cfg=dict(
+                type='IterBasedTrainLoop', max_iters=160_000, val_interval=16_000
+            ),
+            param_scheduler=dict(first=[poly], second=forever),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=16_000)),
+        )
+    )
+    changed, _ = scale_training(cfg, 1600)
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 160
+    assert (cfg.param_scheduler.first[0].begin, cfg.param_scheduler.first[0].end) == (
+        15,
+        1600,
+    )
+    assert cfg.param_scheduler.second.step_size == 10
+    assert cfg.param_scheduler.second.end == float('inf')
+    assert 'param_scheduler.second.step_size: 1000 -> 10' in changed
+    drop_late_schedulers(cfg)
+    assert len(cfg.param_scheduler) == 2
+
+
 def test_image_scale_reaches_every_transform(cfg: Config) -> None:
     before = cfg.model.bbox_head.obj_weight
     set_image_scale(cfg, (320, 160))
@@ -48,7 +110,7 @@ def test_image_scale_reaches_every_transform(cfg: Config) -> None:
     assert train['CachedMixUp'].img_scale == (320, 160)
     assert train['Resize'].scale == (320, 160)
     assert train['Pad'].size == (320, 160)
-    assert train['RandomAffine'].border == (-160, -80)
+    assert train['CenteredRandomAffine'].border == (-160, -80)
     for key in ('val_dataloader', 'test_dataloader'):
         test = {t.type.split('.')[-1]: t for t in cfg[key].dataset.pipeline}
         assert test['Resize'].scale == (320, 160)

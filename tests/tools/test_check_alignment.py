@@ -147,3 +147,50 @@ def test_what_the_user_can_put_right_is_said(
     config.write_text('test_dataloader = dict(dataset=dict(pipeline=[]))')
     with pytest.raises(UserError, match=r'no mmir\.LoadPairedImages'):
         tool.main([str(config)])
+
+
+def test_names_that_differ_in_their_start(
+    tool: ModuleType, folder: Path, tmp_path: Path
+) -> None:
+    """Both cameras in one folder, or in two; a name with two partners is no pair."""
+    root = tmp_path / 'mixed'
+    root.mkdir()
+    for k in range(4):
+        thermal = (folder / f'set/ir/{k}_ir.png').read_bytes()
+        (root / f'ir_{k}.png').write_bytes(thermal)
+        (root / f'rgb_{k}.JPG').write_bytes(
+            (folder / f'set/rgb/{k}_vis.jpg').read_bytes()
+        )
+    (root / 'ir_5.png').write_bytes(thermal)
+    (root / 'rgb_3.jpg').write_bytes((root / 'rgb_3.JPG').read_bytes())
+    for partners in ((), (str(root),)):
+        arguments = ['--prefix', 'ir_', 'rgb_', '--window', '24']
+        tool.main([str(root), *partners, *arguments, '--out', str(tmp_path / 'out')])
+        report = read(tmp_path / 'out')
+        names = [
+            (Path(row['reference']).name, Path(row['moving']).name)
+            for row in report['pairs']
+        ]
+        assert names == [(f'ir_{k}.png', f'rgb_{k}.JPG') for k in range(3)]
+        np.testing.assert_allclose(report['pairs'][2]['shift'], (6, -4), atol=1)
+        lone = report['problems']['without partner']
+        assert any('ir_5.png' in line for line in lone)
+        assert any('rgb_3.JPG' in line and 'rgb_3.jpg' in line for line in lone)
+
+
+def test_options_of_a_config(tool: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip('mmdet')
+    from mmir.testing.scenes import write_flir
+
+    roots = [tmp_path / name for name in ('one', 'two')]
+    for count, root in enumerate(roots, 1):
+        write_flir(root, train=1, val=count, seed=4, size=(320, 256))
+    config, out = tmp_path / 'config.py', str(tmp_path / 'out')
+    config.write_text(
+        f'data_root = {str(roots[0])!r}\n' + CONFIG.format(root=str(roots[0]))
+    )
+    options = ['--cfg-options', f'data_root={roots[1]}']
+    tool.main([str(config), '--out', out, *options])
+    rows = read(tmp_path / 'out')['pairs']
+    assert len(rows) == 2
+    assert all(row['reference'].startswith(str(roots[1])) for row in rows)

@@ -262,3 +262,142 @@ def test_flir_v10(tools, tmp_path, capsys):
 def test_street_pairs_are_sound(tools, real_data, capsys):
     assert tools['flir'].main([str(real_data / 'street_pairs'), '--check']) == 0
     assert 'boxes: person 655, car 207, bicycle 94' in capsys.readouterr().out
+
+
+def converted(tool, arguments, out):
+    assert tool.main([*arguments, '--out', str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_voc_list_names_with_spaces_dots_and_suffixes(tools, tmp_path, capsys):
+    for name in ('f', 'f.2021', 'a b', 'c'):
+        write_voc(tmp_path, name, [('car', (1, 1, 9, 9), 0)], image_name=name)
+    listed = tmp_path / 'train.txt'
+    listed.write_bytes(b'\xef\xbb\xbff.2021\r\na b\r\n\r\nc.png\r\n')
+    arguments = voc_arguments(tmp_path, '--list', str(listed))
+    coco = converted(tools['voc_to_coco'], arguments, tmp_path / 'o.json')
+    names = [entry['file_name'] for entry in coco['images']]
+    assert names == ['f.2021.png', 'a b.png', 'c.png']
+    listed.write_text('c\nnone\ngone too\n')
+    assert tools['voc_to_coco'].main([*arguments, '--check']) == 1
+    text = capsys.readouterr().out
+    assert 'none: listed, but has no label file' in text
+    assert 'gone too: listed, but has no label file' in text
+
+
+def test_voc_takes_the_image_of_its_own_name(tools, tmp_path, capsys):
+    """A stale <filename> neither swaps images nor goes unnoticed."""
+    write_voc(tmp_path, 'a', [('car', (1, 1, 9, 9), 0)], image_name='b.png')
+    write_voc(tmp_path, 'b', [('car', (2, 2, 9, 9), 0)], image_name='old.png')
+    write_voc(tmp_path, '1', [], image_name='frame.png')
+    (tmp_path / 'JPEGImages/1.png').rename(tmp_path / 'JPEGImages/frame.png')
+    coco = converted(tools['voc_to_coco'], voc_arguments(tmp_path), tmp_path / 'o.json')
+    assert set(coco) == {'images', 'annotations', 'categories'}
+    names = {entry['id']: entry['file_name'] for entry in coco['images']}
+    assert list(names.values()) == ['frame.png', 'a.png', 'b.png']
+    found = {names[a['image_id']]: a['bbox'][0] for a in coco['annotations']}
+    assert found == {'a.png': 0, 'b.png': 1}
+    text = capsys.readouterr().out
+    assert 'note: 1 files whose <filename> is another image' in text
+    assert 'a.xml (b.png)' in text
+
+
+def test_voc_never_picks_one_of_two_images(tools, tmp_path, capsys):
+    write_voc(tmp_path, 'a', [('car', (1, 1, 9, 9), 0)], image_name='a')
+    write_voc(tmp_path, 'c', [('car', (1, 1, 9, 9), 0)], image_name='c')
+    folder, arguments = tmp_path / 'JPEGImages', voc_arguments(tmp_path)
+    (folder / 'a.png').unlink()
+    for camera in ('rgb', 'ir'):
+        write_image(folder / camera / 'a.png', image(32, 40))
+    main = tools['voc_to_coco'].main
+    assert main([*arguments, '--check']) == 1
+    text = capsys.readouterr().out
+    assert 'ir/a.png, rgb/a.png' in text
+    assert 'boxes: car 1' in text  # the other file is checked all the same
+    (tmp_path / 'Annotations/a.xml').unlink()
+    write_image(folder / 'c.jpg', image(32, 40))
+    assert main([*arguments, '--check']) == 1
+    assert 'c.jpg, c.png' in capsys.readouterr().out
+    write_voc(tmp_path, 'c', [('car', (1, 1, 9, 9), 0)], image_name='c.jpg')
+    coco = converted(tools['voc_to_coco'], arguments, tmp_path / 'o.json')
+    assert [entry['file_name'] for entry in coco['images']] == ['c.jpg']
+
+
+def test_voc_labels_in_subfolders_belong_to_images_in_the_same(tools, tmp_path):
+    write_voc(tmp_path, 'a', [('car', (1, 1, 9, 9), 0)])
+    write_image(tmp_path / 'JPEGImages/ir/a.png', image(32, 40))
+    inner = tmp_path / 'Annotations/ir/a.XML'
+    inner.parent.mkdir()
+    inner.write_text((tmp_path / 'Annotations/a.xml').read_text().replace('9', '7'))
+    coco = converted(tools['voc_to_coco'], voc_arguments(tmp_path), tmp_path / 'o.json')
+    names = {entry['id']: entry['file_name'] for entry in coco['images']}
+    found = {names[a['image_id']]: a['bbox'] for a in coco['annotations']}
+    assert found == {'a.png': [0, 0, 9, 9], 'ir/a.png': [0, 0, 7, 7]}
+
+
+def test_voc_other_files_are_checked(tools, tmp_path, capsys):
+    """A size that is a word comes from the image; a broken file is named."""
+    write_voc(tmp_path, 'a', [('car', (1, 1, 9, 9), 0)], size=('Unspecified', ''))
+    coco = converted(tools['voc_to_coco'], voc_arguments(tmp_path), tmp_path / 'o.json')
+    assert (coco['images'][0]['width'], coco['images'][0]['height']) == (40, 32)
+    write_voc(tmp_path, 'b', [('\u884c', (1, 1, 9, 9), 0)])
+    text = (tmp_path / 'Annotations/b.xml').read_text(encoding='utf-8')
+    (tmp_path / 'Annotations/b.xml').write_bytes(text.encode('gbk'))
+    write_voc(tmp_path, 'c', [('car', ('Unspecified', 1, 9, 9), 0)])
+    assert tools['voc_to_coco'].main(voc_arguments(tmp_path, '--check')) == 1
+    text = capsys.readouterr().out
+    assert 'b.xml:1 is not in the encoding it declares' in text
+    assert 'c.xml: object[0] needs name and bndbox' in text
+    assert 'boxes: car 1' in text
+
+
+def test_yolo_suffixes_in_capitals_and_marks(tools, tmp_path):
+    labels = {'a': None, 'f.2021': '0 .5 .5 .5 .5', 'f': '1 .5 .5 .25 .5'}
+    arguments = write_yolo(tmp_path, labels)
+    (tmp_path / 'labels/a.TXT').write_bytes(b'\xef\xbb\xbf1 0.5 0.5 0.25 0.5\n')
+    (tmp_path / 'data.yaml').write_bytes(b'\xef\xbb\xbfnames: [person, car]\n')
+    coco = converted(tools['yolo_to_coco'], arguments, tmp_path / 'o.json')
+    names = {entry['id']: entry['file_name'] for entry in coco['images']}
+    found = {names[a['image_id']]: a['bbox'] for a in coco['annotations']}
+    assert found == {
+        'a.png': [15, 8, 10, 16],
+        'f.png': [15, 8, 10, 16],
+        'f.2021.png': [10, 8, 20, 16],
+    }
+    assert [cat['name'] for cat in coco['categories']] == ['person', 'car']
+
+
+def test_yolo_names_that_are_not_unique_and_broken_files(tools, tmp_path, capsys):
+    line = '0 .5 .5 .5 .5'
+    arguments = write_yolo(tmp_path, dict.fromkeys(('a', 'b', 'c', 'd'), line))
+    write_image(tmp_path / 'images/a.jpg', image(32, 40))
+    (tmp_path / 'labels/b.TXT').write_text(line)
+    (tmp_path / 'labels/c.txt').write_bytes(line.encode('utf-16'))
+    assert tools['yolo_to_coco'].main([*arguments, '--check']) == 1
+    text = capsys.readouterr().out
+    assert 'several files of one name: 2' in text
+    assert 'a.jpg, a.png, ' in text
+    assert 'b.TXT' in text
+    assert 'c.txt:1: not UTF-8' in text
+    assert 'boxes: person 1' in text  # of d
+
+
+def test_class_names_with_a_mark_and_in_gbk(tools, tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_bytes(b'\xef\xbb\xbfperson\r\ntwo wheels\r\n')
+    assert tools['yolo_to_coco'].read_names(path) == ['person', 'two wheels']
+    path.write_bytes('person\n\u8f66\n'.encode('gbk'))
+    with pytest.raises(AnnotationError, match=r'classes\.txt:2: not UTF-8'):
+        tools['yolo_to_coco'].read_names(path)
+
+
+def test_flir_checks_the_other_splits(tools, tmp_path, capsys):
+    root = write_flir_v13(tmp_path)
+    path = root / 'train/thermal_annotations.json'
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert tools['flir'].main([str(root), '--check']) == 0
+    path.write_bytes('{}'.encode('utf-16'))
+    assert tools['flir'].main([str(root), '--check']) == 1
+    text = capsys.readouterr().out
+    assert 'thermal_annotations.json:1: not UTF-8' in text
+    assert text.count('no problems') == 3  # twice before, val now

@@ -408,3 +408,88 @@ def test_no_data(tmp_path, capsys, name):
 def test_names_are_compared_plainly():
     assert plain_name(' Freight__Car ') == 'freight car'
     assert LLVIP.json_name('train', 'ir') == 'train.json'
+
+
+def test_suffixes_in_capitals(tmp_path):
+    """Images and labels of one split in capitals: the same boxes, the names on disk."""
+    root = write('llvip', tmp_path / 'a')
+    assert convert('llvip', root, '--out', 'before') == 0
+    for name in ('visible/train/010001.jpg', 'Annotations/010002.xml'):
+        path = root / name
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert convert('llvip', root, '--out', 'after') == 0
+    before, after = (
+        json.loads((root / k / 'train.json').read_text()) for k in ('before', 'after')
+    )
+    assert after['annotations'] == before['annotations'] != []
+    assert [i['rgb'] for i in after['images']] == [
+        'visible/train/010001.JPG',
+        'visible/train/010002.jpg',
+    ]
+    assert [i['ir'] for i in after['images']] == [i['ir'] for i in before['images']]
+
+
+def test_both_spellings_of_a_suffix_are_a_problem(tmp_path, capsys):
+    root = write('llvip', tmp_path / 'a')
+    path = root / 'infrared/train/010001.jpg'
+    path.with_suffix('.JPG').write_bytes(path.read_bytes())
+    assert convert('llvip', root, '--check') == 1
+    assert '010001.jpg: ir image exists more than once' in capsys.readouterr().out
+
+
+def test_names_with_a_dot(tmp_path):
+    """M3FD's lists name files without a suffix; what follows a dot is part of it."""
+    root = write('m3fd', tmp_path / 'a')
+    for folder in ('Ir', 'Vis', 'Annotation'):
+        for path in (root / folder).glob('00001.*'):
+            path.rename(path.with_name(f'f.00001{path.suffix}'))
+    for name in ('train', 'val'):
+        path = root / f'meta/{name}.txt'
+        text = path.read_text().replace('00001', 'f.00001')
+        path.write_bytes(b'\xef\xbb\xbf' + text.encode())
+    assert convert('m3fd', root) == 0
+    files = [
+        image['file_name']
+        for split in ('train', 'val')
+        for image in json.loads((root / f'coco/{split}.json').read_text())['images']
+    ]
+    assert sorted(files) == ['Ir/00000.png', 'Ir/00002.png', 'Ir/f.00001.png']
+
+
+@pytest.mark.parametrize('name', ['m3fd', 'hituav'])
+def test_a_broken_split_is_named_after_the_others_are_checked(tmp_path, capsys, name):
+    root = write(name, tmp_path / 'a')
+    path = next(root.rglob('train.txt' if name == 'm3fd' else 'train.json'))
+    path.write_bytes(path.read_text().encode('utf-16'))
+    for more in ((), ('--check',), ('--drop',)):
+        assert convert(name, root, *more) == 1
+        said = capsys.readouterr()
+        assert f'{path}:1: not UTF-8 text (UTF-16)' in said.err
+        assert 'val.json\n' in said.out
+        assert not (root / 'coco').exists()
+
+
+def test_hituav_notes(tmp_path, capsys):
+    root = write('hituav', tmp_path / 'a')
+    path = next(root.rglob('train.json'))
+    content = json.loads(path.read_text())
+    key = 'annotation' if 'annotation' in content else 'annotations'
+    content[key][0].update(ignore=1, area=-1)
+    path.write_text(json.dumps(content))
+    assert convert('hituav', root) == 0
+    text = capsys.readouterr().out
+    assert 'train.json: 1 boxes with ignore=1' in text
+    anns = json.loads((root / 'coco/train.json').read_text())['annotations']
+    assert anns[0]['iscrowd'] == 1
+    assert anns[0]['area'] == anns[0]['bbox'][2] * anns[0]['bbox'][3] > 0
+
+
+def test_names_that_lead_out_of_the_root_are_problems(tmp_path, capsys):
+    root = write('kaist', tmp_path / 'set')
+    names = root / 'imageSets/train-all-02.txt'
+    names.write_text(names.read_text() + '../../other/V000/I00001\n')
+    assert convert('kaist', root, '--check') == 1
+    text = capsys.readouterr().out
+    assert 'PROBLEM: file outside the data folder: 3' in text
+    assert 'images/../../other/V000/lwir/I00001.jpg: file outside' in text
+    assert 'is missing' not in text

@@ -168,6 +168,9 @@ def test_targets_build_the_environment_or_use_the_given_one(target):
     assert own.returncode == 0, own.stderr
     assert 'tools/misc/make_env.py' in own.stdout
     assert f'{ROOT}/.venv/bin/python' in own.stdout
+    classic = make(target, 'STACK=classic')
+    assert f'{ROOT}/.venv-classic/bin/python' in classic.stdout
+    assert f'{ROOT}/.venv/bin/python' not in classic.stdout
     given = make(target, 'PYTHON=/opt/python')
     assert 'make_env.py' not in given.stdout
     assert given.stdout.startswith('/opt/python ')

@@ -232,7 +232,7 @@ def broken_pairs(folder: Path) -> list[tuple[dict, str]]:
     write_image(folder / 'deep/ir/1.png', image(dtype=np.uint16))
     words = dict(
         small='differ in size', lone='missing', cut='truncated', empty='empty',
-        text='not an image', deep='holds uint16, not 8 bits',
+        text='not an image', deep='holds uint16, not uint8',
     )  # fmt: skip
     return [
         (dict(img_path=f'{folder}/{k}/vis/1.png'), word) for k, word in words.items()
@@ -316,3 +316,16 @@ def test_real_pairs(real_data):
     np.testing.assert_array_equal(
         out['imgs']['ir'][..., 0], cv2.imread(path, cv2.IMREAD_GRAYSCALE)
     )
+
+
+def test_a_prefix_rule(tmp_path):
+    for name, value in (('rgb_0001', 10), ('ir_0001', 200), ('rgb_0002', 20)):
+        assert cv2.imwrite(
+            str(tmp_path / f'{name}.png'), np.full((8, 9), value, np.uint8)
+        )
+    rule = dict(channels=1, prefix=('rgb_', 'ir_'))
+    load = LoadPairedImages(modalities=dict(rgb={}, ir=rule))
+    found = load({'img_path': str(tmp_path / 'rgb_0001.png')})
+    assert {k: int(v.max()) for k, v in found['imgs'].items()} == {'rgb': 10, 'ir': 200}
+    with pytest.raises(ImageReadError, match=r'ir_0002\.png'):
+        load({'img_path': str(tmp_path / 'rgb_0002.png')})

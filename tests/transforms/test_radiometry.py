@@ -41,7 +41,7 @@ def test_degrees_of_known_scales(kwargs, count, expected):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(18000, 65535), st.sampled_from(['kelvin', 'celsius']))
+@given(st.integers(18000, 40000), st.sampled_from(['kelvin', 'celsius']))
 def test_every_centikelvin_keeps_its_count(count, unit):
     """Float32 is fine enough to get the count back."""
     out = degrees(np.array([[count]], np.uint16), gain=0.01, unit=unit)
@@ -85,7 +85,9 @@ def test_wrong_scales_and_values_are_named():
     """The two gains of TLinear mixed up, raw counts, an 8-bit rendering."""
     for count, gain in ((7500, 0.01), (8000, 0.4), (128, 0.04)):
         sample = {'img': np.full((2, 2), count), 'img_path': 'hot.tiff'}
-        with pytest.raises(ValueError, match=r'gain=.* mean of hot\.tiff is .* K, not'):
+        with pytest.raises(
+            ValueError, match=r'gain=.* median of hot\.tiff is .* K, not'
+        ):
             RadiometricScale(gain=gain)(sample)
     out = degrees(np.full((2, 2), 7500), gain=0.01, plausible=(50, 100))
     np.testing.assert_allclose(out, 75)
@@ -197,21 +199,90 @@ def test_real_centikelvin_files(real_data):
         np.testing.assert_allclose(ends, row['celsius_1_99'], atol=0.051)
 
 
-def refusal(transform, path):
+def refusal(transform, path, swapped=False):
     """Return the objection of a transform to a file, if any."""
-    try:
-        transform({'img': read_image(str(path)), 'img_path': str(path)})
-    except ValueError as error:
-        return str(error)
-    return ''
+    img = read_image(str(path))
+    img = img.byteswap() if swapped else img
+    said = []
+    for kind in (np.uint16, np.float32):  # of bit_depth=16 and of to_float32=True
+        try:
+            transform({'img': img.astype(kind)[..., None], 'img_path': str(path)})
+            said.append('')
+        except ValueError as error:
+            said.append(str(error))
+    assert bool(said[0]) == bool(said[1])
+    assert not said[0] or path.name in said[0]
+    return said[0]
 
 
-def test_real_raw_counts_are_refused_where_they_cannot_be_degrees(real_data):
-    """Most of them, at the finer gain of TLinear."""
-    transform = TRANSFORMS.build(dict(type='RadiometricScale', gain=0.01))
-    files = sorted((real_data / 'flir16_commons' / 'raw16').glob('*.png'))
-    said = [refusal(transform, path) for path in files]
-    assert sum(map(bool, said)) > len(files) / 2
-    assert all(
-        path.name in text for path, text in zip(files, said, strict=True) if text
-    )
+@pytest.mark.parametrize(
+    ('folder', 'gain', 'refused'),
+    [
+        ('flir16_commons/raw16', 0.01, 23),
+        ('flir16_commons/raw16', 0.04, 21),
+        ('flir16_commons/temp16', 0.01, 0),
+        ('apple_rgbt/thermal16', 0.01, 0),
+        ('flir16_commons/temp16', 0.04, 26),
+        ('apple_rgbt/thermal16', 0.04, 25),
+    ],
+)
+def test_real_files_that_the_guard_sees(real_data, folder, gain, refused):
+    """The figures of the docstring: raw counts, degrees, the wrong one of two gains."""
+    transform = TRANSFORMS.build(dict(type='RadiometricScale', gain=gain))
+    files = sorted((real_data / folder).glob('*.png'))
+    assert sum(bool(refusal(transform, path)) for path in files) == refused
+    if folder.endswith('raw16'):
+        return
+    for path in files:
+        assert 'wrong order' in refusal(transform, path, swapped=True)
+
+
+def slope(low, high, shape=(60, 80)):
+    """Draw a scene of temperatures as centikelvin."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    share = (rows + columns) / (rows + columns).max()
+    return np.rint(100 * (low + (high - low) * share)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ('img', 'message'),
+    [
+        (slope(270, 310).byteswap(), r'98 % .* K, .*two bytes .* wrong order'),
+        # half of it impossible, though the median is not
+        (slope(20, 500), r'98 % of the pixels of a\.png are 5.* to 4.* K.*raw'),
+        # a range that is possible, in the wrong order
+        (slope(288, 288.9).byteswap(), r'steps of 256 counts \(2\.56 K\)'),
+        ((slope(250, 350) // 256) * 256, r'steps of 256 counts'),
+        (slope(300, 300) * 0, 'median of a.png is 0.0 K'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize('kind', [np.uint16, np.float32])
+def test_the_image_is_judged_not_only_its_mean(img, message, kind):
+    # steps must be seen whatever range is asked for
+    options = dict(plausible=(0.1, 2500)) if 'steps' in message else {}
+    scale = RadiometricScale(gain=0.01, **options)
+    with pytest.raises(ValueError, match=message):
+        scale({'img': img.astype(kind), 'img_path': 'a.png'})
+
+
+@pytest.mark.parametrize(
+    ('img', 'plausible'),
+    [
+        (slope(270, 310), None),
+        (slope(300, 300), None),  # a blackbody
+        (slope(295, 295.4), None),
+        (slope(190, 215), None),  # a clear sky
+        (slope(280, 640), (180, 700)),  # a furnace
+    ],
+)
+def test_scenes_that_are_temperatures(img, plausible):
+    options = {} if plausible is None else dict(plausible=plausible)
+    np.testing.assert_allclose(degrees(img, gain=0.01, **options), img / 100, rtol=1e-6)
+
+
+def test_holes_of_registered_images_are_not_judged():
+    """Pixels of 0, which outnumber the others here."""
+    img = slope(270, 310)
+    img[:40] = 0
+    out = degrees(img, gain=0.01)
+    np.testing.assert_allclose(out[40:], img[40:] / 100, rtol=1e-6)

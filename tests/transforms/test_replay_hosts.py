@@ -194,10 +194,17 @@ def test_counts_of_any_depth_keep_their_values(row, dtype):
     np.testing.assert_array_equal(out['ir'], alone)
 
 
-def test_mixing_that_squeezes_counts_into_8_bits_is_refused():
+@pytest.mark.parametrize(
+    ('dtype', 'message'),
+    [
+        (np.uint16, r'MixUp is for 8-bit images .* rgb/7.png of uint16'),
+        (np.float32, r"MixUp turned the float32 image of 'rgb'"),
+    ],
+)
+def test_mixing_that_squeezes_counts_into_8_bits_is_refused(dtype, message):
     pair, _ = built(Row('mmdet', dict(type='MixUp', img_scale=SCALE), 1, masks=False))
-    sample = samples(Row('mmdet', dict(type='MixUp'), 1, False, np.uint16), 3)
-    with pytest.raises(ValueError, match=r"MixUp turned the uint16 image of 'rgb'"):
+    sample = samples(Row('mmdet', dict(type='MixUp'), 1, False, dtype), 3)
+    with pytest.raises(ValueError, match=message):
         pair(sample)
 
 

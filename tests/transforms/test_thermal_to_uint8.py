@@ -35,6 +35,41 @@ def test_range_equals_exact_arithmetic():
     assert out[counts == high] == 255
 
 
+@pytest.mark.parametrize('mode', ['percentile', 'clahe'])
+@pytest.mark.parametrize('kind', [np.uint16, np.float32])
+def test_a_small_object_on_a_uniform_background_stays(mode, kind):
+    """Also if both percentiles are the background."""
+    img = np.full((200, 200), 7000, kind)
+    img[20, 30:32] = 7400, 7200
+    assert len(set(percentiles(img, (0.1, 99.9)))) == 1
+    out = apply(img, mode=mode)
+    assert out[20, 30] == 255
+    assert 0 < out[20, 31] <= 255
+    if mode == 'percentile':
+        assert out[20, 31] in (127, 128)  # a tie
+    img[20, 30:32] = 7000
+    assert (out == 0).sum() == img.size - 2
+    assert not apply(img, mode=mode).any()
+
+
+def test_a_range_in_other_units_is_warned_of_once(monkeypatch):
+    """Degrees Celsius for an image in counts turns it white."""
+    said = []
+    monkeypatch.setattr(
+        'mmir.transforms.thermal.print_log', lambda text, **_: said.append(text)
+    )
+    transform = ThermalToUint8('range', low=0, high=50)
+    inside = np.arange(40, 60, dtype=np.uint16)[None]
+    transform({'img': inside, 'img_path': 'in.png'})
+    assert said == []
+    out = transform({'img': inside + 29000, 'img_path': 'counts.png'})['img']
+    transform({'img': inside + 29000, 'img_path': 'again.png'})
+    assert (out == 255).all()
+    (text,) = said
+    assert 'counts.png holds 29040 to 29059, all outside low=0, high=50' in text
+    assert 'becomes white' in text
+
+
 @settings(max_examples=50, deadline=None)
 @given(COUNTS, st.integers(0, 60000), st.integers(1, 5000))
 def test_range_is_monotone_and_the_same_for_float(img, low, width):

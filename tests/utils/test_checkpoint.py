@@ -79,8 +79,9 @@ WRITERS = pytest.mark.parametrize(
 )
 # torch lists nothing of these, but it does not load them either.
 UNLISTED = {
-    write_zip_protocol_4: 'a pickle of protocol 3 or later',
-    write_pickle_protocol_4: 'cannot be read',
+    write_zip_protocol_4: 'saved with pickle protocol 4',
+    write_pickle: 'a bare pickle (protocol 2)',
+    write_pickle_protocol_4: 'a bare pickle (protocol 4)',
 }
 
 
@@ -98,8 +99,9 @@ def test_malicious_files_are_refused_by_name(write, tmp_path, trace):
             read(path)
         assert UNLISTED.get(write, 'builtins.exec') in str(refused.value)
         assert str(path) in str(refused.value)
+        # Advised only where it is the one way to load the file.
         opt_in = '--trust-checkpoint' in str(refused.value)
-        assert opt_in == (write is not write_pickle_protocol_4)
+        assert opt_in == (write not in UNLISTED)
     assert not trace.exists()
 
 
@@ -108,7 +110,7 @@ def test_malicious_files_do_not_run_in_mmengine(write, tmp_path, trace):
     path = tmp_path / 'weights.pth'
     write({'state_dict': {}, 'meta': Malicious(trace)}, path)
     refuse_unsafe_checkpoints()
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(CheckpointError, match=r'weights\.pth'):
         mmengine.runner.load_checkpoint(torch.nn.Linear(1, 1), str(path))
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=False)
@@ -143,7 +145,7 @@ def test_harmless_foreign_objects_need_the_opt_in(write, tmp_path):
     path = tmp_path / 'weights.pth'
     write({'args': argparse.Namespace(lr=0.1)}, path)
     with pytest.raises(
-        CheckpointError, match=UNLISTED.get(write, 'argparse.Namespace')
+        CheckpointError, match=re.escape(UNLISTED.get(write, 'argparse.Namespace'))
     ):
         load_checkpoint(path)
     if write in (write_zip, write_legacy, write_zip_protocol_4):
@@ -191,18 +193,13 @@ def damaged(name, folder):
     writer({'w': torch.randn(64, 64), 'h': HistoryBuffer([1.0], [1])}, good)
     raw = good.read_bytes()
     return {
-        'empty': b'',
-        'text': b'<html>404 Not Found</html>\n' * 9,
         'noise': bytes(range(256)) * 8,
         'cut off': raw[: len(raw) // 2],
         'cut off legacy': raw[: len(raw) // 2],
-        'plain pickle': pickle.dumps({'w': 1}, protocol=4),
     }[name]
 
 
-@pytest.mark.parametrize(
-    'name', ['empty', 'text', 'noise', 'cut off', 'cut off legacy', 'plain pickle']
-)
+@pytest.mark.parametrize('name', ['noise', 'cut off', 'cut off legacy'])
 def test_damaged_files(name, tmp_path):
     path = tmp_path / 'bad.pth'
     path.write_bytes(damaged(name, tmp_path))
@@ -210,6 +207,7 @@ def test_damaged_files(name, tmp_path):
         load_checkpoint(path)
     assert not isinstance(error.value, UnsafeCheckpointError)
     assert f'{path} ({path.stat().st_size} bytes)' in str(error.value)
+    assert 'weights_only' not in str(error.value)  # it would not help
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
         load_checkpoint(path, trust=True)
 

@@ -6,7 +6,14 @@ import os
 import pytest
 
 from mmir.utils.errors import AnnotationError
-from mmir.utils.files import atomic_path, read_json, write_bytes, write_json
+from mmir.utils.files import (
+    atomic_path,
+    read_json,
+    read_lines,
+    read_text,
+    write_bytes,
+    write_json,
+)
 
 
 def test_json_is_written_in_full_or_not_at_all(tmp_path):
@@ -61,3 +68,32 @@ def test_json_that_was_cut_off_is_named(tmp_path):
         read_json(tmp_path / 'a.json')
     with pytest.raises(FileNotFoundError, match=r'not found: .*b\.json'):
         read_json(tmp_path / 'b.json')
+
+
+@pytest.mark.parametrize('mark', [b'', b'\xef\xbb\xbf'])
+def test_text_with_and_without_a_byte_order_mark(tmp_path, mark):
+    path = tmp_path / 'a.txt'
+    path.write_bytes(mark + '행인 \r\n\n two words\n'.encode())
+    assert read_lines(path) == ['행인', 'two words']
+    path.write_bytes(mark + b'{"a": "\xc3\xa9"}')
+    assert read_json(path) == {'a': '\xe9'}
+
+
+@pytest.mark.parametrize(
+    ('content', 'line', 'why'),
+    [
+        ('car\n\u884c\u4eba\n'.encode('gbk'), 2, 'invalid'),
+        ('car\nperson\n'.encode('utf-16'), 1, 'UTF-16'),
+        ('car\nperson\n'.encode('utf-16-le'), 1, 'NUL bytes'),
+        (b'car\nperson\nvan\0', 3, 'NUL bytes'),
+    ],
+)
+def test_other_encodings_are_refused_by_line(tmp_path, content, line, why):
+    path = tmp_path / 'classes.txt'
+    path.write_bytes(content)
+    for read in (read_text, read_lines, read_json):
+        with pytest.raises(
+            AnnotationError, match=rf'classes\.txt:{line}: .*{why}'
+        ) as error:
+            read(path)
+        assert 'Save the file as UTF-8' in str(error.value)

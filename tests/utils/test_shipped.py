@@ -1,5 +1,9 @@
 """The shipped checkpoints: found, loaded offline, small, and good at what they know."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +54,34 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     inter = np.prod(np.clip(high - low, 0, None))
     return inter / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
+
+
+def test_lines_of_the_page_load_it_by_name(tmp_path: Path) -> None:
+    """In a fresh process and as written, with mmir found as if installed."""
+    page = (ROOT / 'docs/predict.md').read_text()
+    (lines,) = re.findall(r'<!-- run: name -->\n```python\n(.*?)```', page, re.DOTALL)
+    package = tmp_path / 'mmir'
+    package.mkdir()
+    for part in (ROOT / 'mmir').iterdir():
+        if part.name not in ('.mim', '__pycache__'):
+            (package / part.name).symlink_to(part)
+    (package / '.mim').mkdir()
+    for name in ('configs', 'demo', 'model-index.yml'):
+        (package / '.mim' / name).symlink_to(ROOT / name)
+    code = f"""{lines}
+assert cfg.model.type == 'mmir.YOLOv7', cfg.model.type
+import numpy as np
+gray = np.full((64, 96), 90, np.uint8)
+assert list(detector(gray, no_save_vis=True)) == ['predictions', 'visualization']
+"""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_inferencer_by_name_finds_most_cars_of_scenes(monkeypatch) -> None:

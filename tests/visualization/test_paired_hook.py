@@ -228,6 +228,44 @@ def test_masks_of_mmseg_are_drawn() -> None:
     assert 'add_image' not in vars(visualizer)  # as before
 
 
+def test_a_visualizer_that_stores_no_picture_leaves_it() -> None:
+    """That of mmseg 1.2.2 passes None if the sample has nothing to draw."""
+    pytest.importorskip('mmseg')
+    from mmseg.structures import SegDataSample
+    from mmseg.visualization import SegLocalVisualizer
+
+    class Classic(SegLocalVisualizer):
+        def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+            raise AssertionError('the picture must not be stored')
+
+        def add_datasample(
+            self,
+            name: str,
+            image: np.ndarray,
+            data_sample: SegDataSample,
+            draw_gt: bool = True,
+            draw_pred: bool = True,
+        ) -> None:
+            drawn, meta = None, self.dataset_meta
+            for wanted, key in ((draw_gt, 'gt_sem_seg'), (draw_pred, 'pred_sem_seg')):
+                if wanted and key in data_sample:
+                    drawn = self._draw_sem_seg(
+                        image, data_sample.get(key), meta['classes'], meta['palette']
+                    )
+            self.add_image(name, drawn, 0)
+
+    visualizer = Classic(alpha=0.5)
+    palette = [[0, 0, 0], [0, 200, 0]]
+    visualizer.dataset_meta = dict(classes=('no', 'leaf'), palette=palette)
+    mask = torch.ones(1, *SIZE, dtype=torch.long)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=mask))
+    gray = np.full((*SIZE, 3), 100, np.uint8)
+    assert np.array_equal(draw_labels(visualizer, gray, sample, 'pred'), gray)
+    drawn = draw_labels(visualizer, gray, sample, 'gt')
+    assert drawn[-1, -1].tolist() == [50, 150, 50]
+    assert np.array_equal(gray, np.full((*SIZE, 3), 100))
+
+
 def test_a_visualizer_that_draws_no_samples_leaves_the_picture() -> None:
     image = np.full((*SIZE, 3), 100, np.uint8)
     from mmengine.structures import BaseDataElement

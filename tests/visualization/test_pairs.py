@@ -2,6 +2,7 @@
 
 import colorsys
 
+import cv2
 import matplotlib
 import numpy as np
 import pytest
@@ -127,6 +128,31 @@ def test_bad_input_is_named(wrong, message: str) -> None:
 def test_palettes_equal_those_of_matplotlib(name: str) -> None:
     theirs = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].astype(int)
     assert np.abs(color_table(name) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize('shape', [(256, 1, 3), (1, 256, 3), (256, 3)])
+def test_palettes_do_not_depend_on_the_shape_that_opencv_returns(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    """Of OpenCV 4, of OpenCV 5 for a ramp of one dimension, and without columns."""
+    theirs = cv2.applyColorMap
+
+    def reshaped(ramp: np.ndarray, kind: int) -> np.ndarray:
+        return theirs(ramp, kind).reshape(shape)
+
+    color_table.cache_clear()
+    expected = color_table('jet')
+    color_table.cache_clear()
+    monkeypatch.setattr(cv2, 'applyColorMap', reshaped)
+    table = color_table('jet')
+    color_table.cache_clear()
+    assert table.shape == (256, 3)
+    assert np.array_equal(table, expected)
+    # cold is blue, hot is red
+    assert table[0].tolist()[:2] == [0, 0]
+    assert table[0, 2] > 100
+    assert table[-1].tolist()[1:] == [0, 0]
+    assert table[-1, 0] > 100
 
 
 def test_jet_is_three_trapezoids() -> None:

@@ -14,13 +14,12 @@ from uuid import uuid4
 
 import cv2
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import set_random_seed
 from mmengine.visualization import Visualizer
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
 from mmir.cli import cli
-from mmir.cli.config import apply_options
 from mmir.data.images import ImageReadError
 from mmir.structures import PairError
 from mmir.utils.errors import UserError
@@ -40,7 +39,7 @@ DRAWERS = {'mmdet': 'mmdet.DetLocalVisualizer', 'mmseg': 'mmseg.SegLocalVisualiz
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    parser.add_argument('config', help=cli.CONFIG_HELP)
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
     parser.add_argument('--number', type=int, default=16, help='samples to draw')
     parser.add_argument('--mode', nargs='+', choices=MODES, default=[MODES[0]])
@@ -65,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--tile', type=int, default=64, help='tile of the checkerboard, in pixels'
     )
     parser.add_argument('--force', action='store_true', help='overwrite pictures')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -78,8 +77,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
             f'{args.out} already holds pictures; choose another folder with --out, or '
             'use --force to write into this one'
         )
-    cfg = cli.load_config(args.config)
-    apply_options(cfg, args.cfg_options)
+    cfg = cli.load_config(args.config, args.cfg_options)
     set_random_seed(args.seed)
     dataset = build_dataset(cfg, args.split)
     if not len(dataset):

@@ -2,7 +2,8 @@
 
     python tools/analysis_tools/check_alignment.py CONFIG --split test
     python tools/analysis_tools/check_alignment.py THERMAL_FOLDER RGB_FOLDER
-    python tools/analysis_tools/check_alignment.py data/ir --folder ir rgb --suffix .jpg
+    python tools/analysis_tools/check_alignment.py data --folder ir rgb --suffix .jpg
+    python tools/analysis_tools/check_alignment.py data --prefix ir_ rgb_
 
 The shift of every pair is measured by correlating edges; `mmir.data.alignment`
 describes what this can detect and what it cannot. Writes `alignment.json` with all
@@ -11,6 +12,7 @@ pairs and `worst.png` with the most misaligned ones.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -23,9 +25,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from mmir.cli import cli
 from mmir.data.alignment import RELIABLE, Alignment, PairFiles, edge_map, measure_files
-from mmir.data.images import SUFFIXES, list_images, read_image
-from mmir.data.pairing import PairRule
+from mmir.data.images import list_images, read_image
+from mmir.data.layouts.seg import Listings
+from mmir.data.pairing import PairRule, PairRuleError
 from mmir.utils.errors import UserError
 from mmir.utils.files import few, write_json
 
@@ -34,10 +38,15 @@ TILE = 48  # tile of the checkerboard, in pixels
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='config, or folder of the reference images')
+    parser.add_argument(
+        'source', help=f'{cli.CONFIG_HELP}, or folder of the reference images'
+    )
     parser.add_argument('partners', nargs='?', help='folder of the other images')
     rule = parser.add_argument_group('file names of the other images')
     rule.add_argument('--folder', nargs=2, metavar=('OLD', 'NEW'))
+    rule.add_argument(
+        '--prefix', nargs=2, metavar=('OLD', 'NEW'), help='start of the name'
+    )
     rule.add_argument('--stem', nargs=2, metavar=('OLD', 'NEW'), help='end of the stem')
     rule.add_argument('--suffix', help='such as .png; default: any image suffix')
     parser.add_argument('--split', default='test', choices=['train', 'val', 'test'])
@@ -58,6 +67,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--worst', type=int, default=8, help='pairs to draw')
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/alignment'))
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -71,28 +81,45 @@ def pairs_of_folders(
         folder.
     """
     source = Path(args.source)
-    rule = PairRule(
-        folder=tuple(args.folder) if args.folder else None,
-        stem=tuple(args.stem) if args.stem else None,
-        suffix=args.suffix,
-    )
-    if not (args.partners or args.folder):
-        raise UserError('name the folder of the other images, or give --folder OLD NEW')
-    pairs, unpaired, used = [], [], set()
+    changes = {
+        key: tuple(value)
+        for key in ('folder', 'prefix', 'stem')
+        if (value := getattr(args, key)) is not None
+    }
+    rule = PairRule(**changes, suffix=args.suffix)
+    if not (args.partners or changes):
+        raise UserError(
+            'name the folder of the other images, or give --folder, --prefix or --stem '
+            'OLD NEW'
+        )
+    pairs, unpaired, used, listings = [], [], set(), Listings()
     names = list_images(source)
-    if args.folder:  # the source may also contain the partners' folder
-        names = [name for name in names if args.folder[0] in (source / name).parts[:-1]]
+    if not args.partners:  # the source also holds the partners
+        names = [name for name in names if fits(rule, source / name)]
         if not names:
-            raise UserError(f'no images below a folder {args.folder[0]!r} in {source}')
+            what = (
+                f'below a folder {args.folder[0]!r}' if args.folder else f'for {rule}'
+            )
+            raise UserError(f'no images {what} in {source}')
     for name in names:
         start = name if args.partners else source / name
-        partner = Path(args.partners or '', rule(start.as_posix()))
-        found = partner if partner.is_file() or args.suffix else with_suffix(partner)
-        if found is None or not found.is_file():
-            unpaired.append(f'{source / name} (looked for {partner})')
+        try:
+            partner = Path(args.partners or '', rule(start.as_posix()))
+        except PairRuleError as error:
+            unpaired.append(str(error))
+            continue
+        there = listings[str(partner.parent)].get(partner.stem, [])
+        found = [
+            partner.with_name(other)
+            for other in there
+            if other.lower().endswith((args.suffix or '').lower())
+        ]
+        if len(found) == 1:
+            pairs.append(PairFiles(str(source / name), str(found[0])))
         else:
-            pairs.append(PairFiles(str(source / name), str(found)))
-            used.add(found)
+            detail = f'several: {few(found)}' if found else f'looked for {partner}'
+            unpaired.append(f'{source / name} ({detail})')
+        used.update(found)
     extra = []
     if args.partners:
         others = (
@@ -102,10 +129,13 @@ def pairs_of_folders(
     return pairs, unpaired, extra
 
 
-def with_suffix(path: Path) -> Path | None:
-    """Find a file with the same stem and another image suffix."""
-    tried = (path.with_suffix(suffix) for suffix in SUFFIXES)
-    return next((other for other in tried if other.is_file()), None)
+def fits(rule: PairRule, path: Path) -> bool:
+    """Whether a rule applies to a file: it is of the reference camera."""
+    try:
+        rule(path.as_posix())
+    except PairRuleError:
+        return False
+    return True
 
 
 def pairs_of_config(
@@ -114,9 +144,7 @@ def pairs_of_config(
     """Pair the files as the dataset of a config does; see `pairs_of_folders`."""
     from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-    from mmir.cli.cli import load_config
-
-    cfg = load_config(args.source)
+    cfg = cli.load_config(args.source, args.cfg_options)
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     node = (cfg.get(f'{args.split}_dataloader') or {}).get('dataset') or {}
     steps = list(node.get('pipeline') or ())
@@ -248,9 +276,7 @@ def arrow(ax: Axes, size: tuple[int, int], result: Alignment) -> None:
 
 def shown(path: str, planes: tuple[int, int] | None) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB; stretch all but 8-bit color."""
-    img = read_image(path)
-    if planes is not None and img.ndim == 3:
-        img = img[..., slice(*planes)]
+    img = read_image(path, planes=planes)
     gray = img.ndim == 2 or img.shape[2] < 3
     if gray or img.dtype != np.uint8:
         low, high = np.percentile(img, (1, 99))
@@ -306,7 +332,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (UserError, OSError, ValueError) as error:
-        raise SystemExit(f'check_alignment.py: {error}') from error
+    sys.exit(cli.run(main))

@@ -2,17 +2,18 @@
 
     python tools/analysis_tools/check_data.py CONFIG
 
-Counts and lists missing partners, unreadable or truncated images, wrong bit depths,
-pairs of different sizes, files used twice and labels outside their image. Exit code 2
-if there are any. `custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does
-the same before training.
+Counts and lists missing partners, unreadable or truncated images, damaged JPEG data,
+wrong bit depths, pairs of different sizes, files used twice, boxes outside their image,
+label maps that training would misread and images that cannot be temperatures. Exit code
+2 if there are any. `--cfg-options data_root=DIR` checks another copy.
+`custom_hooks=[dict(type='mmir.ValidateDataHook')]` in a config does the same before
+training.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
 import mmir  # noqa: F401  the hosts need it before they load
@@ -23,7 +24,7 @@ from mmir.utils.errors import UserError
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config')
+    parser.add_argument('config', help=cli.CONFIG_HELP)
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -34,20 +35,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cache', type=Path, help='JSON file that lists files found good'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override keys of the config: KEY.SUBKEY=VALUE ...',
-    )
+    cli.add_cfg_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = cli.load_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     bad, seen = 0, []
     for split in args.splits:
@@ -55,7 +49,12 @@ def main() -> None:
         if loader is None or loader.dataset in seen:
             continue
         seen.append(loader.dataset)
-        dataset = DATASETS.build(loader.dataset)
+        try:
+            dataset = DATASETS.build(loader.dataset)
+        except (UserError, FileNotFoundError) as error:
+            print(f'{split}\n  PROBLEM: {error}', flush=True)
+            bad += 1
+            continue  # the other splits are still checked
         report = check_dataset(dataset, args.workers, args.cache, source=split)
         print(report.text(), flush=True)
         bad += len(report.problems) + len(report.skipped)

@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 from _dataset_markdown import markdown
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
 from mmir.cli import cli
-from mmir.cli.config import apply_options
 from mmir.data.images import ImageReadError, list_images, read_image
 from mmir.data.statistics import (
     DatasetStatistics,
@@ -58,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/report'))
     parser.add_argument('--force', action='store_true', help='overwrite a report')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -117,8 +115,7 @@ def find_source(args: argparse.Namespace) -> Folders | LoadedSamples:
         return Folders({name: Path(folder) for name, _, folder in named})
     if len(args.data) > 1:
         raise UserError('give one config, or folders as NAME=FOLDER, not both')
-    cfg = cli.load_config(args.data[0])
-    apply_options(cfg, args.cfg_options)
+    cfg = cli.load_config(args.data[0], args.cfg_options)
     return LoadedSamples(build_dataset(cfg, args.split))
 
 

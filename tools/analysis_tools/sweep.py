@@ -10,11 +10,13 @@ seeds), a plot and a JSON file of all results are updated in the output folder.
 import argparse
 import ast
 import itertools
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 
+from mmir.cli import cli
 from mmir.cli.study import collect, grouped, run_once, table
 from mmir.testing.demo import apply_demo
 from mmir.utils.errors import UserError
@@ -34,7 +36,7 @@ SUBSET = {'fraction': 'frac', 'images': 'num'}
 def parse_args() -> argparse.Namespace:
     short = ', '.join([*NAMES, *SUBSET])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config')
+    parser.add_argument('config', help=cli.CONFIG_HELP)
     parser.add_argument(
         '--sweep',
         nargs='+',
@@ -46,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--metric', default='coco/bbox_mAP_50')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/sweep'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    cli.add_cfg_options(parser)
     parser.add_argument('--demo', action='store_true', help='small, synthetic data')
     return parser.parse_args()
 
@@ -137,8 +139,7 @@ def report(out: Path, axes: dict[str, list], metric: str) -> None:
 def main() -> None:
     args = parse_args()
     axes = axes_of(args.sweep)
-    base = Config.fromfile(args.config)
-    base.merge_from_dict(args.cfg_options)
+    base = cli.load_config(args.config, args.cfg_options)
     for seed in args.seeds:
         for values in itertools.product(*axes.values()):
             settings = dict(zip(axes, values, strict=True), seed=seed)
@@ -154,7 +155,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f'sweep.py: {error}') from error
+    sys.exit(cli.run(main))

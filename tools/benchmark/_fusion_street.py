@@ -34,7 +34,7 @@ ROWS = {
 
 
 def config(row: str, seed: int, data: Path, start: Path | None, out: Path) -> Config:
-    """Config of a row at the size of the study, in bfloat16."""
+    """Config of a row at the size of the study, in bfloat16 where it pays."""
     ending, drops = ROWS[row]
     cfg = Config.fromfile(ROOT / f'configs/fusion/yolo-tiny_flir_pair_{ending}.py')
     sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset

@@ -12,6 +12,7 @@ Tables, plots and JSON are written to the output folder.
 import argparse
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import _fusion_apple
@@ -21,6 +22,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmir  # noqa: F401  the hosts need it before they load
+from mmir.cli import cli
 from mmir.cli.study import run_once
 from mmir.utils.checkpoint import refuse_unsafe_checkpoints
 from mmir.utils.files import write_json
@@ -95,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

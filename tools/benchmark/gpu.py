@@ -41,7 +41,9 @@ from _timing import Call, clock_for, environment, peak_memory, summarize, take_t
 from torch import Tensor, nn
 
 from mmir.adapters import merge_
+from mmir.cli import cli
 from mmir.compat import ops_kind
+from mmir.engine.autocast import has_bfloat16
 from mmir.utils.files import write_json, write_text
 
 Row = dict[str, Any]
@@ -303,6 +305,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.device == 'cpu' and args.out:
         parser.error('--out is only for measurements on a GPU')
     args.span, args.precisions = 0.02, PRECISIONS
+    if args.device == 'cuda' and not has_bfloat16('cuda'):
+        args.precisions = tuple(p for p in PRECISIONS if p != 'bf16')
     if args.quick:
         args.archs, args.size, args.batch = args.archs[:1], 64, 2
         args.rounds, args.span = 1, 0.0
@@ -330,4 +334,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

@@ -15,6 +15,7 @@ import argparse
 import copy
 import importlib
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 import mmir  # noqa: F401  (before mmdet: it provides what an mmcv without ops lacks)
+from mmir.cli import cli
 from mmir.utils.files import write_json
 
 Sample = dict | list[dict]
@@ -302,4 +304,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

@@ -13,6 +13,7 @@ import argparse
 import copy
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -46,6 +47,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mmir.cli import cli
 from mmir.tensorfact.execution import MODES
 from mmir.utils.files import write_json
 
@@ -331,4 +333,4 @@ def _plain(args: argparse.Namespace) -> dict[str, Any]:
 
 if __name__ == '__main__':
     keep_memory()
-    main()
+    sys.exit(cli.run(main))

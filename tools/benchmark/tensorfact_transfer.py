@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import statistics
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from mmengine.config import Config, DictAction
 
 from mmir.adapters import merge_checkpoint
 from mmir.apis.det_preview import detection_panels
+from mmir.cli import cli
 from mmir.cli.stages import ROOT, latest_checkpoint
 from mmir.cli.study import collect, grouped, pivot, run_once, table
 from mmir.testing.rescale import set_image_scale, set_schedule
@@ -139,7 +141,7 @@ TASKS = {
 
 
 def prepare(cfg: Config, epochs: int, batch_size: int, seed: int) -> None:
-    """Apply the settings of all runs: size, schedule, bfloat16, one evaluation."""
+    """Apply the settings of all runs: size, schedule, precision, one evaluation."""
     set_image_scale(cfg, SCALE)
     set_schedule(cfg, epochs, batch_size)
     cfg.train_cfg.val_interval = epochs
@@ -364,4 +366,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

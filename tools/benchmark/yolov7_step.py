@@ -9,6 +9,7 @@ Without --data-root the images are synthetic street scenes.
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
@@ -18,12 +19,14 @@ from typing import Any
 import torch
 from _parts import Stopwatch, WaitCounter
 from _timing import clock_for, environment
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 
+from mmir.cli import cli
+from mmir.cli.config import apply_options
 from mmir.cli.stages import ROOT
 from mmir.testing.rescale import set_image_scale
 from mmir.testing.scenes import write_flir
@@ -147,9 +150,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     default = ROOT / 'configs/tensorfact/yolo-tiny_flir_1pct.py'
-    add('--config', type=Path, default=default)
+    add('--config', default=str(default), help=cli.CONFIG_HELP)
     add('--data-root', help='folder of the training data, as in the config')
-    add('--cfg-options', nargs='+', action=DictAction, default={})
+    cli.add_cfg_options(parser)
     add('--size', type=int, default=640, help='image size in pixels')
     add('--batch', type=int, default=8)
     add('--steps', type=int, default=8)
@@ -165,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     args = parse(arguments)
     torch.set_num_threads(args.threads)
     set_random_seed(0)
-    cfg = Config.fromfile(args.config)
+    cfg = cli.load_config(args.config)
     init_default_scope(cfg.default_scope)
     set_image_scale(cfg, (args.size, args.size))
     cfg.train_dataloader.batch_size = args.batch
@@ -174,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             cfg.train_dataloader.dataset.dataset.data_root = args.data_root
         else:
             street_scenes(cfg, str(Path(folder) / 'street'), args.images)
-        cfg.merge_from_dict(args.cfg_options)
+        apply_options(cfg, args.cfg_options)
         model, optim, loader = build(cfg, args.device)
         batches = chain.from_iterable(repeat(loader))
         watch = Stopwatch(clock_for(args.device, args.threads))
@@ -189,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         run_steps(model, optim, batches, watch, args.steps)
     options = {k: v for k, v in vars(args).items() if k not in ('out', 'device')}
     result = dict(
-        environment=environment(args.device, **{**options, 'config': str(args.config)}),
+        environment=environment(args.device, **options),
         boxes=boxes,
         parts=shares(watch, args.steps),
         waits=waits,
@@ -201,4 +204,4 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

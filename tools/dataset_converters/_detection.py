@@ -13,6 +13,7 @@ from _common import run
 from _split import Record, Split
 
 from mmir.data.layouts.det import JSON_FOLDER, DetLayout, absent_message
+from mmir.utils.errors import AnnotationError
 from mmir.utils.files import write_json
 
 Lister = Callable[[Path, str, str, str, argparse.Namespace], list[Record] | None]
@@ -43,6 +44,8 @@ def paths(layout: DetLayout, inner: str, split: str, labels: str, key: str) -> R
 def listed(folder: Path, template: str, split: str) -> set[str]:
     """List the names that match a path template whose last part contains `{name}`.
 
+    The suffix of a file may be written in another case.
+
     Args:
         folder (Path): Folder that the path is relative to.
         template (str): Path template of the layout.
@@ -56,9 +59,11 @@ def listed(folder: Path, template: str, split: str) -> set[str]:
     place = folder / pattern.parent
     names = [path.name for path in place.iterdir()] if place.is_dir() else []
     return {
-        name.removeprefix(start).removesuffix(end)
+        name[len(start) : len(name) - len(end)]
         for name in names
-        if name.startswith(start) and name.endswith(end) and not name.startswith('.')
+        if name.startswith(start)
+        and not name.startswith('.')
+        and name.lower().endswith(end.lower())
     }
 
 
@@ -87,23 +92,6 @@ def records_in_folders(layout: DetLayout, with_labels: bool = False) -> Lister:
     return lister
 
 
-def read_list(path: Path) -> list[str]:
-    """Read the names of a split.
-
-    Args:
-        path (Path): Text file with one name per line, with or without suffix.
-
-    Returns:
-        list[str]: The names in file order, without suffix.
-    """
-    lines = path.read_text(encoding='utf-8').splitlines()
-    return [
-        str(PurePosixPath(line.strip()).with_suffix(''))
-        for line in lines
-        if line.strip()
-    ]
-
-
 @dataclass(frozen=True)
 class Converter:
     """Converter of one detection dataset.
@@ -130,16 +118,25 @@ class Converter:
         Returns:
             int: Exit status; 1 if there are problems, in which case nothing is written
             without `--drop`.
+
+        Raises:
+            AnnotationError: The list or label file of a split cannot be read.
+            FileNotFoundError: There is no split.
         """
         layout, root = self.layout, args.root
         inner = layout.find(root)
         if inner is None:
             raise FileNotFoundError(absent_message(layout, root))
-        done, broken, first_id = {}, 0, 0
+        done, unread, broken, first_id = {}, [], 0, 0
         for split, official in layout.splits.items():
             opened: dict = {}
             for labels in layout.labels:
-                records = self.records(root, inner, split, labels, args)
+                try:
+                    records = self.records(root, inner, split, labels, args)
+                except AnnotationError as error:
+                    unread.append(str(error))
+                    records = None
+                    break
                 if records is None:
                     print(f'{layout.name} {split}: not found, skipped')
                     break
@@ -158,6 +155,8 @@ class Converter:
                 done[name] = part, coco
                 broken += len(report.problems)
             first_id += len(records or ())
+        if unread:  # raised here, after the other splits were checked
+            raise AnnotationError('\n'.join(unread))
         if not done:
             raise FileNotFoundError(absent_message(layout, root))
         if broken and not args.drop:

@@ -8,9 +8,10 @@ import numpy as np
 from _common import plain_coco
 from tqdm import tqdm
 
-from mmir.data.check import Problem, Report, examine_boxes
-from mmir.data.coco import count_boxes, image_names, open_images
+from mmir.data.check import ELSEWHERE, Problem, Report, examine_boxes
+from mmir.data.coco import count_boxes, open_images, stored_names
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.inside import outside
 from mmir.data.layouts.det import DetLayout, plain_name
 from mmir.data.readers import READERS, Labeled, Size
 from mmir.utils.errors import AnnotationError
@@ -74,14 +75,32 @@ class Split:
         ]
         self.records = list({record.key: record for record in self.records}.values())
         names = [name for r in self.records for name in (*r.files.values(), r.label)]
-        found = image_names(self.root, filter(None, names)) | {''}
+        odd = {*outside(names, self.root)}
+        self.problems += [
+            Problem(ELSEWHERE, name, f'not below {self.root}') for name in sorted(odd)
+        ]
+        self.records = [
+            record
+            for record in self.records
+            if not odd & {*record.files.values(), record.label}
+        ]
+        names = [name for name in names if name not in odd]
+        found = stored_names(self.root, filter(None, names)) | {'': ['']}
         complete = []
         for record in self.records:
             wanted = {f'{k} image': v for k, v in record.files.items()}
             wanted['label file'] = record.label
-            lost = {k: v for k, v in wanted.items() if v not in found}
-            self.problems += [Problem(f'{k} is missing', v) for k, v in lost.items()]
-            if not lost:
+            faults = [
+                Problem(f'{what} exists more than once', name, few(found[name]))
+                if found[name]
+                else Problem(f'{what} is missing', name)
+                for what, name in wanted.items()
+                if len(found[name]) != 1
+            ]
+            self.problems += faults
+            if not faults:
+                record.files = {k: found[v][0] for k, v in record.files.items()}
+                record.label = found[record.label][0]
                 complete.append(record)
         self.records = complete
 
@@ -100,7 +119,7 @@ class Split:
     def _read(self, record: Record) -> None:
         """Read labels and size of one pair."""
         if record.label:
-            read = READERS[PurePosixPath(record.label).suffix]
+            read = READERS[PurePosixPath(record.label).suffix.lower()]
             record.size, record.objects = read(self.root / record.label)
         if record.size is None:
             path = self.root / next(iter(record.files.values()))

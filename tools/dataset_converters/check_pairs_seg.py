@@ -16,9 +16,11 @@ from pathlib import Path
 
 from _common import run
 
+from mmir.data.check import NO_LABELS, Problem, Report
 from mmir.data.layouts.seg import MissingFilesError
 from mmir.data.layouts.seg_check import check_seg
 from mmir.data.layouts.seg_sets import SEG_SETS
+from mmir.utils.errors import AnnotationError
 
 
 def check(args: argparse.Namespace) -> int:
@@ -41,6 +43,8 @@ def check(args: argparse.Namespace) -> int:
         except MissingFilesError as error:
             gone.append(error)
             continue
+        except AnnotationError as error:
+            report = Report(split, problems=[Problem(NO_LABELS, str(error))])
         reports.append(report)
         print(report.text(args.limit))
     if gone and (args.split or not reports):

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from _common import plain_coco, run
 
-from mmir.data.check import Report, examine_boxes
+from mmir.data.check import NO_LABELS, Problem, Report, examine_boxes
 from mmir.data.coco import check_coco, image_names, label_map, open_images
 from mmir.data.layouts.flir import (
     FLIR_CLASSES,
@@ -25,6 +25,7 @@ from mmir.data.layouts.flir import (
     missing_flir_message,
     read_flir,
 )
+from mmir.utils.errors import AnnotationError
 from mmir.utils.files import write_json
 
 
@@ -95,7 +96,10 @@ def check_split(folder: Path, layout: FlirLayout) -> Report:
         Report: Counts, peculiarities and problems.
     """
     ann_file = folder / layout.annotations
-    coco, _ = read_flir(ann_file)
+    try:
+        coco, _ = read_flir(ann_file)
+    except AnnotationError as error:
+        return Report(str(ann_file), problems=[Problem(NO_LABELS, str(error))])
     report = check_coco(coco, str(ann_file), folder, FLIR_CLASSES)
     report.notes[:0] = quirks(coco, layout, folder)
     report.problems += open_images(coco['images'], folder, progress=True)

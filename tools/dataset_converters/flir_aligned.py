@@ -11,10 +11,11 @@ folder. Writes ROOT/coco/train.json and val.json for `mmir.FLIRAlignedDataset`.
 import argparse
 from pathlib import Path
 
-from _detection import Converter, paths, read_list, start
+from _detection import Converter, paths, start
 from _split import Record
 
 from mmir.data.layouts.det import FLIR_ALIGNED
+from mmir.data.readers import read_names
 
 LISTS = {'train': 'align_train.txt', 'val': 'align_validation.txt'}
 PLACES = ('ImageSets/Main', '.')
@@ -38,7 +39,7 @@ def records(
     for place in PLACES:
         path = root / inner / place / LISTS[split]
         if path.is_file():
-            stems = [key.removesuffix('_PreviewData') for key in read_list(path)]
+            stems = [key.removesuffix('_PreviewData') for key in read_names(path)]
             return [paths(FLIR_ALIGNED, inner, split, labels, key) for key in stems]
     return None
 

@@ -11,14 +11,14 @@ every class, which is ignored in training and evaluation.
 """
 
 import argparse
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from _detection import Converter, paths, start
 from _split import Record
 
-from mmir.data.coco import check_structure
+from mmir.data.coco_entries import normalize_coco
 from mmir.data.layouts.det import HIT_UAV
-from mmir.data.readers import Labeled
+from mmir.data.readers import Labeled, without_suffix
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import read_json
 
@@ -43,7 +43,7 @@ def read_hituav(path: Path) -> dict:
                 image.setdefault('file_name', image['filename'])
         if 'annotation' in content:
             content.setdefault('annotations', content['annotation'])
-    check_structure(content, str(path))
+    normalize_coco(content, str(path))
     return content
 
 
@@ -74,10 +74,12 @@ def records(
     if path is None:
         return None
     coco = read_hituav(path)
+    for note in coco['notes']:
+        print(f'{path}: {note}')
     classes = {cat['id']: cat['name'] for cat in coco['categories']}
     by_id = {}
     for image in coco['images']:
-        key = str(PurePosixPath(image['file_name']).with_suffix(''))
+        key = without_suffix(image['file_name'])
         record = paths(HIT_UAV, inner, split, labels, key)
         record.label, record.size = '', (image['width'], image['height'])
         if image['id'] in by_id:

@@ -13,10 +13,11 @@ cyclist and person? become crowd boxes, which are ignored in training and evalua
 import argparse
 from pathlib import Path
 
-from _detection import Converter, paths, read_list, start
+from _detection import Converter, paths, start
 from _split import Record
 
 from mmir.data.layouts.det import KAIST
+from mmir.data.readers import read_names
 
 FOLDERS = (
     'annotations-xml-new-sanitized',
@@ -71,7 +72,7 @@ def records(
         return None
     place = label_folder(folder, args.labels)
     found = []
-    for key in read_list(names):
+    for key in read_names(names):
         record = paths(KAIST, inner, split, labels, key)
         record.label = f'{inner}{place}/{key}.xml'
         if place == FOLDERS[-1]:

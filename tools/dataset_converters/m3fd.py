@@ -14,10 +14,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from _detection import Converter, listed, paths, read_list, start
+from _detection import Converter, listed, paths, start
 from _split import Record
 
 from mmir.data.layouts.det import M3FD
+from mmir.data.readers import read_names
 
 
 def draw(keys: list[str], part: float, seed: int) -> dict[str, list[str]]:
@@ -63,7 +64,7 @@ def records(
     folder = root / inner
     lists = {name: folder / 'meta' / f'{name}.txt' for name in M3FD.splits}
     if any(path.is_file() for path in lists.values()):
-        keys = read_list(lists[split]) if lists[split].is_file() else None
+        keys = read_names(lists[split]) if lists[split].is_file() else None
     else:
         templates = [*M3FD.images.values(), M3FD.labels[labels]]
         every = set().union(*(listed(folder, t, split) for t in templates))

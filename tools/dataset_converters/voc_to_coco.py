@@ -8,6 +8,7 @@
 VOC counts pixels from 1 and includes the last one: a box (xmin, ymin, xmax, ymax)
 becomes x = xmin - 1, y = ymin - 1, width = xmax - x, height = ymax - y. `difficult`
 objects become crowd boxes, which are ignored in training and evaluation, as in VOC.
+An image has the name of its label file; failing that, the name in `<filename>`.
 """
 
 import argparse
@@ -18,55 +19,111 @@ from pathlib import Path
 from _common import add_output_arguments, finish, plain_coco, run
 from tqdm import tqdm
 
-from mmir.data.check import Problem
+from mmir.data.check import MISSING, Problem
 from mmir.data.images import ImageReadError, list_images, read_image
-from mmir.data.readers import read_voc
+from mmir.data.readers import read_names, read_voc, without_suffix
 from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 
-def _find_image(name: str | None, xml: Path, images: dict[str, str]) -> str | None:
-    """Find the image by the name in the XML file, else by the name of that file."""
-    for stem in (Path(name or '').stem, xml.stem):
-        if stem in images:
-            return images[stem]
-    return None
+class Images:
+    """Images of a folder, found by the names that label files give them.
+
+    Args:
+        folder (Path): Folder of the images, with any subfolders.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._paths: dict[str, set[str]] = {}  # with the subfolder; it goes first
+        self._names: dict[str, set[str]] = {}
+        for path in list_images(folder):
+            for name in (path, path.with_suffix('')):
+                self._paths.setdefault(name.as_posix(), set()).add(path.as_posix())
+                self._names.setdefault(name.name, set()).add(path.as_posix())
+
+    def find(self, label: Path, written: str | None) -> tuple[set[str], set[str]]:
+        """Find the image of a label file.
+
+        VOC names an image and its labels alike. `<filename>` often still holds the name
+        that an image had before it was renamed, or converted to another format. So it
+        decides only between images that share the name of the label file, or if there
+        is none.
+
+        Args:
+            label (Path): Label file, relative to its folder.
+            written (str, optional): Its `<filename>`, possibly a path of another
+                system.
+
+        Returns:
+            tuple[set[str], set[str]]: The image, none or several; other images that
+            `<filename>` names.
+        """
+        path = (written or '').strip().replace('\\', '/')
+        name = path.rpartition('/')[2]
+        said = self._paths.get(path) or self._names.get(name)
+        said = said or self._names.get(without_suffix(name), set())
+        stem = label.with_suffix('')
+        own = self._paths.get(stem.as_posix()) or self._names.get(stem.name, set())
+        found = (own & said or own) or said
+        return found, said - found
+
+
+def _read(
+    xml: Path, folder: Path, images: Images
+) -> tuple[dict, list[dict], set[str]] | Problem:
+    """Read the image entry and objects of a label file, and other images it names."""
+    try:
+        written, size, objects = read_voc(xml)
+        found, others = images.find(xml.relative_to(folder), written)
+        if not found:
+            detail = f'{written or xml.stem}, expected in {images.folder}'
+            return Problem(MISSING, str(xml), detail)
+        if len(found) > 1:
+            detail = f'{few(sorted(found))}; set --images to the folder of one camera'
+            return Problem('several images of its name', str(xml), detail)
+        (image,) = found
+        if size is None:
+            size = read_image(str(images.folder / image)).shape[1::-1]
+    except (AnnotationError, ImageReadError) as error:
+        return Problem('cannot be read', str(xml), str(error))
+    entry = {'file_name': image, 'width': size[0], 'height': size[1]}
+    return entry, objects, others
 
 
 def convert_voc(
-    files: Sequence[Path], image_folder: Path, classes: Sequence[str] | None = None
-) -> tuple[dict, list[Problem]]:
+    files: Sequence[Path],
+    folder: Path,
+    image_folder: Path,
+    classes: Sequence[str] | None = None,
+) -> tuple[dict, list[Problem], list[str]]:
     """Convert VOC files.
 
     Args:
         files (Sequence[Path]): XML files.
+        folder (Path): Folder that holds them.
         image_folder (Path): Folder of the images.
         classes (Sequence[str], optional): Class names in the order wanted. Default: all
             names found, sorted.
 
     Returns:
-        tuple[dict, list[Problem]]: COCO dictionary, and the problems by file.
+        tuple[dict, list[Problem], list[str]]: COCO dictionary, the problems by file,
+        and a note if names disagree.
     """
-    by_stem = {path.stem: path.as_posix() for path in list_images(image_folder)}
-    problems, found, entries = [], [], []
+    images = Images(image_folder)
+    problems, found, entries, stale = [], [], [], []
     for xml in tqdm(files, 'labels', leave=False):
-        try:
-            name, size, objects = read_voc(xml)
-            image = _find_image(name, xml, by_stem)
-            if image is None:
-                detail = f'{name or xml.stem}, expected in {image_folder}'
-                problems.append(Problem('image is missing', str(xml), detail))
-                continue
-            if size is None:
-                height, width = read_image(str(image_folder / image)).shape[:2]
-                size = width, height
-        except (AnnotationError, ImageReadError) as error:
-            problems.append(Problem('cannot be read', str(xml), str(error)))
+        read = _read(xml, folder, images)
+        if isinstance(read, Problem):
+            problems.append(read)
             continue
+        entry, objects, others = read
         found += [(len(entries), str(xml), obj) for obj in objects]
-        width, height = size
-        entries.append(
-            {'id': len(entries), 'file_name': image, 'width': width, 'height': height}
-        )
+        entries.append({'id': len(entries), **entry})
+        stale += [f'{xml.name} ({few(sorted(others))})'] if others else []
     names = list(classes or sorted({obj['name'] for _, _, obj in found}))
     problems += [
         Problem('unknown class', xml_name, obj['name'])
@@ -78,7 +135,11 @@ def convert_voc(
         for image_id, _, obj in found
         if obj['name'] in names
     ]
-    return plain_coco(entries, rows, names), problems
+    note = (
+        f'{len(stale)} files whose <filename> is another image than that of their own '
+        f'name, which is used: {few(stale, 3)}'
+    )
+    return plain_coco(entries, rows, names), problems, [note] * bool(stale)
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -92,17 +153,22 @@ def convert(args: argparse.Namespace) -> int:
     """
     if not args.annotations.is_dir():
         raise FileNotFoundError(f'label folder not found: {args.annotations}')
-    files = sorted(args.annotations.glob('*.xml'))
-    if args.list:
-        stems = args.list.read_text(encoding='utf-8').split()
-        files = [args.annotations / f'{stem}.xml' for stem in stems]
-        lost = [path for path in files if not path.is_file()]
-        if lost:
-            raise FileNotFoundError(f'{args.list} lists {lost[0]}, which is missing')
-    if not files:
+    by_name: dict[str, list[Path]] = {}
+    for path in sorted(args.annotations.rglob('*')):
+        if path.suffix.lower() == '.xml' and path.is_file():
+            name = path.relative_to(args.annotations).with_suffix('').as_posix()
+            by_name.setdefault(name, []).append(path)
+    if not by_name:
         raise FileNotFoundError(f'no .xml files in {args.annotations}')
-    coco, problems = convert_voc(files, args.images, args.classes)
-    return finish(coco, problems, args.annotations, args.images, args)
+    names = read_names(args.list) if args.list else list(by_name)
+    files = [path for name in names for path in by_name.get(name, ())]
+    found = convert_voc(files, args.annotations, args.images, args.classes)
+    coco, problems, notes = found
+    lost = [name for name in names if name not in by_name]
+    problems[:0] = [
+        Problem('listed, but has no label file', name, str(args.list)) for name in lost
+    ]
+    return finish(coco, problems, args.annotations, args.images, args, notes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from mmir.data.check import Problem
 from mmir.data.images import ImageReadError, list_images, read_image
 from mmir.data.readers import read_yolo, yolo_boxes
 from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_lines, read_text
 
 
 def read_names(path: Path) -> list[str]:
@@ -41,12 +42,11 @@ def read_names(path: Path) -> list[str]:
     Raises:
         AnnotationError: The file has no names, or numbers are missing.
     """
-    if path.suffix not in ('.yaml', '.yml'):
-        lines = path.read_text(encoding='utf-8').splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+    if path.suffix.lower() not in ('.yaml', '.yml'):
+        names = read_lines(path)
     else:
         try:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
+            content = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
             raise AnnotationError(f'{path} is not valid YAML: {error}') from error
         names = content.get('names') if isinstance(content, dict) else None
@@ -76,11 +76,52 @@ def default_labels(images: Path) -> Path:
     return Path(*parts)
 
 
-def _read_pair(image: Path, label: Path, num_classes: int) -> tuple | Problem:
+def find_labels(folder: Path) -> dict[Path, list[Path]]:
+    """List the label files of a folder and its subfolders; the suffix in any case.
+
+    Args:
+        folder (Path): Folder of text files.
+
+    Returns:
+        dict[Path, list[Path]]: Name below the folder without suffix -> its files.
+    """
+    found: dict[Path, list[Path]] = {}
+    for path in sorted(folder.rglob('*')):
+        if path.suffix.lower() == '.txt' and path.name.lower() != 'classes.txt':
+            found.setdefault(path.relative_to(folder).with_suffix(''), []).append(path)
+    return found
+
+
+def _matching(
+    files: Sequence[Path], found: dict[Path, list[Path]], images: Path
+) -> tuple[list[tuple[Path, Path | None]], list[Problem]]:
+    """Pair images and labels by name; report names that are not unique."""
+    by_name: dict[Path, list[Path]] = {}
+    for file in files:
+        by_name.setdefault(file.with_suffix(''), []).append(file)
+    pairs, problems = [], []
+    for name, labels in found.items():
+        if name not in by_name:
+            detail = f'expected in {images}'
+            problems += [
+                Problem('label without an image', str(label), detail)
+                for label in labels
+            ]
+    for name, same in by_name.items():
+        labels = found.get(name, [])
+        if len(labels) > 1 or (labels and len(same) > 1):
+            detail = few([*same, *labels])
+            problems.append(Problem('several files of one name', str(name), detail))
+        else:
+            pairs += [(file, labels[0] if labels else None) for file in same]
+    return pairs, problems
+
+
+def _read_pair(image: Path, label: Path | None, num_classes: int) -> tuple | Problem:
     """Read the size of an image and its label rows, or report a problem."""
     try:
         height, width = read_image(str(image)).shape[:2]
-        rows = read_yolo(label, num_classes) if label.is_file() else np.zeros((0, 5))
+        rows = read_yolo(label, num_classes) if label else np.zeros((0, 5))
     except (AnnotationError, ImageReadError) as error:
         return Problem('cannot be read', str(image), str(error))
     return width, height, rows
@@ -101,19 +142,14 @@ def convert_yolo(
         tuple[dict, list[Problem]]: COCO dictionary, and the problems by file.
     """
     files = list_images(images)
-    problems, entries, rows = [], [], []
-    stems = {path.with_suffix('') for path in files}
-    for label in sorted(labels.rglob('*.txt')):
-        stem = label.relative_to(labels).with_suffix('')
-        if stem not in stems and label.name != 'classes.txt':
-            detail = f'expected in {images}'
-            problems.append(Problem('label without an image', str(label), detail))
-    texts = [labels / file.with_suffix('.txt') for file in files]
-    paths = [images / file for file in files]
+    matching, problems = _matching(files, find_labels(labels), images)
+    entries, rows = [], []
+    paths = [images / file for file, _ in matching]
+    texts = [label for _, label in matching]
     with ThreadPoolExecutor(threads) as pool:
         pairs = pool.map(_read_pair, paths, texts, repeat(len(names)))
-        pairs = list(tqdm(pairs, 'images', len(files), leave=False))
-    for file, pair in zip(files, pairs, strict=True):
+        pairs = list(tqdm(pairs, 'images', len(paths), leave=False))
+    for (file, _), pair in zip(matching, pairs, strict=True):
         if isinstance(pair, Problem):
             problems.append(pair)
             continue
@@ -143,7 +179,7 @@ def convert(args: argparse.Namespace) -> int:
         int: Exit status.
     """
     labels = args.labels or default_labels(args.images)
-    if not labels.is_dir() or not any(labels.rglob('*.txt')):
+    if not labels.is_dir() or not find_labels(labels):
         raise FileNotFoundError(f'no label files (.txt) in {labels}; set --labels')
     coco, problems = convert_yolo(args.images, labels, read_names(args.names))
     return finish(coco, problems, labels, args.images, args)

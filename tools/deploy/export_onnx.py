@@ -8,23 +8,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmir.cli import cli
-from mmir.cli.config import apply_options
 from mmir.utils.checkpoint import (
     load_checkpoint,
     refuse_unsafe_checkpoints,
     trust_checkpoints,
+    weights_of,
 )
 from mmir.utils.errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file, or mmir::FOLDER/NAME.py')
+    parser.add_argument('config', help=cli.CONFIG_HELP)
     parser.add_argument('checkpoint', help='file of the weights')
     parser.add_argument('out', help='ONNX file to write')
     parser.add_argument(
@@ -50,12 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action='store_true',
         help='allow any batch size, and any height and width divisible by 32',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override keys of the config: KEY.SUBKEY=VALUE ...',
-    )
+    cli.add_cfg_options(parser)
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
@@ -79,7 +74,7 @@ def load_model(
             'can be exported'
         )
     checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
-    state = checkpoint.get('state_dict', checkpoint)
+    state = weights_of(checkpoint, args.checkpoint)
     try:
         # An adapter may supply missing keys; without one, all keys must be present.
         model.load_state_dict(state, strict=not args.adapter)
@@ -98,8 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for file in (args.checkpoint, *args.adapter):
         what = '--adapter' if file in args.adapter else 'checkpoint'
         cli.check_checkpoint(file, what, args.trust_checkpoint)
-    cfg = cli.load_config(args.config)
-    apply_options(cfg, args.cfg_options or {})
+    cfg = cli.load_config(args.config, args.cfg_options)
     model, classes = load_model(cfg, args)
     from mmir.det.yolov7.onnx_export import Settings, export_onnx
 

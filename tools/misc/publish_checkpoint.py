@@ -12,7 +12,12 @@ from pathlib import Path
 import torch
 
 from mmir.cli import cli
-from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic, sha256_of
+from mmir.utils.checkpoint import (
+    load_checkpoint,
+    save_checkpoint_atomic,
+    sha256_of,
+    weights_of,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     cli.check_checkpoint(args.source, 'source', False)
     checkpoint = load_checkpoint(args.source)
-    state = checkpoint.get('state_dict', checkpoint)
+    state = weights_of(checkpoint, args.source)
     if args.half:
         state = {
             key: value.half() if value.dtype == torch.float32 else value

@@ -5,14 +5,13 @@ img_scale = (640, 640)  # width, height of the network input in training
 batch_size = 40  # over all GPUs of one machine; 40 as in the paper
 num_workers = 4
 
-load = [
-    dict(type='mmir.LoadThermalImage', channels=3),
-    dict(type='mmdet.LoadAnnotations', with_bbox=True),
-]
+# mmir's reader, under the name that the Inferencers of the hosts look for
+image = dict(type='LoadImageFromFile', _scope_='mmir')
+load = [image, dict(type='mmdet.LoadAnnotations', with_bbox=True)]
 train_pipeline = [
     dict(type='Mosaic', img_scale=img_scale, pad_val=114.0),
     dict(
-        type='RandomAffine',
+        type='mmir.CenteredRandomAffine',
         max_rotate_degree=0.0,
         max_shear_degree=0.0,
         max_translate_ratio=0.1,
@@ -28,8 +27,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    # the host's loader, which its Inferencers expect; training refuses 16-bit files
-    dict(type='LoadImageFromFile'),
+    image,
     dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
     dict(type='mmir.PadToStride', divisor=32),  # 640x512 becomes 672x544, as published
     dict(type='mmdet.LoadAnnotations', with_bbox=True),

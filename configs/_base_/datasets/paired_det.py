@@ -20,7 +20,7 @@ train_pipeline = [
     dict(
         type='mmir.PairedTransform',
         transforms=dict(
-            type='RandomAffine',
+            type='mmir.CenteredRandomAffine',
             max_rotate_degree=0.0,
             max_shear_degree=0.0,
             max_translate_ratio=0.1,

@@ -6,8 +6,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=1),
+    checkpoint=dict(type='mmir.AtomicCheckpointHook', interval=10, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    non_finite=dict(type='mmir.NonFiniteLossHook', action='stop'),  # or 'skip'
+    random_state=dict(type='mmir.RandomStateHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
 env_cfg = dict(

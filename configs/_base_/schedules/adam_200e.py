@@ -54,7 +54,7 @@ custom_hooks = [
     dict(
         type='YOLOXModeSwitchHook',
         num_last_epochs=max_epochs // 10,
-        skip_type_keys=('Mosaic', 'RandomAffine', 'CachedMixUp'),
+        skip_type_keys=('Mosaic', 'mmir.CenteredRandomAffine', 'CachedMixUp'),
         priority=48,
     ),
 ]

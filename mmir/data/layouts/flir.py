@@ -19,7 +19,9 @@ from typing import Literal
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
-from mmir.data.coco import check_structure, image_names, read_coco
+from mmir.data.coco import image_names, read_coco
+from mmir.data.coco_entries import normalize_coco
+from mmir.data.readers import to_number, without_suffix
 
 FLIR_CLASSES = ('person', 'bicycle', 'car')
 """The classes that are frequent enough to evaluate."""
@@ -136,32 +138,53 @@ def read_flir_v10(folder: str | Path) -> dict:
         'annotations': [],
         'categories': [{'id': k, 'name': name} for k, name in _V10_CATEGORIES.items()],
     }
-    for image_id, path in enumerate(sorted(Path(folder).glob('*.json'))):
-        content = read_json(path)
-        if not isinstance(content, dict) or not {'annotation', 'image'} <= set(content):
-            raise AnnotationError(f"{path} has no keys 'annotation' and 'image'")
-        stem = PurePosixPath(str(content['image'].get('file_name', path.stem))).stem
-        image = {**content['image'], 'id': image_id, 'file_name': V10.ir8.format(stem)}
+    files = (p for p in Path(folder).iterdir() if p.suffix.lower() == '.json')
+    broken = []
+    for image_id, path in enumerate(sorted(files)):
+        try:
+            image, anns = _read_v10_file(path, image_id)
+        except AnnotationError as error:
+            broken.append(str(error))
+            continue
         coco['images'].append(image)
-        for ann in content['annotation']:
-            category = int(ann.get('category_id', -1))
-            if category not in _V10_CATEGORIES:
-                raise AnnotationError(
-                    f'{path}: category_id {category} is not one of {_V10_CATEGORIES}'
-                )
-            coco['annotations'].append(
-                {
-                    'id': len(coco['annotations']) + 1,
-                    'image_id': image_id,
-                    'category_id': category,
-                    'bbox': ann.get('bbox'),
-                    'iscrowd': 0,
-                }
-            )
+        coco['annotations'] += anns
+    if broken:
+        count = f'{len(broken)} files of {folder} cannot be used'
+        raise AnnotationError('\n  '.join([count, *broken[:20]]))
     if not coco['images']:
         raise AnnotationError(f'{folder} holds no .json files')
-    check_structure(coco, str(folder))
+    for number, ann in enumerate(coco['annotations'], 1):
+        ann['id'] = number
+    normalize_coco(coco, str(folder))
     return coco
+
+
+def _read_v10_file(path: Path, image_id: int) -> tuple[dict, list[dict]]:
+    """Read the image entry and the annotations of one file of version 1.0."""
+    content = read_json(path)
+    image = content.get('image') if isinstance(content, dict) else None
+    anns = content.get('annotation') if isinstance(content, dict) else None
+    if not isinstance(image, dict) or not isinstance(anns, list):
+        raise AnnotationError(f"{path} has no keys 'annotation' and 'image'")
+    name = str(image.get('file_name', path.stem))
+    stem = PurePosixPath(without_suffix(name)).name
+    rows = []
+    for number, ann in enumerate(anns):
+        given = ann.get('category_id') if isinstance(ann, dict) else None
+        try:
+            category = to_number(given)  # the files hold numbers as text
+        except ValueError:
+            category = None
+        if category not in _V10_CATEGORIES:
+            raise AnnotationError(
+                f'{path}: annotation[{number}]: category_id {given} is not one of '
+                f'{_V10_CATEGORIES}'
+            )
+        kept = {key: ann[key] for key in ('iscrowd', 'ignore') if key in ann}
+        rows.append(
+            dict(image_id=image_id, category_id=category, bbox=ann.get('bbox')) | kept
+        )
+    return {**image, 'id': image_id, 'file_name': V10.ir8.format(stem)}, rows
 
 
 def read_flir(ann_file: str | Path) -> tuple[dict, FlirLayout]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mmir.utils.files import few
-
+from mmir.data.inside import outside
 from mmir.data.pairing import PairRule
+from mmir.data.readers import read_names, without_suffix
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 LABEL = 'seg_map_path'
 """Key of the label maps among the folders, named as in mmseg."""
@@ -164,14 +166,17 @@ class Matches:
     twice: dict[str, list[str]]
 
 
-class _Listings(dict):
+class Listings(dict):
     """Folder -> stem -> names of the images in it; reads each folder only once."""
 
     def __missing__(self, folder: str) -> dict[str, list[str]]:
         """Read a folder; a missing folder counts as empty."""
         stems: dict[str, list[str]] = {}
-        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        for name in names:
+        names = []
+        if os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if entry.is_file()]
+        for name in sorted(names):
             stem, suffix = posixpath.splitext(name)
             if suffix.lower() in SUFFIXES:
                 stems.setdefault(stem, []).append(name)
@@ -179,37 +184,31 @@ class _Listings(dict):
         return stems
 
 
-def read_names(path: str | Path) -> list[str]:
+def read_split(path: str | Path) -> list[str]:
     """Read the list of a split.
 
     Args:
-        path (str | Path): Text file with one name per line, with or without an image
-            suffix; empty lines are skipped.
+        path (str | Path): Text file with one name per line, see
+            :func:`mmir.data.readers.read_names`.
 
     Returns:
         list[str]: Names without suffix.
 
     Raises:
         MissingFilesError: There is no such file.
-        ValueError: It is empty, or lists a name twice.
+        AnnotationError: It is empty, in an unknown encoding, or lists a name twice.
     """
     if not os.path.isfile(path):
         raise MissingFilesError(
             f'the list of the split is missing: {path}. It is part of the dataset: '
             'copy it there, or set ann_file'
         )
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
-    names = Counter(_without_suffix(line.strip()) for line in lines if line.strip())
+    names = Counter(read_names(path))
     if not names:
-        raise ValueError(f'the list of the split is empty: {path}')
+        raise AnnotationError(f'the list of the split is empty: {path}')
     if again := [name for name, times in names.items() if times > 1]:
-        raise ValueError(f'{path} lists names twice: {few(again)}')
+        raise AnnotationError(f'{path} lists names twice: {few(again)}')
     return list(names)
-
-
-def _without_suffix(name: str) -> str:
-    stem, suffix = posixpath.splitext(name)
-    return stem if suffix.lower() in SUFFIXES else name
 
 
 def listed_names(
@@ -218,7 +217,7 @@ def listed_names(
     """Get the sample names of a list.
 
     Args:
-        path (str | Path): The list, see :func:`read_names`.
+        path (str | Path): The list, see :func:`read_split`.
         folder (str): Folder of the label maps.
         entry (str): Template of a line, see :class:`SegLayout`. A line whose folder is
             empty or absent is kept as a name, so that it is reported as missing.
@@ -227,12 +226,12 @@ def listed_names(
     Returns:
         tuple[list[str], list[str]]: Sample names; names left out.
     """
-    names = read_names(path)
+    names = read_split(path)
     left_out = [name for name in names if copies and name.endswith(copies)]
     names = [name for name in names if not (copies and name.endswith(copies))]
     if not entry.endswith('/'):
         return [entry.format(name) for name in names], left_out
-    listings, found = _Listings(), []
+    listings, found = Listings(), []
     for name in names:
         inner = entry.format(name)
         stems = listings[os.path.join(folder, inner.rstrip('/'))]
@@ -244,6 +243,7 @@ def match_files(
     folders: Mapping[str, str],
     names: Sequence[str] | None = None,
     rules: Mapping[str, Callable[[str], str]] | None = None,
+    below: str | os.PathLike[str] | None = None,
 ) -> Matches:
     """Find the files of samples.
 
@@ -255,14 +255,17 @@ def match_files(
         rules (Mapping[str, Callable[[str], str]], optional): Modality -> rule that
             derives its file name from the sample name. A :class:`PairRule` with a
             suffix matches only that suffix.
+        below (str | PathLike, optional): Folder that may hold the files too, such as
+            the root of the dataset; '/' allows every file. Default: only `folders`.
 
     Returns:
         Matches: All samples, and the files they lack.
 
     Raises:
+        AnnotationError: Names lead out of the data (absolute ones, `../`).
         ValueError: No names are given and every folder has a rule.
     """
-    rules, listings = dict(rules or {}), _Listings()
+    rules, listings = dict(rules or {}), Listings()
     if names is None:
         plain = [folder for key, folder in folders.items() if key not in rules]
         if not plain:
@@ -270,23 +273,40 @@ def match_files(
                 'every modality has a rule: none is left to name the samples'
             )
         names = sorted(set().union(*(listings[folder] for folder in plain)))
+    else:
+        _require_inside(names, folders, below)
     result = Matches([], {}, {})
     for name in names:
         paths = {}
         for key, folder in folders.items():
             rule = rules.get(key)
-            wanted = name if rule is None else _without_suffix(rule(f'{name}.png'))
+            wanted = name if rule is None else without_suffix(rule(f'{name}.png'))
             inner, stem = posixpath.split(wanted)
             where = os.path.join(folder, inner) if inner else folder
             hits = listings[where].get(stem, [])
             if isinstance(rule, PairRule) and rule.suffix is not None:
-                hits = [hit for hit in hits if hit.endswith(rule.suffix)]
+                end = rule.suffix.lower()
+                hits = [hit for hit in hits if hit.lower().endswith(end)]
             paths[key] = os.path.join(where, hits[0]) if hits else None
             if len(hits) != 1:
                 fault = result.twice if hits else result.lacking
                 fault.setdefault(key, []).append(name)
         result.samples.append(Sample(name, paths))
     return result
+
+
+def _require_inside(
+    names: Sequence[str],
+    folders: Mapping[str, str],
+    below: str | os.PathLike[str] | None,
+) -> None:
+    """Refuse names that lead out of the data."""
+    for folder in folders.values():
+        if odd := outside(names, folder, below):
+            raise AnnotationError(
+                f'names in the list lead out of {below or folder}: {few(odd)}. If '
+                'these files are meant, set allow_outside=True in the dataset'
+            )
 
 
 def no_data_message(layout: SegLayout, root: str | Path, split: str) -> str:

@@ -13,9 +13,28 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mmir.data.check import (
+    BAD_MAP,
+    CLASSES,
+    COLORED,
+    DEEP,
+    SIZES,
+    UNLEARNABLE,
+    UNREADABLE,
+    Problem,
+    Report,
+)
 from mmir.data.images import ImageReadError, read_image
-
-from mmir.data.check import BAD_MAP, CLASSES, SIZES, UNREADABLE, Problem, Report
+from mmir.data.jpeg_damage import damaged_jpegs
+from mmir.data.label_maps import (
+    IGNORED,
+    color_fault,
+    depth_fault,
+    gray_mask,
+    read_label_map,
+    strange_fault,
+    unlearnable,
+)
 from mmir.data.layouts.seg import (
     LABEL,
     Matches,
@@ -27,9 +46,6 @@ from mmir.data.layouts.seg import (
     no_data_message,
 )
 
-IGNORED = 255
-"""Label that is ignored in training and evaluation."""
-
 _MIDDLE = slice(16, 240)  # gray levels of a mask that JPEG noise does not explain
 
 
@@ -40,7 +56,7 @@ class _Seen:
     problems: list[Problem] = field(default_factory=list)
     formats: list[tuple] = field(default_factory=list)
     values: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    palette: bool = False
+    mode: str = ''  # Pillow's mode of the label map
 
 
 def find_samples(
@@ -73,7 +89,7 @@ def find_samples(
         if not os.path.isfile(path):
             raise MissingFilesError(no_data_message(layout, root, split))
         names, copies = listed_names(path, folders[LABEL], layout.entry, layout.copies)
-    matches = match_files(folders, names, layout.rules)
+    matches = match_files(folders, names, layout.rules, root)
     if not any(chain.from_iterable(s.paths.values() for s in matches.samples)):
         raise MissingFilesError(no_data_message(layout, root, split))
     return matches, copies
@@ -98,9 +114,10 @@ def check_seg(
         progress (bool): Show a progress bar.
 
     Returns:
-        Report: Missing, ambiguous or unreadable files; sizes that differ within a
-        sample; label maps in color or of more than 8 bits; values outside the classes;
-        and, as notes, the official count and other findings.
+        Report: Missing, ambiguous, unreadable or damaged files; sizes that differ within
+        a sample; label maps in color or with values beyond 8 bits; values outside the
+        classes; maps that hold nothing to learn; and, as notes, the official count and
+        other findings.
 
     Raises:
         MissingFilesError: There is nothing to check.
@@ -126,12 +143,33 @@ def check_seg(
         )
         seen = list(bar)
     report.problems += chain.from_iterable(one.problems for one in seen)
+    report.problems += _damaged(matches.samples, root, report, threads, progress)
     report.details += _formats(seen)
     values = sum((one.values for one in seen), np.zeros(256, np.int64))
     report.labels = _by_class(layout, values)
+    report.problems += _unlearnable(layout, values, report.labels)
     report.notes += _notes(layout, split, report.samples, len(copies))
-    report.notes += _map_notes(layout, sum(one.palette for one in seen), values)
+    report.notes += _map_notes(layout, [one.mode for one in seen], values)
     return report
+
+
+def _damaged(
+    samples: Sequence[Sample],
+    root: str | Path,
+    report: Report,
+    threads: int,
+    progress: bool,
+) -> list[Problem]:
+    """Find JPEG files with damaged data among those not known to be bad."""
+    bad = {problem.name for problem in report.problems}
+    paths = {
+        path
+        for sample in samples
+        for path in sample.paths.values()
+        if path is not None and os.path.relpath(path, root) not in bad
+    }
+    found = damaged_jpegs(sorted(paths), threads, progress)
+    return [Problem(DAMAGED, os.path.relpath(p, root), t) for p, t in found.items()]
 
 
 def _formats(seen: Sequence[_Seen]) -> list[str]:
@@ -159,10 +197,31 @@ def _notes(layout: SegLayout, split: str, count: int, copies: int) -> list[str]:
     return notes
 
 
-def _map_notes(layout: SegLayout, palettes: int, values: np.ndarray) -> list[str]:
+def _unlearnable(
+    layout: SegLayout, values: np.ndarray, labels: dict[str, int]
+) -> list[Problem]:
+    """Find that no map holds anything to learn."""
+    if layout.binary:
+        return []
+    there = np.flatnonzero(values)
+    left_out = values[0] if layout.reduce_zero_label else 0
+    ignored = int(values[IGNORED] + left_out)
+    fault = unlearnable(there.tolist(), list(labels.values()), ignored)
+    return [Problem(UNLEARNABLE, 'all label maps', fault)] if fault else []
+
+
+def _map_notes(
+    layout: SegLayout, modes: Sequence[str], values: np.ndarray
+) -> list[str]:
     """Note peculiarities of the label maps."""
     notes = []
-    if palettes:
+    if layout.binary:
+        if other := sum(mode not in ('L', '') for mode in modes):
+            notes.append(
+                f'{other} masks are not 8-bit grayscale (color, palette, 1 bit): '
+                'LoadSaliencyMask reads them, LoadAnnotations reads something else'
+            )
+    elif palettes := modes.count('P'):
         notes.append(
             f'{palettes} label maps have a palette: LoadAnnotations reads their '
             "indices only with its default imdecode_backend='pillow'"
@@ -232,38 +291,43 @@ def _open_image(
 def _open_label(
     path: str, layout: SegLayout, root: str | Path, seen: _Seen
 ) -> str | None:
-    """Decode a label map as `LoadAnnotations` does; get its size or None."""
+    """Decode a label map as training does; get its size or None."""
     name = os.path.relpath(path, root)
     try:
+        label = read_image(path) if layout.binary else read_label_map(path)
         with Image.open(path) as picture:
-            mode = picture.mode
-            label = np.array(picture)
-    except (OSError, SyntaxError) as error:  # of Pillow, for broken PNG chunks
+            seen.mode = picture.mode
+    except OSError as error:
         seen.problems.append(Problem(BAD_MAP, name, str(error)))
         return None
-    seen.palette = mode == 'P'
     size = f'{label.shape[1]}x{label.shape[0]}'
-    if label.ndim > 2 and not layout.binary:
-        what = f'mode {mode}: a colored picture, not class indices'
-        seen.problems.append(Problem('label map in color', name, what))
-        return size
-    if label.dtype == bool:
-        label = label.astype(np.uint8)
-    if label.dtype != np.uint8:
-        what = f'mode {mode}: mmseg would keep only the lowest 8 bits'
-        seen.problems.append(Problem('label map of more than 8 bits', name, what))
-        return size
-    if label.ndim > 2:
-        label = np.array(Image.fromarray(label).convert('L'))
-    values = np.bincount(label.ravel(), minlength=256)
-    seen.values += values
-    if not layout.binary:
-        highest = len(layout.classes) + layout.reduce_zero_label
-        odd = [v for v in np.flatnonzero(values) if v >= highest and v != IGNORED]
-        if odd:
-            what = ', '.join(f'{v} in {values[v]} pixels' for v in odd[:5])
-            seen.problems.append(Problem(CLASSES, name, f'{what}; of {highest}'))
-    elif values[2:].sum() == 0 and values[1]:
-        what = 'values 0 and 1: all of it would count as background'
-        seen.problems.append(Problem('mask is not 0 to 255', name, what))
+    fault = _mask_fault(label) if layout.binary else _map_fault(label, layout)
+    if fault is not None:
+        seen.problems.append(Problem(fault[0], name, fault[1]))
+    if fault is None or fault[0] == CLASSES:
+        label = gray_mask(label) if layout.binary else label.astype(np.uint8)
+        seen.values += np.bincount(label.ravel(), minlength=256)
     return size
+
+
+def _map_fault(label: np.ndarray, layout: SegLayout) -> tuple[str, str] | None:
+    """Find what is wrong with a map of class indices: kind and detail."""
+    if label.ndim > 2:
+        return COLORED, color_fault(label)
+    if fault := depth_fault(label):
+        return DEEP, fault
+    values, counts = np.unique(label, return_counts=True)
+    highest = len(layout.classes) + layout.reduce_zero_label
+    odd = (values >= highest) & (values != IGNORED)
+    if odd.any():
+        return CLASSES, strange_fault(values[odd], counts[odd], highest)
+    return None
+
+
+def _mask_fault(label: np.ndarray) -> tuple[str, str] | None:
+    """Find what is wrong with a mask for `LoadSaliencyMask`: kind and detail."""
+    if label.dtype != np.uint8:
+        return DEEP, f'{label.dtype}: store masks in 8 bits, 0 to 255'
+    if gray_mask(label).max() == 1:
+        return 'mask is not 0 to 255', 'values 0 and 1: store 0 and 255'
+    return None

@@ -7,11 +7,13 @@ import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
-from mmir.data.check import DEGENERATE, OUTSIDE, examine_boxes
+from mmir.data.check import DEGENERATE, ELSEWHERE, OUTSIDE, examine_boxes
 from mmir.data.coco import check_coco, label_map, read_coco
 from mmir.registry import DATASETS
 
 from .few_shot import choose_subset
+
+_ALLOW = 'if these files are meant, set allow_outside=True in the dataset'
 
 
 @DATASETS.register_module()
@@ -22,6 +24,9 @@ class CocoSubsetDataset(CocoDataset):
 
     - Labels follow the order of `classes`, not the category order of the file, so two
       files with the same classes give the same labels.
+    - A box with `ignore=1` is an ignored region, an area of 0 or less does not lose its
+      box, and numbers and flags written as text are read
+      (:func:`mmir.data.coco_entries.normalize_coco`); what was changed is logged.
     - A missing image, an unknown class or category, or a box outside its image raises
       an error that names the files. Boxes that extend beyond the image are clipped,
       counted and logged.
@@ -29,8 +34,8 @@ class CocoSubsetDataset(CocoDataset):
 
     Without `ann_file`, mmdet's `CocoMetric` evaluates exactly the instances loaded here
     (it needs `'instances'` in the `meta_keys` of `PackDetInputs`). With `ann_file`, it
-    reads the file itself and numbers classes in the order of the file; if that differs
-    from `classes`, a warning is logged.
+    reads the file itself: it numbers classes in the order of the file and takes its
+    values as they stand. If either differs from what was loaded, a warning is logged.
 
     Args:
         *args: Arguments of mmdet's `CocoDataset`.
@@ -38,6 +43,9 @@ class CocoSubsetDataset(CocoDataset):
             and `seed`; or `files`. Applied after `filter_cfg`.
         on_bad_box (str): How to handle boxes outside the image or without a positive
             finite size: 'raise' an error, or 'drop' them and log their number.
+        allow_outside (bool): Allow file names that lead out of `data_root` and of the
+            image folder (absolute ones, `../`). Default: False, which refuses them.
+            Links in these folders are always followed.
         **kwargs: Arguments of mmdet's `CocoDataset`. `metainfo=dict(classes=(...))` is
             required; `data_prefix=dict(img=...)` is the image folder.
 
@@ -57,6 +65,7 @@ class CocoSubsetDataset(CocoDataset):
         *args: Any,
         subset: dict | None = None,
         on_bad_box: Literal['raise', 'drop'] = 'raise',
+        allow_outside: bool = False,
         **kwargs: Any,
     ) -> None:
         if on_bad_box not in ('raise', 'drop'):
@@ -65,6 +74,7 @@ class CocoSubsetDataset(CocoDataset):
             )
         self.subset = None if subset is None else dict(subset)
         self.on_bad_box = on_bad_box
+        self.allow_outside = allow_outside
         self.chosen: list[str] | None = None
         kwargs.setdefault('data_prefix', {'img': ''})
         super().__init__(*args, **kwargs)
@@ -86,19 +96,20 @@ class CocoSubsetDataset(CocoDataset):
         """
         coco = self.read_annotations()
         classes = self._classes(coco)
-        # Only a local folder can be listed.
-        folder = self.data_prefix['img'] if self.backend_args is None else None
-        report = check_coco(coco, self.ann_file, folder, classes)
+        folder = self.data_prefix['img'] if self._is_local else None
+        report = check_coco(coco, self.ann_file, folder, classes, self._below)
         if self.on_bad_box == 'drop':
             kept = [p for p in report.problems if p.kind not in (DEGENERATE, OUTSIDE)]
             dropped = len(report.problems) - len(kept)
             report.problems = kept
             if dropped:
                 report.notes.append(f'{dropped} unusable boxes dropped')
+        if any(problem.kind == ELSEWHERE for problem in report.problems):
+            report.notes.append(_ALLOW)
         report.raise_on_problems()
         print_log(report.text(), logger='current')
         labels = label_map(coco, classes, self.ann_file)
-        self._warn_of_order(labels)
+        self._warn_of_metric(coco, labels)
         by_image = self._clean(coco, labels)
         self.cat_ids = list(range(len(classes)))
         self.cat2label = {label: label for label in self.cat_ids}
@@ -145,6 +156,16 @@ class CocoSubsetDataset(CocoDataset):
         print_log(f'subset: {len(keep)} of {len(names)} images', logger='current')
         return [infos[k] for k in keep]
 
+    @property
+    def _is_local(self) -> bool:
+        """Whether the images lie in a local folder, which can be listed."""
+        return (self.backend_args or {}).get('backend', 'local') == 'local'
+
+    @property
+    def _below(self) -> str | None:
+        """Folder that all images must lie below, unless in the image folder."""
+        return '/' if self.allow_outside else self.data_root or None
+
     def _classes(self, coco: dict) -> tuple[str, ...]:
         """Return the class names, or raise an error that lists the choices."""
         classes = self._metainfo.get('classes')
@@ -160,15 +181,19 @@ class CocoSubsetDataset(CocoDataset):
             )
         return tuple(classes)
 
-    def _warn_of_order(self, labels: dict[int, int]) -> None:
-        """Warn if a metric that reads the file would number the classes differently."""
-        in_file_order = list(labels.values())
-        if self.test_mode and in_file_order != sorted(in_file_order):
+    def _warn_of_metric(self, coco: dict, labels: dict[int, int]) -> None:
+        """Warn if a metric that reads the file itself would judge by other labels."""
+        order = list(labels.values())
+        reasons = list(coco.get('notes', ()))
+        if order != sorted(order):
+            classes = self._metainfo['classes']
+            reasons.append(f'its categories come in another order than {classes=}')
+        if self.test_mode and reasons:
             print_log(
-                f'{self.ann_file} lists its categories in another order than classes='
-                f'{self._metainfo["classes"]}. Leave ann_file of CocoMetric unset and '
-                "add 'instances' to the meta_keys of PackDetInputs. With ann_file set, "
-                'CocoMetric would confuse the classes.',
+                f'{self.ann_file}: {"; ".join(reasons)}. Leave ann_file of CocoMetric '
+                "unset and add 'instances' to the meta_keys of PackDetInputs. With "
+                'ann_file set, CocoMetric reads the file itself and would evaluate '
+                'other boxes or confuse the classes.',
                 logger='current',
                 level=30,  # logging.WARNING
             )
@@ -194,8 +219,6 @@ class CocoSubsetDataset(CocoDataset):
                 **ann,
                 'bbox': box,
                 'category_id': labels[ann['category_id']],
-                # Some tools write no area or 0, and mmdet would drop the box.
-                'area': ann.get('area') or box[2] * box[3],
             }
             by_image[ann['image_id']].append(clean)
         return by_image

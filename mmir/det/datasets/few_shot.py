@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmir.utils.errors import AnnotationError
-from mmir.utils.files import few, read_json
+from mmir.utils.files import few, read_json, read_lines
 
 
 def subset_order(
@@ -49,13 +49,15 @@ def _read_list(files: str | Path | Sequence[str]) -> list[str]:
     """Read file names from a list, a text file, or a `subset_*.json` of a run."""
     if not isinstance(files, str | Path):
         return list(files)
-    if Path(files).suffix == '.json':
+    if Path(files).suffix.lower() == '.json':
         content = read_json(files)
-        return list(content['files'] if isinstance(content, dict) else content)
+        names = content.get('files') if isinstance(content, dict) else content
+        if not isinstance(names, list):
+            raise AnnotationError(f"{files} holds no list of names, nor one at 'files'")
+        return names
     if not Path(files).is_file():
         raise FileNotFoundError(f'subset list not found: {files}')
-    lines = Path(files).read_text(encoding='utf-8').splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return read_lines(files)
 
 
 def choose_subset(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmir.data.coco import image_names, read_coco
+from mmir.data.inside import outside
 from mmir.data.layouts.det import (
     JSON_FOLDER,
     DetLayout,
@@ -14,6 +15,7 @@ from mmir.data.layouts.det import (
 )
 from mmir.data.layouts.flir import Modality
 from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few
 
 from .coco_subset import CocoSubsetDataset
 
@@ -106,7 +108,7 @@ class LayoutDataset(CocoSubsetDataset):
                     f'its converter: {command(self.LAYOUT, self.root)}'
                 )
             image['file_name'] = image[self._lead]
-        if self.backend_args is None:  # only a local folder can be listed
+        if self._is_local:
             self._require_files(coco)
         return coco
 
@@ -119,7 +121,13 @@ class LayoutDataset(CocoSubsetDataset):
         """Raise an error if images are missing."""
         names = self.LAYOUT.images if self.modality == 'both' else [self._lead]
         wanted = [image[name] for name in names for image in coco['images']]
-        found = image_names(self.data_prefix['img'] or '.', wanted)
+        folder = self.data_prefix['img'] or '.'
+        if odd := outside(wanted, folder, self._below):
+            raise AnnotationError(
+                f'{self.ann_file} names files outside {self.root}: {few(odd)}; '
+                'allow_outside=True in the dataset allows them'
+            )
+        found = image_names(folder, wanted)
         lost = [name for name in wanted if name not in found]
         if lost:
             raise FileNotFoundError(

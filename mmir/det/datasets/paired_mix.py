@@ -14,7 +14,7 @@ class PairedMixDataset(MultiImageMixDataset):
     """mmdet's `MultiImageMixDataset` for transforms inside `PairedTransform`.
 
     Hooks such as `YOLOXModeSwitchHook` disable mixing transforms by type. Here the type
-    of a `PairedTransform` is that of the transform inside.
+    of a `PairedTransform` is that of the transform inside. Scopes do not count.
 
     Args:
         *args: Arguments of mmdet's `MultiImageMixDataset`.
@@ -27,17 +27,18 @@ class PairedMixDataset(MultiImageMixDataset):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for k, transform in enumerate(self.pipeline):
-            if isinstance(transform, PairedTransform):
-                inside = [type(t).__name__ for t in transform.transforms]
-                self.pipeline_types[k] = ', '.join(inside)
+            paired = isinstance(transform, PairedTransform)
+            inside = transform.transforms if paired else [transform]
+            self.pipeline_types[k] = ', '.join(type(t).__name__ for t in inside)
         self.update_skip_type_keys(self._skip_type_keys or ())
 
     def update_skip_type_keys(self, skip_type_keys: Sequence[str]) -> None:
         """Set which transforms to skip from now on.
 
         Args:
-            skip_type_keys (Sequence[str]): Transform types, without scope.
+            skip_type_keys (Sequence[str]): Transform types.
         """
+        skip_type_keys = [key.rpartition('.')[2] for key in skip_type_keys]
         for inside in self.pipeline_types:
             shared = set(inside.split(', ')).intersection(skip_type_keys)
             if shared and ', ' in inside:

@@ -136,8 +136,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         content = load_checkpoint(path)
-    except UnsafeCheckpointError:
-        content = read_pickled(path)
+    except CheckpointError as error:  # also of a late protocol, which torch rejects
+        try:
+            content = read_pickled(path)
+        except CheckpointError:
+            if isinstance(error, UnsafeCheckpointError):
+                raise
+            raise error from None  # it names the format
     if isinstance(content, Mapping):
         keys = ('ema', 'model', 'state_dict')
         inside = (content[k] for k in keys if content.get(k) is not None)

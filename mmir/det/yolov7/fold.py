@@ -7,7 +7,13 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmir.adapters import PLAIN_CONVS, FrozenBatchNorm, replace_
+from mmir.adapters import (
+    FrozenBatchNorm,
+    replace_,
+    why_hooked,
+    why_not_plain,
+    why_not_plain_norm,
+)
 from mmir.adapters.record import forget
 
 Norm = _BatchNorm | FrozenBatchNorm
@@ -67,7 +73,7 @@ def _normed_blocks(model: nn.Module) -> list[ConvModule]:
 
 def _disorder(block: ConvModule) -> str | None:
     """Return why the order in a `ConvModule` prevents folding, None if it does not."""
-    if type(block).forward is not ConvModule.forward:
+    if type(block).forward is not ConvModule.forward or 'forward' in vars(block):
         return f'{type(block).__name__} overrides forward'
     place = block.order.index('conv')
     if block.order[place + 1 : place + 2] != ('norm',):
@@ -79,12 +85,8 @@ def _obstacle(
     conv: nn.Module, norm: nn.Module, slots: Counter[nn.Module]
 ) -> str | None:
     """Return why `norm` cannot be folded into `conv`, None if it can."""
-    if type(conv) not in PLAIN_CONVS:
-        return f'{type(conv).__name__} is not a plain 2D convolution'
-    if not isinstance(norm, Norm):
-        return f'{type(norm).__name__} is not a batch norm'
-    if norm.running_mean is None:
-        return 'the batch norm keeps no running statistics'
+    if reason := why_not_plain(conv) or why_no_affine(norm):
+        return reason
     if norm.num_features != conv.out_channels:
         return (
             f'the batch norm has {norm.num_features} features, the convolution '
@@ -96,9 +98,18 @@ def _obstacle(
         return 'the batch norm is shared'
     if conv._forward_hooks:
         return 'a forward hook reads the output of the convolution'
-    if 'weight' not in conv._parameters:
-        return 'the kernel is the result of a parametrization'
     return None
+
+
+def why_no_affine(norm: nn.Module) -> str | None:
+    """Reason why a norm is more than the scale and shift of `bn_affine`."""
+    if not isinstance(norm, Norm):
+        return f'{type(norm).__name__} is not a batch norm'
+    if norm.running_mean is None:
+        return 'the batch norm keeps no running statistics'
+    plain = isinstance(norm, FrozenBatchNorm)
+    reason = (None if plain else why_not_plain_norm(norm)) or why_hooked(norm)
+    return reason and f'the batch norm: {reason}'
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -46,10 +46,13 @@ class PairedSegDataset(BaseSegDataset):
             `seg_map_path`, of the label maps, below `data_root`.
         ann_file (str): Text file with one name per line. Without it, all files in the
             folders are used, and all must have their partners.
+        allow_outside (bool): Allow names in the list that lead out of `data_root` and
+            of the folders (absolute ones, `../`). Default: False, which refuses them.
         **kwargs: Arguments of mmseg's `BaseSegDataset`.
 
     Raises:
         MissingFilesError: Files are missing; says which, how many, and what to do.
+        AnnotationError: Names in the list lead out of the data.
         ValueError: An option has an unknown value, or a folder is not given.
     """
 
@@ -64,11 +67,12 @@ class PairedSegDataset(BaseSegDataset):
         missing: Literal['raise', 'absent'] = 'raise',
         data_prefix: Mapping[str, str] | None = None,
         ann_file: str = '',
+        allow_outside: bool = False,
         **kwargs: Any,
     ) -> None:
         if missing not in ('raise', 'absent'):
             raise ValueError(f"missing must be 'raise' or 'absent', got {missing!r}")
-        self.split, self.missing = split, missing
+        self.split, self.missing, self.allow_outside = split, missing, allow_outside
         self.modalities = _modalities(modality)
         self.rules = {key: PairRule(**row) for key, row in (rules or {}).items()}
         prefixes = dict(data_prefix or {})
@@ -107,7 +111,8 @@ class PairedSegDataset(BaseSegDataset):
         """
         title = type(self).__name__ if self.LAYOUT is None else self.LAYOUT.title
         self._require_something(title)
-        matches = match_files(self.data_prefix, self.list_names(), self.rules)
+        below = '/' if self.allow_outside else self.data_root or None
+        matches = match_files(self.data_prefix, self.list_names(), self.rules, below)
         absent = {}
         if self.missing == 'absent':
             partners = [key for key in self.modalities[1:] if key in matches.lacking]

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from mmseg.datasets.transforms import LoadAnnotations
 
 from mmir.data.images import ImageReadError, read_image
+from mmir.data.label_maps import gray_mask
 from mmir.data.layouts.seg_sets import SEG_SETS, VT5000
 from mmir.registry import DATASETS, TRANSFORMS
 
@@ -101,13 +101,7 @@ class LoadSaliencyMask(LoadAnnotations):
         mask = read_image(path, self.backend_args)
         if mask.dtype != np.uint8:
             raise ImageReadError(f'{path} holds {mask.dtype}, but a mask has 8 bits')
-        if mask.ndim == 3:
-            color = mask.shape[2] >= 3
-            mask = (
-                cv2.cvtColor(mask[..., :3], cv2.COLOR_BGR2GRAY)
-                if color
-                else mask[..., 0]
-            )
+        mask = gray_mask(mask)
         if mask.max() == 1:
             raise ImageReadError(
                 f'{path} holds 0 and 1, but a mask has 0 to 255: use LoadAnnotations '

@@ -90,3 +90,20 @@ def test_rgb_partners_are_counted(tmp_path):
     for entry in coco['images'][1:]:
         assert (folder / entry['rgb_name']).is_file()
         assert Path(entry['rgb_name']).stem == Path(entry['file_name']).stem
+
+
+def test_all_broken_v10_files_are_named_and_flags_kept(tmp_path):
+    folder = write_flir_v10(tmp_path) / 'training' / 'Annotations'
+    first, second = sorted(folder.iterdir())
+    content = json.loads(first.read_text())
+    content['annotation'][0]['ignore'] = 1
+    content['image']['file_name'] = 'FLIR_v1.2'  # without a suffix: all of it is the name
+    first.write_text(json.dumps(content))
+    second.rename(second.with_suffix('.JSON'))
+    coco, _ = read_flir(folder)
+    assert coco['images'][0]['file_name'] == 'PreviewData/FLIR_v1.2.jpeg'
+    assert [ann['iscrowd'] for ann in coco['annotations']] == [1, 0, 0, 0, 0, 0]
+    (folder / 'x.json').write_bytes('{"a": 1}'.encode('utf-16'))
+    (folder / 'y.json').write_text('{"image": ')
+    with pytest.raises(AnnotationError, match=r'2 files.*\n.*x\.json:1: .*\n.*y\.json'):
+        read_flir(folder)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmir.data.check import UNLEARNABLE
 from mmir.testing.scenes.seg_layouts import write_seg_set
 from mmir.utils.errors import AnnotationError
 from mmir.data.layouts.seg_check import check_seg
@@ -98,21 +99,60 @@ def test_labels_that_mmseg_would_misread(tmp_path):
     label = cv2.imread(str(files[0]), -1)
     label[:2, :3], label[3] = 9, 255
     cv2.imwrite(str(files[0]), label)
-    cv2.imwrite(str(files[1]), cv2.merge([label * 0] * 3))
-    cv2.imwrite(str(files[2]), label.astype(np.uint16) + 256)
+    cv2.imwrite(str(files[1]), cv2.merge([label * 0, label * 0, label]))
+    cv2.imwrite(str(files[4]), cv2.merge([label * 0] * 3))
+    deep = label.astype(np.uint16)
+    deep[label == 9] = 300
+    cv2.imwrite(str(files[2]), deep)
     picture = Image.fromarray(label * 0 + 3, 'P')
     picture.putpalette(list(range(256)) * 3)
     picture.save(files[3])
     assert [(k, n.rsplit('/', 1)[1], d) for k, n, d in problems('MSRS', root)] == [
         ('label map in color', files[1].name,
-         'mode RGB: a colored picture, not class indices'),
+         f'3 planes, {len(np.unique(label))} colors: store the index of the class in '
+         'place of its color'),
+        ('label map in color', files[4].name,
+         '3 equal planes: store one of them'),
         ('label map of more than 8 bits', files[2].name,
-         'mode I;16: mmseg would keep only the lowest 8 bits'),
+         'uint16: mmseg would keep only the lowest 8 bits, 300 becomes 44; store class '
+         'indices of 0 to 255'),
         ('label outside the classes', files[0].name, '9 in 6 pixels; of 9'),
     ]  # fmt: skip
     report = check_seg(SEG_SETS['MSRS'], root, 'train')
     assert any(n.startswith('1 label maps have a palette') for n in report.notes)
     assert report.labels['bike'] >= label.size  # the indices, not the colors
+
+
+def test_16_bits_that_hold_classes_are_sound(tmp_path):
+    root = write(tmp_path, 'MSRS', train=2)
+    before = check_seg(SEG_SETS['MSRS'], root, 'train')
+    for path in (root / 'train' / 'Segmentation_labels').iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), -1).astype(np.uint16))
+    after = check_seg(SEG_SETS['MSRS'], root, 'train')
+    assert after.ok
+    assert after.labels == before.labels
+
+
+@pytest.mark.parametrize(('name', 'high', 'said'), [
+    ('MSRS', 255, 'pixels are 255 and all others 0'),
+    ('MSRS', 0, ''),  # all of the first class
+    ('FMB', 255, 'pixels are ignored'),
+    ('FMB', 0, 'pixels are ignored'),
+])  # fmt: skip
+def test_maps_that_hold_nothing_to_learn(tmp_path, name, high, said):
+    root = write(tmp_path, name, train=3)
+    folder = {'MSRS': 'Segmentation_labels', 'FMB': 'Label'}[name]
+    files = sorted((root / 'train' / folder).iterdir())
+    mask = np.zeros(SIZE[::-1], np.uint8)
+    mask[:9] = high
+    for path in files:
+        cv2.imwrite(str(path), mask)
+    found = problems(name, root)
+    assert [kind for kind, *_ in found] == [UNLEARNABLE] * bool(said)
+    assert all(said in detail for *_, detail in found)
+    mask[20] = 1  # of one map
+    cv2.imwrite(str(files[0]), mask)
+    assert problems(name, root) == []
 
 
 def test_values_of_a_set_that_leaves_zero_out(tmp_path):
@@ -159,6 +199,14 @@ def test_videos_and_masks(tmp_path):
     cv2.imwrite(str(path), mask)
     ((kind, _, detail),) = problems('VT5000', root)
     assert (kind, detail[:14]) == ('mask is not 0 to 255', 'values 0 and 1')
+    # read as LoadSaliencyMask does: 1 bit and palettes have the values shown
+    shown = Image.fromarray(mask * 200, 'P')
+    shown.putpalette([k for gray in range(256) for k in (255 - gray,) * 3])
+    for picture in (Image.fromarray(mask > 0), shown):
+        picture.save(path)
+        report = check_seg(SEG_SETS['VT5000'], root, 'train')
+        assert report.ok
+        assert any(n.startswith('1 masks are not 8-bit gray') for n in report.notes)
     mask[:4] = 100
     cv2.imwrite(str(path), mask)
     report = check_seg(SEG_SETS['VT5000'], root, 'train')

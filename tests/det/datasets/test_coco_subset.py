@@ -250,3 +250,111 @@ def test_real_coco_files(real_data):
         expected = [names[a['category_id']] for a in anns]
         expected = [name for name in expected if name in classes]
         assert [classes[label] for label, _ in row] == expected
+
+
+def quirky(folder, **values):
+    """A person and a car, whose file writes its values as some tool does."""
+    coco = coco_dict([[(1, (1, 2, 8, 9)), (2, (20, 10, 9, 9))]])
+    for ann in coco['annotations']:
+        ann['area'] = 72
+    coco['annotations'][0].update(values)
+    return build(folder, coco, ('person', 'car'), test_mode=True)
+
+
+@pytest.mark.parametrize(
+    ('values', 'flags'),
+    [
+        (dict(area=-72), [0, 0]),
+        (dict(area='72'), [0, 0]),
+        (dict(area=None), [0, 0]),
+        (dict(iscrowd='0'), [0, 0]),
+        (dict(ignore=1), [1, 0]),
+        (dict(ignore='1'), [1, 0]),
+        (dict(bbox=['1', '2', '8', '9']), [0, 0]),
+    ],
+)
+def test_no_box_is_lost_or_mistyped(tmp_path, values, flags):
+    dataset = quirky(tmp_path, **values)
+    assert boxes_of(dataset) == [[(0, [1, 2, 9, 11]), (1, [20, 10, 29, 19])]]
+    instances = dataset.get_data_info(0)['instances']
+    assert [i['ignore_flag'] for i in instances] == flags
+
+
+def test_an_ignored_region_is_no_error_of_the_detector(tmp_path):
+    """A person found in an ignored region is no false positive; elsewhere it is one."""
+    dataset = quirky(tmp_path, ignore=1)
+    info = dataset.get_data_info(0)
+    for instance in info['instances']:
+        instance['bbox_label'] = 1  # one class, so that the region concerns it
+    meta = {'img_id': 0, 'ori_shape': (32, 40), 'instances': info['instances']}
+    scores = {}
+    for x in (1.0, 30.0):
+        found = DetDataSample(metainfo=meta)
+        found.pred_instances = InstanceData(
+            bboxes=torch.tensor([[x, 2, x + 8, 11], [20, 10, 29, 19]]),
+            labels=torch.tensor([1, 1]),
+            scores=torch.tensor([0.9, 0.8]),
+        )
+        scores[x] = evaluate(dataset, [found], None)['coco/bbox_mAP_50']
+    assert scores == {1.0: pytest.approx(1), 30.0: pytest.approx(0.5)}
+
+
+def test_a_metric_that_reads_the_file_is_warned_of(tmp_path, monkeypatch):
+    """Reason: the metric takes iscrowd='0' for a crowd, and ignore=1 for a box."""
+    lines = []
+    monkeypatch.setattr(
+        'mmir.det.datasets.coco_subset.print_log', lambda text, **kw: lines.append(text)
+    )
+    quirky(tmp_path)
+    assert not any('ann_file set' in line for line in lines)
+    for values, reason in (
+        (dict(iscrowd='0'), '1 boxes with iscrowd as text'),
+        (dict(ignore=1), '1 boxes with ignore=1'),
+        (dict(area=-1), '1 areas that are not positive'),
+    ):
+        lines.clear()
+        quirky(tmp_path, **values)
+        report, warning = lines
+        assert f'note: {reason}' in report
+        assert reason in warning
+        assert 'Leave ann_file of CocoMetric unset' in warning
+
+
+def test_files_outside_the_data_need_a_word_in_the_config(tmp_path):
+    folder = tmp_path / 'data' / 'images'
+    coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (1, 2, 8, 9))]])
+    coco['images'][1]['file_name'] = '../1.png'
+    with pytest.raises(AnnotationError, match=r'\.\./1\.png.*not below') as caught:
+        build(folder, coco)
+    assert 'set allow_outside=True in the dataset' in str(caught.value)
+    options = [dict(allow_outside=True), dict(data_root=str(tmp_path / 'data'))]
+    options.append(dict(allow_outside=True, backend_args=dict(backend='local')))
+    for kwargs in options:
+        dataset = build(folder, coco, **kwargs)
+        assert dataset.get_data_info(1)['img_path'] == str(folder / '../1.png')
+    with pytest.raises(AnnotationError, match='not below'):
+        build(folder, coco, backend_args=dict(backend='local'))
+
+
+def test_image_folder_may_be_a_link(tmp_path):
+    coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (1, 2, 8, 9))]])
+    write_coco(tmp_path / 'disk', coco)
+    (tmp_path / 'images').symlink_to(tmp_path / 'disk')
+    dataset = CocoSubsetDataset(
+        data_root=str(tmp_path),
+        ann_file='disk/ann.json',
+        data_prefix={'img': 'images/'},
+        metainfo={'classes': CLASSES},
+        pipeline=[dict(type='LoadThermalImage')],
+    )
+    assert dataset[1]['img'].shape == (32, 40, 3)
+
+
+def test_broken_image_is_named_through_worker_processes(tmp_path):
+    coco = coco_dict([[(1, (1, 2, 8, 9))], [(2, (1, 2, 8, 9))]])
+    dataset = build(tmp_path, coco, pipeline=[dict(type='LoadThermalImage')])
+    path = tmp_path / '1.png'
+    path.write_bytes(path.read_bytes()[:-30])
+    loader = torch.utils.data.DataLoader(dataset, None, num_workers=1)
+    with pytest.raises(OSError, match=rf'image file is truncated: {path}'):
+        list(loader)

@@ -97,3 +97,14 @@ def test_written_lists(tmp_path):
 def test_wrong_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         choose_subset(names_of(range(6)), [set()] * 6, 'ann.json', **kwargs)
+
+
+def test_a_list_with_a_mark_and_a_json_file_without_names(tmp_path):
+    path = tmp_path / 'list.TXT'
+    path.write_bytes(b'\xef\xbb\xbf004.png\r\n')
+    names, labels = names_of(range(6)), [set()] * 6
+    assert choose_subset(names, labels, 'ann.json', files=path) == [4]
+    path = tmp_path / 'list.JSON'
+    path.write_text('{"names": ["004.png"]}')
+    with pytest.raises(AnnotationError, match=r'list\.JSON holds no list of names'):
+        choose_subset(names, labels, 'ann.json', files=path)

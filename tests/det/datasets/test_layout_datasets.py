@@ -3,6 +3,7 @@
 import collections
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -328,3 +329,19 @@ def test_real_hituav(real_data, tmp_path):
         assert info['img_path'] == f'{root}/{info["file_name"]}'
         own = boxes[names[info['file_name'].rpartition('/')[2]]]
         assert sorted(i['bbox'] for i in info['instances']) == sorted(own)
+
+
+def test_partners_outside_the_data_need_a_word_in_the_config(roots, tmp_path):
+    root = tmp_path / 'llvip'
+    shutil.copytree(roots['llvip'], root)
+    path = root / 'coco/train.json'
+    coco = json.loads(path.read_text())
+    name = coco['images'][0]['rgb']
+    shutil.move(root / name, tmp_path / 'rgb.jpg')
+    coco['images'][0]['rgb'] = '../rgb.jpg'
+    path.write_text(json.dumps(coco))
+    options = dict(data_root=str(root), modality='both')
+    with pytest.raises(AnnotationError, match=r'\.\./rgb\.jpg; allow_outside=True'):
+        len(LLVIPDataset(**options))
+    dataset = LLVIPDataset(**options, allow_outside=True)
+    assert dataset.get_data_info(0)['img_paths']['rgb'] == str(root / '../rgb.jpg')

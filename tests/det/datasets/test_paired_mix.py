@@ -108,3 +108,12 @@ def test_a_transform_given_as_a_class():
     data = build(dict(type=PairedTransform, transforms=MOSAIC))
     assert data.pipeline_types == ['Mosaic']
     assert get(data)['imgs']['ir'].shape == (96, 128, 3)
+
+
+def test_types_are_skipped_with_and_without_their_scope():
+    centered = dict(type='mmir.CenteredRandomAffine', border=(-32, -24))
+    for key in ('CenteredRandomAffine', 'mmir.CenteredRandomAffine'):
+        data = build(pair(MOSAIC), pair(centered))
+        assert get(data, 2)['imgs']['rgb'].shape == (48, 64, 3)
+        data.update_skip_type_keys(('mmdet.Mosaic', key))
+        np.testing.assert_array_equal(get(data, 2)['imgs']['rgb'], noise(2)['rgb'])

@@ -145,7 +145,11 @@ def test_16_bit_images_of_the_page(tmp_path: Path, scenes: Path) -> None:
             cv2.imwrite(str(source.with_suffix('.png')), counts * 20 + 20000)
         (data / f'{split}.json').write_text(json.dumps(coco))
     blocks = [block('page', name) for name in ('my_camera.py', '16 bit')]
-    _, train, val = build(config_of(tmp_path, data, *blocks))
+    cfg = config_of(tmp_path, data, *blocks)
+    # what the Inferencers of the hosts look for and keep
+    read = dict(type='LoadImageFromFile', _scope_='mmir', bit_depth=16)
+    assert cfg.test_dataloader.dataset.pipeline[0] == read
+    _, train, val = build(cfg)
     for sample in (train, val):
         assert sample['inputs'].dtype == torch.uint8
         assert len(sample['inputs'].unique()) > 50  # neither flat nor clipped

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmir.det.yolov7.convert import read_weights
 from mmir.det.yolov7.pickled_modules import Foreign, module_weights, read_pickled
 from mmir.utils.checkpoint import CheckpointError
 
@@ -166,3 +167,19 @@ def test_other_formats_are_refused(save, tmp_path):
     (tmp_path / 'cut.pt').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r'cut\.pt'):
         read_pickled(tmp_path / 'cut.pt')
+
+
+@pytest.mark.parametrize('protocol', [2, 4, 5])
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_weights_of_any_protocol_are_read(protocol, tmp_path):
+    """torch reads protocol 4 only unsafely; the reader of modules does not need it."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    path = tmp_path / 'y.pt'
+    for content in ({'model': model, 'ema': None}, model.state_dict()):
+        torch.save(content, path, pickle_protocol=protocol)
+        found = read_weights(path)
+        assert found.keys() == model.state_dict().keys()
+        assert all(torch.equal(found[k], v) for k, v in model.state_dict().items())
+    path.write_text('<html>Not found</html>')
+    with pytest.raises(CheckpointError, match=r'y\.pt.*a web page'):
+        read_weights(path)

@@ -11,6 +11,7 @@ from mmcv.cnn import ConvModule
 from test_yolov7_detector import batch, build
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations
 
 from mmir.adapters import FrozenBatchNorm, freeze_
 from mmir.det.yolov7 import YOLOv7, YOLOv7Backbone, YOLOv7HeadModule, YOLOv7Neck
@@ -155,6 +156,58 @@ def test_norms_that_cannot_be_folded_stay():
     deploy_(m)
     assert torch.equal(m(x), expected)
     assert sum(isinstance(n, nn.GroupNorm) for n in m.modules()) == 4
+
+
+def hook(module: nn.Module) -> None:
+    module.register_forward_hook(lambda m, args, output: 2 * output + 1)
+
+
+SPECIAL = [
+    ('0', hook),
+    ('0.rbr_dense', hook),
+    ('0.rbr_dense.conv', hook),
+    ('0.rbr_1x1', hook),
+    ('0.rbr_1x1.bn', hook),
+    ('0.rbr_identity', hook),
+    ('0.rbr_dense.conv', nn.utils.weight_norm),
+    ('0.rbr_1x1.conv', nn.utils.spectral_norm),
+    ('0.rbr_identity', lambda m: parametrizations.weight_norm(m, dim=None)),
+    ('1.convs_pred.0', hook),
+    ('1.convs_pred.0.0', hook),
+    ('1.convs_pred.1.1', hook),
+    ('1.convs_pred.1.1', nn.utils.weight_norm),
+    ('1.convs_pred.2.1', parametrizations.spectral_norm),
+]
+
+
+@pytest.mark.parametrize(('name', 'change'), SPECIAL)
+@torch.no_grad()
+def test_what_is_not_plain_stays_and_the_rest_is_folded(name, change):
+    """Hooks run and computed kernels count, also before the first forward pass."""
+    torch.manual_seed(0)
+    rep = RepConv(4, 4, act_cfg=dict(type='SiLU'))
+    m = ref.randomize(nn.Sequential(rep, network('tiny')[2])).double()
+    x = torch.randn(1, 4, 6, 8, dtype=torch.float64)
+    maps = [torch.randn(1, c, 4, 4, dtype=torch.float64) for c in (128, 256, 512)]
+    change(m.get_submodule(name))
+    m.eval()
+    expected = m[0](x), *m[1](maps)
+    deploy_(m)
+    assert_near([m[0](x), *m[1](maps)], expected, 1e-12)
+    assert isinstance(m[0], RepConv) == name.startswith('0')
+    left = [isinstance(layer, nn.Sequential) for layer in m[1].convs_pred]
+    assert left == [name.startswith(f'1.convs_pred.{k}') for k in range(3)]
+
+
+@torch.no_grad()
+def test_a_convolution_of_a_branch_that_another_layer_shares_stays():
+    torch.manual_seed(0)
+    m = ref.randomize(nn.Sequential(RepConv(4, 4, act_cfg=dict(type='SiLU'))))
+    m.append(m[0].rbr_dense.conv)
+    m, x = m.double().eval(), torch.randn(1, 4, 6, 8, dtype=torch.float64)
+    expected = m(x)
+    deploy_(m)
+    assert_near([m(x)], [expected], 1e-12)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from mmir.adapters import FrozenBatchNorm
 from mmir.det.yolov7.fold import fold_bn_, fold_bn_pair_
@@ -98,7 +99,7 @@ def test_blocks_are_found_and_the_others_reported(efficient):
     assert set(kept) == {'early.bn', 'group.gn', 'factors.bn'}
     assert "('norm', 'conv', 'act')" in kept['early.bn']
     assert kept['group.gn'] == 'GroupNorm is not a batch norm'
-    assert kept['factors.bn'] == 'TensorFactConv is not a plain 2D convolution'
+    assert kept['factors.bn'] == 'TensorFactConv is not a plain nn.Conv2d'
     assert relative(model(x), expected) < 1e-13
     assert relative(model.train(False)(x), expected) < 1e-13
     assert fold_bn_(model) == kept
@@ -152,12 +153,49 @@ def shared_norm(block):
     block.again = block.bn
 
 
+class NormAndAct(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def norm_with_activation(block):
+    block.bn = NormAndAct(4)
+
+
+def hooked_norm(block):
+    block.bn.register_forward_hook(lambda module, args, output: 2 * output)
+
+
+def own_forward_of_this_block(block):
+    block.forward = lambda x: block.bn(2 * block.conv(x))
+
+
+def pruned_bias(block):
+    block.conv.bias = nn.Parameter(torch.randn(4))
+    prune.random_unstructured(block.conv, 'bias', 0.5)
+
+
+def weight_norm_of_the_norm(block):
+    parametrizations.weight_norm(block.bn, 'weight', dim=None)
+
+
 OBSTACLES = [
+    (norm_with_activation, 'NormAndAct has a forward of its own'),
+    (hooked_norm, 'has a forward hook'),
+    (own_forward_of_this_block, 'ConvModule overrides forward'),
+    (pruned_bias, 'its bias is computed by RandomUnstructured'),
+    (weight_norm_of_the_norm, 'the batch norm: its weight is computed'),
+    (
+        lambda b: parametrizations.weight_norm(b.conv),
+        'its weight is computed by _WeightNorm',
+    ),
     (lambda b: setattr(b, '__class__', OwnForward), 'OwnForward overrides forward'),
     (hooked, 'a forward hook reads'),
     (no_statistics, 'keeps no running statistics'),
     (shared_norm, 'the batch norm is shared'),
-    (lambda b: nn.utils.spectral_norm(b.conv), 'a parametrization'),
+    (lambda b: nn.utils.spectral_norm(b.conv), 'computed by SpectralNorm'),
+    (lambda b: nn.utils.weight_norm(b.conv), 'computed by WeightNorm'),
+    (lambda b: prune.l1_unstructured(b.conv, 'weight', 0.5), 'by L1Unstructured'),
     (lambda b: setattr(b, 'conv', nn.ConvTranspose2d(4, 4, 3)), 'ConvTranspose2d is'),
     (lambda b: setattr(b, 'bn', nn.BatchNorm2d(5)), '5 features'),
 ]
@@ -166,10 +204,15 @@ OBSTACLES = [
 @pytest.mark.parametrize(('change', 'message'), OBSTACLES)
 def test_what_cannot_be_folded(change, message):
     model = nn.Sequential(ConvModule(4, 4, 3, norm_cfg={'type': 'BN'}))
+    lively(model[0].bn)
     change(model[0])
-    before = copy.deepcopy(model.state_dict())
+    model.eval()
+    before, x = copy.deepcopy(model.state_dict()), torch.randn(2, 4, 6, 6)
+    expected = None if message == '5 features' else model(x)
     assert message in fold_bn_(model)['0.bn']
     torch.testing.assert_close(model.state_dict(), before)
+    if expected is not None:
+        assert torch.equal(model(x), expected)
 
 
 def test_damaged_statistics_are_named_and_change_nothing():

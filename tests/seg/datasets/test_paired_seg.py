@@ -8,6 +8,7 @@ from mmengine.registry import DATASETS
 from mmir.data.layouts.seg import MissingFilesError
 from mmir.seg.datasets import MSRSDataset, PairedSegDataset
 from mmir.testing.scenes.seg_layouts import write_msrs
+from mmir.utils.errors import AnnotationError
 
 CLASSES = dict(classes=('background', 'leaf'), palette=[[0, 0, 0], [0, 255, 0]])
 FOLDERS = dict(rgb='vis', ir='heat', seg_map_path='mask')
@@ -171,3 +172,37 @@ def test_a_known_set_says_how_many_it_should_have(tmp_path, monkeypatch):
         MSRSDataset(data_root=str(root))
     with pytest.raises(MissingFilesError, match=r'It holds: synthetic_.*, train\. Exp'):
         MSRSDataset(data_root=str(root), split='test')
+
+
+def test_a_prefix_rule_and_names_with_dots(tmp_path):
+    write(tmp_path, ['rgb_0.1', 'rgb_2 b'], 'vis', '.jpg')
+    write(tmp_path, ['ir_0.1', 'ir_2 b'], 'heat', '.PNG')
+    write(tmp_path, ['rgb_0.1', 'rgb_2 b'], 'mask')
+    (tmp_path / 'l.txt').write_bytes(b'\xef\xbb\xbfrgb_0.1\r\nrgb_2 b.jpg\r\n')
+    rules = dict(ir=dict(prefix=('rgb_', 'ir_'), suffix='.png'))
+    for ann_file in ('l.txt', ''):
+        infos = list(build(tmp_path, rules=rules, ann_file=ann_file))
+        names = [i['img_paths']['ir'].rpartition('/')[2] for i in infos]
+        assert names == ['ir_0.1.PNG', 'ir_2 b.PNG']
+
+
+def test_a_list_in_another_encoding_is_named(root):
+    (root / 'part.txt').write_bytes('a\nb\n'.encode('utf-16'))
+    with pytest.raises(ValueError, match=r'part\.txt:1: not UTF-8'):
+        build(root, ann_file='part.txt')
+
+
+def test_lists_name_files_below_the_data_only(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp('other')
+    for folder, ending in (('vis', '.jpg'), ('heat', '.png'), ('mask', '.png')):
+        write(other, 'z', folder, ending)
+        (root / folder / 'link').symlink_to(other / folder)
+    for name in (f'../../{other.name}/vis/z', f'{other}/mask/z'):
+        (root / 'list.txt').write_text(f'a\n{name}\n')
+        with pytest.raises(AnnotationError, match=rf'lead out of .*{name}'):
+            len(build(root, ann_file='list.txt'))
+    allowed = build(root, ann_file='list.txt', allow_outside=True, modality='ir')
+    assert allowed[1]['seg_map_path'] == f'{other}/mask/z.png'
+    (root / 'list.txt').write_text('a\nlink/z\n')
+    linked = build(root, ann_file='list.txt')[1]
+    assert linked['img_paths']['ir'] == f'{root}/heat/link/z.png'
