@@ -30,7 +30,8 @@ def patch(module: ModuleType) -> None:
         return
 
     def avg_func(self: object, averaged: Tensor, source: Tensor, steps: int) -> None:
-        if not torch.equal(averaged, source):
-            average(self, averaged, source, steps)
+        same = averaged == source  # asking for a bool would wait for the GPU
+        average(self, averaged, source, steps)
+        averaged.copy_(torch.where(same, source, averaged))
 
     module.ExpMomentumEMA.avg_func = avg_func
