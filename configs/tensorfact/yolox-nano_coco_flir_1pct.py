@@ -1,0 +1,51 @@
+# mmdet's YOLOX-nano, trained on COCO, is adapted to FLIR's thermal camera with 62
+# labeled images. First keep the rows of the three classes in the checkpoint:
+#   python tools/model_converters/keep_classes.py CONFIG yolox_nano.pth TARGET
+_base_ = [
+    '../_base_/models/yolox_nano.py',
+    '../_base_/datasets/coco_ir.py',
+    '../_base_/schedules/adam_200e.py',
+    '../_base_/runtime/det.py',
+]
+
+# ========================== values one often changes ==========================
+data_root = 'data/FLIR_ADAS_1_3/'
+classes = ('person', 'bicycle', 'car')
+subset = dict(num=62, seed=0)
+load_from = 'work_dirs/yolox-nano_coco3.pth'  # from keep_classes.py
+img_scale = (416, 416)
+
+# =========================== values one may change ============================
+base_lr = 1e-3
+
+# ========================= values that rarely change ==========================
+model = dict(
+    type='mmir.Adapted',
+    target='mmdet.YOLOX',
+    adapt=dict(type='ConvLoRA', rank=4, trainable=['multi_level_conv_'], norm='all'),
+    bbox_head=dict(num_classes=len(classes)),
+)
+train_dataloader = dict(
+    dataset=dict(
+        dataset=dict(
+            type='mmir.FLIRDataset',
+            data_root=data_root,
+            ann_file='train/thermal_annotations.json',
+            data_prefix=dict(img='train/'),
+            metainfo=dict(classes=classes),
+            subset=subset,
+        )
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        type='mmir.FLIRDataset',
+        data_root=data_root,
+        ann_file='val/thermal_annotations.json',
+        data_prefix=dict(img='val/'),
+        metainfo=dict(classes=classes),
+    )
+)
+test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(lr=base_lr))
+demo = dict(data='street', modality='ir')  # synthetic data of `--demo`

@@ -1,0 +1,127 @@
+"""Reduce the output layers of a detector to some of its classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.evaluation.functional import coco_classes
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmir.utils.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint_atomic,
+    weights_of,
+)
+from mmir.utils.files import few
+
+_BOX = 5  # x, y, w, h and objectness, before the classes of an anchor
+
+
+def keep_classes(
+    state_dict: Mapping[str, Tensor],
+    shapes: Mapping[str, torch.Size],
+    known: Sequence[str],
+    wanted: Sequence[str],
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Keep the rows of some classes in the output layers of a one-stage detector.
+
+    Output layers are those whose number of channels differs between checkpoint and
+    model. Their channels are ordered anchor by anchor, with one channel per class,
+    after x, y, w, h and objectness if the layer predicts these too. A detector reduced
+    this way gives the same scores for these classes.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Weights for the classes `known`.
+        shapes (Mapping[str, torch.Size]): Shapes of the tensors of the model for the
+            classes `wanted`.
+        known (Sequence[str]): Class names of the checkpoint, in order.
+        wanted (Sequence[str]): Class names of the model, in order.
+
+    Returns:
+        tuple[dict[str, Tensor], list[str]]: New state dict, and the names of the
+        tensors that were reduced.
+
+    Raises:
+        ValueError: A class is unknown to the checkpoint, or a tensor does not have the
+            layout described above; the message names it.
+    """
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(
+            f'the checkpoint has no class {few(unknown)}; its classes: {few(known, 10)}'
+        )
+    rows = torch.tensor([known.index(name) for name in wanted])
+    result, reduced = dict(state_dict), []
+    for key, tensor in state_dict.items():
+        shape = shapes.get(key)
+        if shape is None or tensor.shape == shape:
+            continue
+        fits = tensor.ndim == len(shape) > 0 and tensor.shape[1:] == shape[1:]
+        anchors, rest = divmod(len(tensor) - shape[0], len(known) - len(wanted) or 1)
+        box = len(tensor) // anchors - len(known) if anchors > 0 else -1
+        if not fits or rest or box not in (0, _BOX) or len(tensor) % anchors:
+            raise ValueError(
+                f'{key}: {tuple(tensor.shape)} in the checkpoint, {tuple(shape)} in '
+                f'the model. This is no output layer of a one-stage detector with '
+                f'{len(known)} and {len(wanted)} classes'
+            )
+        groups = tensor.view(anchors, box + len(known), *shape[1:])
+        kept = torch.cat([groups[:, :box], groups[:, box + rows]], dim=1)
+        result[key] = kept.reshape(shape)
+        reduced.append(key)
+    return result, reduced
+
+
+def keep_classes_in_file(
+    model: Mapping[str, Any],
+    source: str | Path,
+    target: str | Path,
+    wanted: Sequence[str],
+    known: Sequence[str] | None = None,
+) -> list[str]:
+    """Write a checkpoint that detects only some of its classes, see `keep_classes`.
+
+    Args:
+        model (Mapping): Config of the model for the classes `wanted`.
+        source (str | Path): Checkpoint to read.
+        target (str | Path): Checkpoint to write.
+        wanted (Sequence[str]): Class names of the model, in order.
+        known (Sequence[str], optional): Class names of the checkpoint, in order.
+            Default: those in its metadata, or those of COCO.
+
+    Returns:
+        list[str]: Names of the tensors that were reduced.
+
+    Raises:
+        CheckpointError: `source` cannot be read, or it does not fit the model.
+    """
+    content = load_checkpoint(source)
+    state = weights_of(content, source)
+    known = list(known or _class_names(content) or coco_classes())
+    plain = dict(model, adapt=None) if 'adapt' in model else dict(model)
+    with torch.device('meta'):
+        built = MODELS.build(plain)
+    shapes = {key: tensor.shape for key, tensor in built.state_dict().items()}
+    missing = [key for key in shapes if key not in state]
+    if missing:
+        raise CheckpointError(
+            f'{source} does not fit the model: it has no {few(missing)}'
+        )
+    try:
+        state, reduced = keep_classes(state, shapes, known, wanted)
+    except ValueError as error:
+        raise CheckpointError(f'{source}: {error}') from error
+    meta = dict(dataset_meta=dict(classes=tuple(wanted)))
+    save_checkpoint_atomic(dict(state_dict=state, meta=meta), target)
+    return reduced
+
+
+def _class_names(content: Mapping[str, Any]) -> Sequence[str] | None:
+    """Class names in the metadata of a checkpoint of mmdet."""
+    meta = content.get('meta')
+    dataset = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    found = dataset or meta if isinstance(dataset or meta, dict) else {}
+    return found.get('classes') or found.get('CLASSES')

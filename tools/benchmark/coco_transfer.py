@@ -1,0 +1,315 @@
+"""Few-shot transfer of COCO detectors to thermal cameras: adapters and fine-tuning.
+
+Each row starts from the same COCO detector, reduced to the classes of the task, and
+trains on the same thermal images with the same augmentation. Learning rate and length
+of each row are chosen on training images only (`--hold-out`). A run is evaluated on
+the thermal test images and on RGB images, to see what is left of the RGB detector.
+Finished runs are skipped. Tables and JSON are written by `coco_transfer_report.py`.
+
+    python tools/benchmark/coco_transfer.py --data FOLDER --weights FOLDER \\
+        --detector yolox-nano --task street --images 18 62 --seeds 0 1 2 3 4
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, ValLoop, load_checkpoint
+from tqdm import tqdm
+
+from mmir.cli import cli
+from mmir.cli.stages import ROOT
+from mmir.testing.rescale import set_image_scale, set_schedule
+from mmir.utils.files import write_json
+
+from _coco_rows import DETECTORS, Row  # isort: skip
+
+BATCH_SIZE = 8
+EPOCH_IMAGES = 64  # smaller sets are repeated, so that batches are full
+
+
+@dataclass(frozen=True)
+class Task:
+    """Thermal images to adapt to, and RGB images to remember.
+
+    Attributes:
+        root: Folder below the data folder.
+        train, test: (annotations, image prefix) of the thermal images.
+        rgb: (folder, annotations, image prefix) of the RGB test images.
+        canvas: Height of the network input at a width of 416 pixels.
+        dataset: Type of the datasets.
+    """
+
+    root: str
+    train: tuple[str, str]
+    test: tuple[str, str]
+    rgb: tuple[str, str, str]
+    canvas: int
+    dataset: str = 'mmir.FLIRDataset'
+
+
+STREET_RGB = 'street_pairs', 'val/rgb_annotations.json', 'val/'
+TASKS = {
+    'street': Task(
+        root='street_pairs',
+        train=('train/thermal_annotations.json', 'train/'),
+        test=('val/thermal_annotations.json', 'val/'),
+        rgb=STREET_RGB,
+        canvas=320,
+    ),
+    'hituav': Task(
+        root='hituav',
+        train=('train.json', 'train/'),
+        test=('test.json', 'test/'),
+        rgb=STREET_RGB,
+        canvas=352,
+        dataset='mmir.CocoSubsetDataset',
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: what is trained, on which images, for how long.
+
+    Attributes:
+        detector, task, row: Names in `DETECTORS`, `TASKS` and the rows of the detector.
+        images: Number of thermal images; 0 only evaluates the COCO detector.
+        seed: Selects the images and controls all randomness.
+        size: Width of the network input in pixels.
+        rate: Learning rate.
+        steps: Optimization steps of `BATCH_SIZE` images.
+        augment: `'mosaic'` as in the configs, or `'zoom'` of single images.
+        options: Config changes, as in `--cfg-options`.
+    """
+
+    detector: str
+    task: str
+    row: str
+    images: int
+    seed: int
+    size: int
+    rate: float
+    steps: int
+    augment: str = 'mosaic'
+    options: tuple[tuple[str, Any], ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """Folder name."""
+        extra = ''.join(f'_{k.rpartition(".")[2]}={v}' for k, v in self.options)
+        text = (
+            f'{self.detector}_{self.task}_{self.row}_{self.images}_seed{self.seed}'
+            f'_{self.size}_lr{self.rate:g}_{self.steps}_{self.augment}{extra}'
+        )
+        return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
+
+
+def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
+    """Split a training set for choosing settings: every third image is held out."""
+    content = json.loads(ann_file.read_text())
+    parts: dict[str, list] = {'fit': [], 'check': []}
+    for index, image in enumerate(content['images']):
+        parts['check' if index % 3 == 2 else 'fit'].append(image)
+    files = []
+    for name, images in parts.items():
+        ids = {image['id'] for image in images}
+        boxes = [a for a in content['annotations'] if a['image_id'] in ids]
+        files.append(out / f'{ann_file.parent.name}_{name}.json')
+        write_json(dict(content, images=images, annotations=boxes), files[-1])
+    return files[0].resolve(), files[1].resolve()
+
+
+def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
+    """Config of a run, for `Runner.from_cfg`.
+
+    With `held`, a part of the training images takes the place of the test images.
+    """
+    task = TASKS[run.task]
+    cfg = Config.fromfile(ROOT / 'configs/tensorfact' / DETECTORS[run.detector].config)
+    set_image_scale(cfg, (run.size, task.canvas * run.size // 416))
+    cfg.model.adapt = row.adapt
+    wrapper = cfg.train_dataloader.dataset
+    if run.augment == 'zoom':
+        size = run.size, task.canvas * run.size // 416
+        wrapper.pipeline = zoom(wrapper.pipeline, size)
+    train, test = wrapper.dataset, cfg.val_dataloader.dataset
+    files = [str((data / task.root / ann).resolve()) for ann, _ in (task.train, task.test)]
+    prefixes = [task.train[1], task.test[1]]
+    if held:
+        files = [str(f) for f in hold_out(Path(files[0]), out)]
+        prefixes[1] = prefixes[0]
+    for dataset, file, prefix in zip((train, test), files, prefixes, strict=True):
+        dataset.update(
+            type=task.dataset,
+            data_root=str(data / task.root),
+            ann_file=file,
+            data_prefix=dict(img=prefix),
+        )
+    train.subset = dict(num=max(run.images, 1), seed=run.seed)
+    times = -(-EPOCH_IMAGES // max(run.images, 1))
+    wrapper.dataset = dict(type='RepeatDataset', dataset=train, times=times)
+    per_epoch = -(-times * run.images // BATCH_SIZE) or 1
+    epochs = max(1, round(run.steps / per_epoch))
+    set_schedule(cfg, epochs, BATCH_SIZE)
+    cfg.train_cfg.val_interval = epochs + 1  # evaluated after training
+    cfg.default_hooks.checkpoint.interval = epochs
+    cfg.default_hooks.pop('visualization')
+    for key in ('train_dataloader', 'val_dataloader'):
+        cfg[key].update(num_workers=0, persistent_workers=False)
+    cfg.val_evaluator.classwise = True
+    cfg.optim_wrapper.type = 'mmir.AutocastOptimWrapper'
+    cfg.optim_wrapper.optimizer.lr = run.rate
+    cfg.optim_wrapper.paramwise_cfg = row.paramwise_cfg
+    cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
+    if not run.images:
+        cfg.custom_hooks = []  # no average of weights without training
+    cfg.randomness = dict(seed=run.seed)
+    cfg.log_level = 'WARNING'
+    cfg.merge_from_dict(dict(run.options))
+    for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        cfg[key] = None
+    return cfg
+
+
+def zoom(pipeline: list[dict], size: tuple[int, int]) -> list[dict]:
+    """Replace the mosaic of a training pipeline by zooming into or out of an image."""
+    tail = [t for t in pipeline if 'Mosaic' not in t.type and 'Affine' not in t.type]
+    return [
+        dict(
+            type='RandomResize',
+            scale=size,
+            ratio_range=(0.6, 1.6),
+            keep_ratio=True,
+            resize_type='mmdet.Resize',
+        ),
+        dict(type='mmdet.RandomCrop', crop_size=size, allow_negative_crop=True),
+        *(t for t in tail if not t.type.endswith('Resize')),
+    ]
+
+
+def rgb_loader(cfg: Config, data: Path, task: Task) -> dict:
+    """Loader of the RGB test images, otherwise like that of the thermal ones."""
+    folder, file, prefix = task.rgb
+    loader = cfg.val_dataloader.copy()
+    loader.dataset = dict(
+        cfg.val_dataloader.dataset,
+        type='mmir.FLIRDataset',
+        data_root=str(data / folder),
+        ann_file=file,
+        data_prefix=dict(img=prefix),
+    )
+    return loader
+
+
+def execute(run: Run, row: Row, args: argparse.Namespace, out: Path) -> dict:
+    """Train and evaluate; return and write the result. Finished runs are skipped."""
+    folder = out / 'runs' / run.name
+    done = folder / 'result.json'
+    if done.is_file():
+        return json.loads(done.read_text())
+    cfg = run_config(run, row, args.data, out, args.hold_out)
+    cfg.work_dir, cfg.experiment_name = str(folder), run.name
+    init_default_scope(cfg.default_scope)
+    cfg.load_from = str(DETECTORS[run.detector].start(args.weights, out, cfg))
+    runner = Runner.from_cfg(cfg)
+    start = time.monotonic()
+    if run.images:
+        runner.train()
+    else:
+        load_checkpoint(runner.model, cfg.load_from, strict=row.adapt is None)
+    seconds = time.monotonic() - start
+    thermal = runner.val_loop.run()
+    rgb = ValLoop(
+        runner, rgb_loader(cfg, args.data, TASKS[run.task]), cfg.val_evaluator
+    ).run()
+    parameters = list(runner.model.parameters())
+    adapter = folder / 'adapter.pth'
+    result = dict(
+        settings=vars(run) | dict(options=dict(run.options), held_out=args.hold_out),
+        seconds=round(seconds, 1),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        parameters=sum(p.numel() for p in parameters),
+        adapter_bytes=adapter.stat().st_size if adapter.is_file() else None,
+        precision='bfloat16' if runner_casts(runner) else 'float32',
+        thermal=_short(thermal),
+        rgb=_short(rgb),
+    )
+    for checkpoint in folder.glob('epoch_*.pth'):
+        checkpoint.unlink()  # the adapter file stays
+    write_json(result, done)
+    return result
+
+
+def runner_casts(runner: Runner) -> bool:
+    """Whether the run used bfloat16, which `AutocastOptimWrapper` decides."""
+    return bool(getattr(runner.optim_wrapper, 'enabled', False))
+
+
+def _short(metrics: dict) -> dict:
+    return {k.removeprefix('coco/').removeprefix('bbox_'): v for k, v in metrics.items()}
+
+
+def planned(args: argparse.Namespace) -> list[tuple[Run, Row]]:
+    """All runs of the command line, seeds outermost, so that rows stay comparable."""
+    detector = DETECTORS[args.detector]
+    rows = {name: detector.rows[name] for name in args.rows or detector.rows}
+    options = tuple(sorted(args.cfg_options.items()))
+    runs = []
+    for images, seed, (name, row) in itertools.product(
+        args.images, args.seeds, rows.items()
+    ):
+        for rate, steps in itertools.product(
+            args.rates or [row.rate], args.steps or [row.steps]
+        ):
+            run = Run(
+                args.detector, args.task, name, images, seed, args.size, rate, steps,
+                args.augment, options,
+            )
+            runs.append((run, row))
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--data', type=Path, required=True, help='real images')
+    parser.add_argument('--weights', type=Path, required=True, help='COCO detectors')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/coco_transfer'))
+    parser.add_argument('--detector', choices=DETECTORS, required=True)
+    parser.add_argument('--task', choices=TASKS, default='street')
+    parser.add_argument('--rows', nargs='+', help='default: all')
+    parser.add_argument('--images', nargs='+', type=int, default=[62])
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--size', type=int, default=416, help='width in pixels')
+    parser.add_argument('--rates', nargs='+', type=float, help='learning rates to try')
+    parser.add_argument('--steps', nargs='+', type=int, help='lengths to try')
+    parser.add_argument('--augment', choices=['mosaic', 'zoom'], default='mosaic')
+    parser.add_argument('--hold-out', action='store_true', help='choose settings')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='for all runs'
+    )
+    args = parser.parse_args()
+    out = args.out / ('held_out' if args.hold_out else 'test')
+    out.mkdir(parents=True, exist_ok=True)
+    for run, row in tqdm(planned(args), unit='run'):
+        result = execute(run, row, args, out)
+        tqdm.write(
+            f'{run.name}: thermal {result["thermal"].get("mAP_50", 0):.3f}, RGB '
+            f'{result["rgb"].get("mAP_50", 0):.3f}, {result["seconds"]:.0f} s'
+        )
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
