@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmir.det.yolo.head_module import ANCHORS, YOLOHeadModule
+from mmir.det.yolo.pickled_modules import Foreign, module_weights, read_pickled
 from mmir.det.yolov7.arch import ARCHS, get_arch
 from mmir.det.yolov7.backbone import YOLOv7Backbone
 from mmir.det.yolov7.convert_names import SOURCES, Table, name_table
-from mmir.det.yolov7.head_module import ANCHORS, YOLOv7HeadModule
 from mmir.det.yolov7.neck import YOLOv7Neck
-from mmir.det.yolov7.pickled_modules import Foreign, module_weights, read_pickled
 from mmir.utils.checkpoint import (
     CheckpointError,
     UnsafeCheckpointError,
@@ -265,7 +265,7 @@ def _misshapen(found: dict[str, Tensor], arch: str, classes: int) -> list[str]:
         parts = {
             'backbone': YOLOv7Backbone(arch),
             'neck': YOLOv7Neck(arch),
-            'bbox_head.head_module': YOLOv7HeadModule(classes, arch),
+            'bbox_head.head_module': YOLOHeadModule(classes, get_arch(arch).out),
         }
     shapes = {
         f'{part}.{key}': value.shape
