@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmir.det.yolo.pickled_modules import Foreign, module_weights, read_pickled
-from mmir.det.yolov7.convert import read_weights
+from mmir.det.yolo.released import read_weights
 from mmir.utils.checkpoint import CheckpointError
 
 
