@@ -158,7 +158,7 @@ def test_broken_host_keeps_its_error():
         'registry.find_spec = lambda name: object()\n'
         'from mmengine.registry import MODELS\n'
         'try:\n'
-        '    MODELS.build(dict(type="mmir.YOLOv7Head"))\n'
+        '    MODELS.build(dict(type="mmir.YOLOHead"))\n'
         'except ImportError as error:\n'
         '    print(repr(error.__cause__))\n'
         '    print(error)\n'

@@ -6,7 +6,7 @@ model = dict(
     backbone=dict(arch='tiny'),
     neck=dict(arch='tiny'),
     bbox_head=dict(
-        head_module=dict(arch='tiny'),
+        head_module=dict(in_channels=(128, 256, 512)),
         obj_weight=1.0,  # at 640 px
         cls_weight=0.5,
     ),

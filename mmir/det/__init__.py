@@ -1,4 +1,4 @@
-"""Detection on mmdet: YOLOv7, its assigner and infrared detection datasets.
+"""Detection on mmdet: YOLOv5, YOLOv7, their assigner and infrared detection datasets.
 
 Importing it never fails: without a working mmdet, every name is a placeholder that
 reports what is missing when it is used (see `mmir.registry`).
@@ -21,14 +21,9 @@ try:
     )
     from .late_fusion import LateFusionDetector
     from .transforms import CenteredRandomAffine
-    from .yolov7 import (
-        OTAAssigner,
-        YOLOv7,
-        YOLOv7Backbone,
-        YOLOv7Head,
-        YOLOv7HeadModule,
-        YOLOv7Neck,
-    )
+    from .yolo import OTAAssigner, YOLOHead, YOLOHeadModule
+    from .yolov5 import YOLOv5, YOLOv5Backbone, YOLOv5Neck
+    from .yolov7 import YOLOv7, YOLOv7Backbone, YOLOv7Neck
 except Exception as error:
     globals().update(fail_part('det', error))
 
@@ -46,9 +41,12 @@ __all__ = [
     'OTAAssigner',
     'PairedDetDataPreprocessor',
     'PairedMixDataset',
+    'YOLOHead',
+    'YOLOHeadModule',
+    'YOLOv5',
+    'YOLOv5Backbone',
+    'YOLOv5Neck',
     'YOLOv7',
     'YOLOv7Backbone',
-    'YOLOv7Head',
-    'YOLOv7HeadModule',
     'YOLOv7Neck',
 ]

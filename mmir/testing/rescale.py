@@ -183,7 +183,7 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
     Args:
         cfg (Config): Config of a detector.
         scale (tuple[int, int]): Width and height in pixels. The objectness weight of a
-            `YOLOv7Head` is scaled with the area, as in the published recipe.
+            `YOLOHead` is scaled with the area, as in the published recipe.
     """
     # by identity: loaders may share a pipeline, and sizes are scaled in place
     transforms = list({id(t): (k, t) for k, t in _transforms(cfg._cfg_dict)}.values())

@@ -9,6 +9,9 @@ from mmir.testing.rescale import set_image_scale
 TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
 """Loss weights of YOLOv7-tiny at 640 px."""
 
+TINY_CHANNELS = (128, 256, 512)
+"""Input channels of the head of YOLOv7-tiny."""
+
 TINY_AUGMENTATION = dict(
     CenteredRandomAffine=dict(max_translate_ratio=0.1, scaling_ratio_range=(0.5, 1.6)),
     CachedMixUp=dict(prob=0.05),
@@ -32,7 +35,7 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
     backbone = model.get('backbone', {})
     if 'YOLOv7' in backbone.get('type', '') and backbone.arch != 'tiny':
         model.backbone.arch = model.neck.arch = 'tiny'
-        model.bbox_head.head_module.arch = 'tiny'
+        model.bbox_head.head_module.in_channels = TINY_CHANNELS
         model.bbox_head.update(TINY_HEAD)
         for transform in small.train_dataloader.dataset.get('pipeline', []):
             kind = transform.type.rpartition('.')[2]

@@ -22,9 +22,9 @@ class YOLOv7Host(Host):
         from mmir.cli.stages import ROOT
 
         model = Config.fromfile(ROOT / 'configs/_base_/models/yolov7_l.py').model
-        for part in (model.backbone, model.neck, model.bbox_head.head_module):
-            part.arch = 'tiny'
-        model.bbox_head.head_module.num_classes = 4
+        model.backbone.arch = model.neck.arch = 'tiny'
+        head = dict(in_channels=(128, 256, 512), num_classes=4)
+        model.bbox_head.head_module.update(head)
         return model
 
 

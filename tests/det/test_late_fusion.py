@@ -25,8 +25,10 @@ YOLO = ConfigDict(
     backbone=dict(type='mmir.YOLOv7Backbone', arch='tiny'),
     neck=dict(type='mmir.YOLOv7Neck', arch='tiny'),
     bbox_head=dict(
-        type='mmir.YOLOv7Head',
-        head_module=dict(type='mmir.YOLOv7HeadModule', arch='tiny', num_classes=3),
+        type='mmir.YOLOHead',
+        head_module=dict(
+            type='mmir.YOLOHeadModule', in_channels=(128, 256, 512), num_classes=3
+        ),
     ),
     test_cfg=dict(
         score_thr=0.01, nms=dict(type='nms', iou_threshold=0.65), max_per_img=50

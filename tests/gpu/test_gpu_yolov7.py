@@ -13,13 +13,13 @@ from _parts import WaitCounter
 from gpu_compare import BOUNDS, assert_close
 from torch import Tensor, nn
 
-from mmir.det.yolov7.head import YOLOv7Head, _collect
+from mmir.det.yolo.head import YOLOHead, _collect
 
 pytestmark = pytest.mark.gpu
 SIZE = 160
 
 
-def maps(head: YOLOv7Head, images: int, seed: int) -> list[Tensor]:
+def maps(head: YOLOHead, images: int, seed: int) -> list[Tensor]:
     """Random raw maps of images of `SIZE` pixels, as of a network that has learned."""
     draw = torch.Generator().manual_seed(seed)
     channels = head.head_module.num_anchors * (5 + head.num_classes)
@@ -35,7 +35,7 @@ def truth(device: str, images: int = 3, boxes: int = 8) -> list:
 
 
 @pytest.fixture(scope='module')
-def head() -> YOLOv7Head:
+def head() -> YOLOHead:
     torch.manual_seed(0)
     return detector('tiny').bbox_head
 

@@ -24,14 +24,14 @@ Host = tuple[nn.Module, list]
 def yolov7() -> Host:
     """A one-stage detector of this package, whose losses are sums over the batch."""
     models = pytest.importorskip('mmdet.registry').MODELS
-    head = dict(type='mmir.YOLOv7HeadModule', arch='tiny', num_classes=2)
+    head = dict(type='mmir.YOLOHeadModule', in_channels=(128, 256, 512), num_classes=2)
     model = models.build(
         dict(
             type='mmir.YOLOv7',
             data_preprocessor=dict(type='mmdet.DetDataPreprocessor'),
             backbone=dict(type='mmir.YOLOv7Backbone', arch='tiny'),
             neck=dict(type='mmir.YOLOv7Neck', arch='tiny'),
-            bbox_head=dict(type='mmir.YOLOv7Head', head_module=head),
+            bbox_head=dict(type='mmir.YOLOHead', head_module=head),
         )
     )
     return model, [boxes() for _ in range(2)]

@@ -62,10 +62,12 @@ def yolov7(arch: str) -> nn.Module:
     from mmengine.config import Config
     from mmengine.registry import MODELS, DefaultScope
 
+    from mmir.det.yolov7.arch import get_arch
+
     folder = Path(__file__).parents[2] / 'configs' / '_base_' / 'models'
     cfg = Config.fromfile(folder / 'yolov7_l.py')
     cfg.model.backbone.arch = cfg.model.neck.arch = arch
-    cfg.model.bbox_head.head_module.arch = arch
+    cfg.model.bbox_head.head_module.in_channels = get_arch(arch).out
     with DefaultScope.overwrite_default_scope('mmdet'):
         return MODELS.build(cfg.model)
 

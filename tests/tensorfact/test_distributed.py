@@ -126,7 +126,8 @@ def yolov7(rank):
     import mmir.det  # noqa: F401
 
     torch.manual_seed(0)
-    head = {'type': 'mmir.YOLOv7HeadModule', 'arch': 'tiny', 'num_classes': 3}
+    head = {'type': 'mmir.YOLOHeadModule', 'num_classes': 3}
+    head['in_channels'] = (128, 256, 512)
     model = MODELS.build(
         {
             'type': 'mmir.YOLOv7',
@@ -134,7 +135,7 @@ def yolov7(rank):
             'data_preprocessor': {'type': 'mmdet.DetDataPreprocessor'},
             'backbone': {'type': 'mmir.YOLOv7Backbone', 'arch': 'tiny'},
             'neck': {'type': 'mmir.YOLOv7Neck', 'arch': 'tiny'},
-            'bbox_head': {'type': 'mmir.YOLOv7Head', 'head_module': head},
+            'bbox_head': {'type': 'mmir.YOLOHead', 'head_module': head},
         }
     )
     factorize_(model, 4)

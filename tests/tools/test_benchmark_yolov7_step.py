@@ -14,7 +14,7 @@ sys.path.insert(0, str(FOLDER))
 import _parts  # noqa: E402
 import yolov7_step  # noqa: E402
 
-from mmir.det.yolov7.assigner import _dynamic_k  # noqa: E402
+from mmir.det.yolo.assigner import _dynamic_k  # noqa: E402
 
 
 class Work:
@@ -106,7 +106,7 @@ def test_waits_are_found_by_their_line() -> None:
     waits = yolov7_step.count_waits(lambda: _dynamic_k(cost, cost, 3))
     assert {w['reason'] for w in waits} == {'value read (item, int, bool)', 'nonzero'}
     for wait in waits:
-        assert wait['where'].startswith('mmir/det/yolov7/assigner.py:')
+        assert wait['where'].startswith('mmir/det/yolo/assigner.py:')
         assert wait['where'].endswith(' (_dynamic_k)')
 
 
@@ -144,5 +144,5 @@ def test_toy_run_splits_the_step(result: dict) -> None:
 
 def test_toy_run_names_lines_of_the_assigner(result: dict) -> None:
     lines = [w['where'] for w in result['waits']]
-    assert any(line.startswith('mmir/det/yolov7/assigner.py:') for line in lines)
+    assert any(line.startswith('mmir/det/yolo/assigner.py:') for line in lines)
     assert result['environment']['batch'] == 2

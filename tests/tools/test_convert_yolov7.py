@@ -69,12 +69,14 @@ def save(tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def own() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    module = dict(type='mmir.YOLOv7HeadModule', arch='tiny', num_classes=3)
+    module = dict(
+        type='mmir.YOLOHeadModule', in_channels=(128, 256, 512), num_classes=3
+    )
     cfg = dict(
         type='mmir.YOLOv7',
         backbone=dict(type='mmir.YOLOv7Backbone', arch='tiny'),
         neck=dict(type='mmir.YOLOv7Neck', arch='tiny'),
-        bbox_head=dict(type='mmir.YOLOv7Head', head_module=module),
+        bbox_head=dict(type='mmir.YOLOHead', head_module=module),
     )
     return MODELS.build(ConfigDict(cfg)).state_dict()
 

@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory) -> str:
 @pytest.fixture
 def settings(monkeypatch) -> list:
     """Stand-in for the export that records its arguments."""
-    from mmir.det.yolov7 import onnx_export
+    from mmir.det.yolo import onnx_export
 
     calls = []
     monkeypatch.setattr(
@@ -115,14 +115,14 @@ def test_errors_are_messages(checkpoint, tmp_path, capsys, monkeypatch):
     other.write_text(
         "default_scope = 'mmdet'\n"
         "custom_imports = dict(imports=['mmir'])\n"
-        "model = dict(type='mmir.YOLOv7HeadModule', num_classes=3)\n"
+        "model = dict(type='mmir.YOLOHeadModule', num_classes=3, in_channels=[8])\n"
     )
     for args, message in (
         ([CONFIG, 'no.pth', out], 'checkpoint: no file no.pth'),
         ([CONFIG, checkpoint, out, '--adapter', 'no.pth'], '--adapter: no file no.pth'),
         ([CONFIG, checkpoint, out, '--shape', '100', '64'], 'multiples of 32'),
         ([DENSE, checkpoint, out], 'does not fit the config'),
-        ([str(other), checkpoint, out], 'describes a YOLOv7HeadModule; only a YOLOv7'),
+        ([str(other), checkpoint, out], 'describes a YOLOHeadModule; only a YOLOv5 or'),
     ):
         assert cli.run(lambda args=args: main(args)) == 2
         err = capsys.readouterr().err

@@ -43,9 +43,13 @@ PRECISIONS = tuple(_WRAPPERS)
 
 def detector(arch: str) -> nn.Module:
     """Build a YOLOv7 with random weights on the CPU."""
+    from mmir.det.yolov7.arch import get_arch
+
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/yolov7_l.py')
     cfg.model.backbone.arch = cfg.model.neck.arch = arch
-    cfg.model.bbox_head.head_module.update(arch=arch, num_classes=CLASSES)
+    cfg.model.bbox_head.head_module.update(
+        in_channels=get_arch(arch).out, num_classes=CLASSES
+    )
     init_default_scope('mmdet')
     return MODELS.build(cfg.model)
 

@@ -205,9 +205,11 @@ class RawMaps(nn.Module):
 
 def yolov7(arch: str, size: tuple[int, int], batch: int) -> Case:
     """Case of a YOLOv7 on random images of (height, width) pixels."""
+    from mmir.det.yolov7.arch import get_arch
+
     cfg = Config.fromfile(ROOT / 'configs/_base_/models/yolov7_l.py')
     cfg.model.backbone.arch = cfg.model.neck.arch = arch
-    cfg.model.bbox_head.head_module.arch = arch
+    cfg.model.bbox_head.head_module.in_channels = get_arch(arch).out
     init_default_scope('mmdet')
     model = RawMaps(MODELS.build(cfg.model))
     images = torch.rand(batch, 3, *size)

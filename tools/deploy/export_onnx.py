@@ -1,4 +1,4 @@
-"""Export a YOLOv7 to ONNX: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
+"""Export a YOLOv5 or YOLOv7 to ONNX: export_onnx.py CONFIG CHECKPOINT OUT.onnx.
 
 The exported model takes raw images (float32, 0 to 255, padded to a multiple of 32) and
 returns boxes in pixels. Its outputs are compared with PyTorch before it is written.
@@ -64,14 +64,14 @@ def load_model(
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Build the detector with its weights; also return its class names."""
     from mmir.adapters import load_adapter
-    from mmir.det import YOLOv7
+    from mmir.det.yolo import YOLODetector
 
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
-    if not isinstance(model, YOLOv7):
+    if not isinstance(model, YOLODetector):
         raise UserError(
-            f'{args.config} describes a {type(model).__name__}; only a YOLOv7 of mmir '
-            'can be exported'
+            f'{args.config} describes a {type(model).__name__}; only a YOLOv5 or '
+            'YOLOv7 of mmir can be exported'
         )
     checkpoint = load_checkpoint(args.checkpoint, trust=args.trust_checkpoint)
     state = weights_of(checkpoint, args.checkpoint)
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.check_checkpoint(file, what, args.trust_checkpoint)
     cfg = cli.load_config(args.config, args.cfg_options)
     model, classes = load_model(cfg, args)
-    from mmir.det.yolov7.onnx_export import Settings, export_onnx
+    from mmir.det.yolo.onnx_export import Settings, export_onnx
 
     settings = Settings(tuple(args.shape), args.nms, args.dynamic, classes)
     try:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import mmir  # noqa: F401  (before mmdet: it may lack compiled operators)
 
-TESTS = Path(__file__).parents[2] / 'tests/det/yolov7'
+ROOT = Path(__file__).parents[2] / 'tests'
+TESTS = ROOT / 'det/yolov7'
 PACKAGES = ('mmyolo', 'mmdet', 'mmengine', 'torch')
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', default=str(TESTS / 'data/yolov7_mmyolo.json'))
     args = parser.parse_args()
-    sys.path.insert(0, str(TESTS))
+    sys.path[:0] = [str(TESTS), str(ROOT)]
     from yolov7_mmyolo import AVAILABLE, MMYOLO
     from yolov7_oracle import record
 

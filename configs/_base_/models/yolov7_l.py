@@ -13,9 +13,11 @@ model = dict(
     backbone=dict(type='mmir.YOLOv7Backbone', arch='l'),
     neck=dict(type='mmir.YOLOv7Neck', arch='l'),
     bbox_head=dict(
-        type='mmir.YOLOv7Head',
+        type='mmir.YOLOHead',
         head_module=dict(
-            type='mmir.YOLOv7HeadModule', arch='l', num_classes=num_classes
+            type='mmir.YOLOHeadModule',
+            in_channels=(256, 512, 1024),
+            num_classes=num_classes,
         ),
         assigner=dict(type='mmir.OTAAssigner'),
         box_weight=0.05,

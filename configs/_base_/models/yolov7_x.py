@@ -4,5 +4,5 @@ _base_ = './yolov7_l.py'  # losses and test settings are those of L
 model = dict(
     backbone=dict(arch='x'),
     neck=dict(arch='x'),
-    bbox_head=dict(head_module=dict(arch='x')),
+    bbox_head=dict(head_module=dict(in_channels=(320, 640, 1280))),
 )

@@ -1,16 +1,17 @@
 """YOLOv7 backbone (tiny, L, X)."""
 
 from mmdet.utils import OptMultiConfig
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
+from mmir.det.yolo.backbone import YOLOBackbone
+from mmir.det.yolo.layers import ConvFactory
 from mmir.det.yolov7.arch import get_arch
-from mmir.det.yolov7.layers import ELAN, ConvFactory, MaxPoolDownsample
+from mmir.det.yolov7.layers import ELAN, MaxPoolDownsample
 from mmir.registry import MODELS
 
 
 @MODELS.register_module()
-class YOLOv7Backbone(BaseModule):
+class YOLOv7Backbone(YOLOBackbone):
     """YOLOv7 backbone: stem and four ELAN stages at strides 4, 8, 16 and 32.
 
     Source: Wang et al., YOLOv7, CVPR 2023.
@@ -40,15 +41,8 @@ class YOLOv7Backbone(BaseModule):
         act_cfg: dict | None = None,
         init_cfg: OptMultiConfig = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(out_indices, frozen_stages, init_cfg)
         spec = get_arch(arch)
-        if not -1 <= frozen_stages <= len(spec.stages):
-            raise ValueError(
-                f'frozen_stages={frozen_stages}, choose from -1 (none) to '
-                f'{len(spec.stages)}'
-            )
-        self.out_indices = out_indices
-        self.frozen_stages = frozen_stages
         conv = ConvFactory(act_cfg or spec.act_cfg, norm_cfg, conv_cfg)
         self.stem = nn.Sequential()
         channels = in_channels
@@ -70,35 +64,4 @@ class YOLOv7Backbone(BaseModule):
             stage.append(elan)
             self.add_module(f'stage{i}', stage)
             channels = out
-        self._freeze()
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, in_channels, H, W) to the features of `out_indices`.
-
-        H and W are multiples of 32. The features of stage i have shape
-        (N, C_i, H / 2**(i + 1), W / 2**(i + 1)).
-        """
-        x = self.stem(x)
-        outs = []
-        for i in range(1, 5):
-            x = getattr(self, f'stage{i}')(x)
-            if i in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
-
-    def train(self, mode: bool = True) -> 'YOLOv7Backbone':
-        """Set training or evaluation mode; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        stages = range(1, self.frozen_stages + 1)
-        return [self.stem, *(getattr(self, f'stage{i}') for i in stages)]
-
-    def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.eval().requires_grad_(False)
+        self.freeze_stages()

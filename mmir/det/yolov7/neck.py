@@ -6,15 +6,9 @@ from mmdet.utils import OptMultiConfig
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmir.det.yolo.layers import ConvFactory, RepConv
 from mmir.det.yolov7.arch import Arch, get_arch
-from mmir.det.yolov7.layers import (
-    ELAN,
-    SPPCSPC,
-    ConvFactory,
-    MaxPoolDownsample,
-    RepConv,
-    SPPTiny,
-)
+from mmir.det.yolov7.layers import ELAN, SPPCSPC, MaxPoolDownsample, SPPTiny
 from mmir.registry import MODELS
 
 

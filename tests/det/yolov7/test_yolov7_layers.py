@@ -7,17 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mmir.det.yolo.layers import ChainedPools, ConvFactory, Implicit, RepConv
 from mmir.det.yolov7.arch import get_arch
-from mmir.det.yolov7.layers import (
-    ELAN,
-    SPPCSPC,
-    ChainedPools,
-    ConvFactory,
-    Implicit,
-    MaxPoolDownsample,
-    RepConv,
-    SPPTiny,
-)
+from mmir.det.yolov7.layers import ELAN, SPPCSPC, MaxPoolDownsample, SPPTiny
 
 
 def factory(arch: str) -> ConvFactory:

@@ -15,13 +15,14 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from test_yolov7_detector import build
 from torch import Tensor
+from yolo_detector import build
 
-from mmir.det.yolov7 import YOLOv7, onnx_export
-from mmir.det.yolov7.onnx_check import Comparison, compare, instances, run_onnx
-from mmir.det.yolov7.onnx_export import Settings, export_onnx
-from mmir.det.yolov7.onnx_nms import append_nms
+from mmir.det import YOLOv7
+from mmir.det.yolo import onnx_export
+from mmir.det.yolo.onnx_check import Comparison, compare, instances, run_onnx
+from mmir.det.yolo.onnx_export import Settings, export_onnx
+from mmir.det.yolo.onnx_nms import append_nms
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmir.det.yolov7.boxes import cxcywh_to_xyxy, decode, pairwise_iou
+from mmir.det.yolo.boxes import cxcywh_to_xyxy, decode, pairwise_iou
 from mmir.registry import TASK_UTILS
 
 # center cell, then the neighbors left, above, right and below of it

@@ -16,6 +16,8 @@ ANCHORS = (
     ((142, 110), (192, 243), (459, 401)),
 )
 STRIDES = (8, 16, 32)
+HEAD_IN = {'tiny': (128, 256, 512), 'l': (256, 512, 1024), 'x': (320, 640, 1280)}
+"""Input channels of the head."""
 
 
 class Box(NamedTuple):
@@ -352,5 +354,7 @@ def instances(boxes: list[Box]) -> InstanceData:
 
 def head_cfg(classes: int, arch: str = 'tiny', **kwargs) -> ConfigDict:
     """Config of a head."""
-    module = dict(type='mmir.YOLOv7HeadModule', arch=arch, num_classes=classes)
-    return ConfigDict(type='mmir.YOLOv7Head', head_module=module, **kwargs)
+    module = dict(
+        type='mmir.YOLOHeadModule', in_channels=HEAD_IN[arch], num_classes=classes
+    )
+    return ConfigDict(type='mmir.YOLOHead', head_module=module, **kwargs)

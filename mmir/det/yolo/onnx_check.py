@@ -1,4 +1,4 @@
-"""Comparison of an exported YOLOv7 with PyTorch."""
+"""Comparison of an exported YOLO detector with PyTorch."""
 
 import copy
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmir.det.yolov7.onnx_graph import Exportable
+from mmir.det.yolo.onnx_graph import Exportable
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from mmir.det.yolov7.detector import YOLOv7
+    from mmir.det.yolo.detector import YOLODetector
 
 
 BOX_LIMIT, SCORE_LIMIT = 0.01, 1e-4
@@ -66,7 +66,7 @@ class Comparison:
 
 @torch.no_grad()
 def compare(
-    model: 'YOLOv7',
+    model: 'YOLODetector',
     raw: 'ModelProto',
     suppressed: 'ModelProto | None',
     inputs: Sequence[Tensor],
@@ -74,7 +74,7 @@ def compare(
     """Run PyTorch and onnxruntime on the same images.
 
     Args:
-        model (YOLOv7): Trained detector, not deployed, float32 on the CPU.
+        model (YOLODetector): Trained detector, not deployed, float32 on the CPU.
         raw (ModelProto): Its export without NMS.
         suppressed (ModelProto, optional): Its export with NMS, compared with PyTorch's
             NMS on the boxes of `raw`.

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from mmir.det import YOLOv7HeadModule
-from mmir.det.yolov7 import head_module
+from mmir.det import YOLOHeadModule
+from mmir.det.yolo import head_module
+
+TINY = (128, 256, 512)
 
 
 def test_other_classes_leave_the_head_as_it_is(
@@ -13,7 +15,7 @@ def test_other_classes_leave_the_head_as_it_is(
     told: list[str] = []
     monkeypatch.setattr(head_module, 'print_log', lambda text, **_: told.append(text))
     torch.manual_seed(0)
-    released, own = YOLOv7HeadModule(80, 'tiny'), YOLOv7HeadModule(3, 'tiny')
+    released, own = YOLOHeadModule(80, TINY), YOLOHeadModule(3, TINY)
     before = {k: v.clone() for k, v in own.state_dict().items()}
     state = released.state_dict()
     result = own.load_state_dict(state)
@@ -30,7 +32,7 @@ def test_other_classes_leave_the_head_as_it_is(
 
 def test_the_same_classes_load() -> None:
     torch.manual_seed(0)
-    source, own = YOLOv7HeadModule(3, 'tiny'), YOLOv7HeadModule(3, 'tiny')
+    source, own = YOLOHeadModule(3, TINY), YOLOHeadModule(3, TINY)
     own.load_state_dict(source.state_dict())
     for key, value in own.state_dict().items():
         assert torch.equal(value, source.state_dict()[key])

@@ -8,17 +8,17 @@ import yolov7_reference as ref
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmir.det.yolov7 import YOLOv7Head
+from mmir.det import YOLOHead
 
 KEYS = ('loss_box', 'loss_obj', 'loss_cls')
 
 
-def build(classes: int = 4, **kwargs) -> YOLOv7Head:
+def build(classes: int = 4, **kwargs) -> YOLOHead:
     torch.manual_seed(0)
     return MODELS.build(ref.head_cfg(classes, **kwargs))
 
 
-def loss(head: YOLOv7Head, maps: list[Tensor], images: list) -> dict[str, Tensor]:
+def loss(head: YOLOHead, maps: list[Tensor], images: list) -> dict[str, Tensor]:
     gts = [ref.instances(boxes) for boxes in images]
     return head.loss_by_feat(maps, gts, [{}] * len(images))
 
@@ -125,7 +125,7 @@ def test_scale_is_the_images_of_all_ranks(monkeypatch):
     head, size = build(), (128, 160)
     maps, images = ref.random_maps(size), some_images(size)
     alone = loss(head, maps, images)
-    monkeypatch.setattr('mmir.det.yolov7.head.get_world_size', lambda: 3)
+    monkeypatch.setattr('mmir.det.yolo.head.get_world_size', lambda: 3)
     ranks = loss(head, maps, images)
     twice = loss(head, [torch.cat([m, m]) for m in maps], images * 2)
     for key in KEYS:

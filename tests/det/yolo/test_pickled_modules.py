@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmir.det.yolov7.convert import read_weights
-from mmir.det.yolov7.pickled_modules import Foreign, module_weights, read_pickled
+from mmir.det.yolo.pickled_modules import Foreign, module_weights, read_pickled
+from mmir.det.yolo.released import read_weights
 from mmir.utils.checkpoint import CheckpointError
 
 

@@ -1,4 +1,4 @@
-"""Layers of the YOLOv7 head, separate from its losses so they can be exported."""
+"""Layers of the YOLO head, separate from its losses so they can be exported."""
 
 import logging
 import math
@@ -10,8 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 
-from mmir.det.yolov7.arch import get_arch
-from mmir.det.yolov7.layers import Implicit
+from mmir.det.yolo.layers import Implicit
 from mmir.registry import MODELS
 
 ANCHORS = (
@@ -19,19 +18,21 @@ ANCHORS = (
     ((36, 75), (76, 55), (72, 146)),
     ((142, 110), (192, 243), (459, 401)),
 )
-"""Anchors (width, height) of released models, in pixels, at strides 8, 16 and 32."""
+"""Anchors (width, height) of the released YOLOv7, in pixels; strides 8, 16, 32."""
 
 _PRETRAINED = ('Pretrained', PretrainedInit)
 
 
 @MODELS.register_module()
-class YOLOv7HeadModule(BaseModule):
-    """Layers of the YOLOv7 head: per level, a 1x1 convolution and two implicit layers.
+class YOLOHeadModule(BaseModule):
+    """Layers of the YOLO head: a 1x1 convolution per level.
 
     Args:
         num_classes (int): Number of classes C.
-        arch (str): Size, which determines the input channels.
-        in_channels (tuple[int], optional): Input channels per level, overrides `arch`.
+        in_channels (tuple[int]): Input channels per level.
+        implicit (bool): Add a learned vector to the input of each convolution, and
+            multiply its output with another, as YOLOv7 does. The structure without them
+            is also the one after folding.
         num_anchors (int): Number of anchors A per cell.
         strides (tuple[int]): Stride per level in pixels.
         init_cfg (dict, optional): Initialization, see `mmengine.model.BaseModule`.
@@ -40,8 +41,8 @@ class YOLOv7HeadModule(BaseModule):
     def __init__(
         self,
         num_classes: int,
-        arch: str = 'l',
-        in_channels: tuple[int, ...] | None = None,
+        in_channels: tuple[int, ...],
+        implicit: bool = True,
         num_anchors: int = 3,
         strides: tuple[int, ...] = (8, 16, 32),
         init_cfg: OptMultiConfig = None,
@@ -50,13 +51,20 @@ class YOLOv7HeadModule(BaseModule):
         self.num_classes = num_classes
         self.num_anchors = num_anchors
         self.strides = strides
-        channels = in_channels or get_arch(arch).out
         out = num_anchors * (5 + num_classes)
         self.convs_pred = nn.ModuleList(
-            nn.Sequential(Implicit(c, 0.0), nn.Conv2d(c, out, 1), Implicit(out, 1.0))
-            for c in channels
+            _with_implicit(c, out) if implicit else nn.Conv2d(c, out, 1)
+            for c in in_channels
         )
         self._init_bias()
+
+    @property
+    def convs(self) -> list[nn.Module]:
+        """The convolution of each level, without its implicit layers."""
+        return [
+            layer[1] if isinstance(layer, nn.Sequential) else layer
+            for layer in self.convs_pred
+        ]
 
     def init_weights(self) -> None:
         """Initialize the weights, and set the biases to the expected scores.
@@ -73,7 +81,7 @@ class YOLOv7HeadModule(BaseModule):
     @torch.no_grad()
     def _init_bias(self) -> None:
         """Set biases for 8 objects per 640 px image and equally likely classes."""
-        for (_, conv, _), stride in zip(self.convs_pred, self.strides, strict=True):
+        for conv, stride in zip(self.convs, self.strides, strict=True):
             bound = 1 / math.sqrt(conv.in_channels)
             nn.init.uniform_(conv.bias, -bound, bound)
             bias = conv.bias.view(self.num_anchors, -1)
@@ -84,8 +92,9 @@ class YOLOv7HeadModule(BaseModule):
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
         """Keep the output layers if the checkpoint has another number of classes."""
-        theirs = state_dict.get(f'{prefix}convs_pred.0.1.weight')
-        if theirs is not None and len(theirs) != len(self.convs_pred[0][1].weight):
+        inner = '1.' if isinstance(self.convs_pred[0], nn.Sequential) else ''
+        theirs = state_dict.get(f'{prefix}convs_pred.0.{inner}weight')
+        if theirs is not None and len(theirs) != self.convs[0].out_channels:
             classes = len(theirs) // self.num_anchors - 5
             print_log(
                 f'the checkpoint detects {classes} classes, the model '
@@ -104,3 +113,9 @@ class YOLOv7HeadModule(BaseModule):
         Channels are ordered anchor by anchor: x, y, w, h, objectness, classes.
         """
         return tuple(conv(x) for conv, x in zip(self.convs_pred, feats, strict=True))
+
+
+def _with_implicit(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        Implicit(channels, 0.0), nn.Conv2d(channels, out, 1), Implicit(out, 1.0)
+    )

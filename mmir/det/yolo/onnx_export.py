@@ -1,4 +1,4 @@
-"""ONNX export of YOLOv7, compared with PyTorch before the file is written."""
+"""ONNX export of YOLO detectors, compared with PyTorch before the file is written."""
 
 import copy
 import json
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mmir.det.yolov7.onnx_check import Comparison, compare
-from mmir.det.yolov7.onnx_graph import rename, trace
-from mmir.det.yolov7.onnx_nms import append_nms, check_test_cfg
+from mmir.det.yolo.onnx_check import Comparison, compare
+from mmir.det.yolo.onnx_graph import rename, trace
+from mmir.det.yolo.onnx_nms import append_nms, check_test_cfg
 from mmir.utils.files import write_bytes
 from mmir.version import __version__
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from mmir.det.yolov7.detector import YOLOv7
+    from mmir.det.yolo.detector import YOLODetector
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Settings:
 
 
 def export_onnx(
-    model: 'YOLOv7', path: str | os.PathLike, settings: Settings
+    model: 'YOLODetector', path: str | os.PathLike, settings: Settings
 ) -> Comparison:
     """Export a detector to one ONNX file, after comparing it with PyTorch.
 
@@ -52,7 +52,7 @@ def export_onnx(
     (N, B, C), or with NMS those of `append_nms`.
 
     Args:
-        model (YOLOv7): Detector. It is not modified.
+        model (YOLODetector): Detector. It is not modified.
         path (str | PathLike): Output file, written only if the comparison succeeds.
         settings (Settings): Settings of the export.
 
@@ -91,7 +91,7 @@ def _require(*packages: str) -> None:
         )
 
 
-def _check(model: 'YOLOv7', settings: Settings) -> None:
+def _check(model: 'YOLODetector', settings: Settings) -> None:
     """Raise an error for invalid settings."""
     if any(side < 32 or side % 32 for side in settings.size):
         raise ValueError(
@@ -124,7 +124,7 @@ def _inputs(settings: Settings) -> list[Tensor]:
     ]
 
 
-def _describe(proto: 'ModelProto', model: 'YOLOv7', settings: Settings) -> None:
+def _describe(proto: 'ModelProto', model: 'YOLODetector', settings: Settings) -> None:
     """Add what users of the file need to know to its metadata, as JSON values."""
     head, prepare = model.bbox_head, model.data_preprocessor
     count = head.num_classes

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mmir.det.yolov7 import YOLOv7Head
+from mmir.det import YOLOHead
 
 SIZE = (96, 160)
 TEST = dict(
@@ -19,11 +19,11 @@ TEST = dict(
 )
 
 
-def build(classes: int = 3, **test: object) -> YOLOv7Head:
+def build(classes: int = 3, **test: object) -> YOLOHead:
     return MODELS.build(ref.head_cfg(classes, test_cfg=ConfigDict(TEST | test)))
 
 
-def predict(head: YOLOv7Head, maps: list, **kwargs: object) -> list[InstanceData]:
+def predict(head: YOLOHead, maps: list, **kwargs: object) -> list[InstanceData]:
     metas = kwargs.pop('metas', [dict(img_shape=SIZE)] * len(maps[0]))
     return head.predict_by_feat(maps, metas, **kwargs)
 

@@ -8,21 +8,25 @@ import yolov7_reference as ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.cnn import ConvModule
-from test_yolov7_detector import batch, build
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrizations
+from yolo_detector import batch, build
 
 from mmir.adapters import FrozenBatchNorm, freeze_
-from mmir.det.yolov7 import YOLOv7, YOLOv7Backbone, YOLOv7HeadModule, YOLOv7Neck
-from mmir.det.yolov7.deploy import deploy_
-from mmir.det.yolov7.layers import Implicit, RepConv
+from mmir.det import YOLOHeadModule, YOLOv7, YOLOv7Backbone, YOLOv7Neck
+from mmir.det.yolo.deploy import deploy_
+from mmir.det.yolo.layers import Implicit, RepConv
 from mmir.tensorfact import TensorFactConv, augment_, factorize_
 
 
 def network(arch: str, classes: int = 3) -> nn.Sequential:
     torch.manual_seed(0)
-    parts = YOLOv7Backbone(arch), YOLOv7Neck(arch), YOLOv7HeadModule(classes, arch)
+    parts = (
+        YOLOv7Backbone(arch),
+        YOLOv7Neck(arch),
+        YOLOHeadModule(classes, ref.HEAD_IN[arch]),
+    )
     return ref.randomize(nn.Sequential(*parts))
 
 

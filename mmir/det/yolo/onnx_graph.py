@@ -1,4 +1,4 @@
-"""ONNX graph of YOLOv7, from the image to the decoded boxes."""
+"""ONNX graph of a YOLO detector, from the image to the decoded boxes."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from mmir.det.yolov7.detector import YOLOv7
+    from mmir.det.yolo.detector import YOLODetector
 
 OPSET = 18
 
@@ -18,10 +18,10 @@ class Exportable(nn.Module):
     """Module exported to ONNX: normalization, network and decoding.
 
     Args:
-        model (YOLOv7): Detector. It is not modified.
+        model (YOLODetector): Detector. It is not modified.
     """
 
-    def __init__(self, model: 'YOLOv7') -> None:
+    def __init__(self, model: 'YOLODetector') -> None:
         super().__init__()
         self.model = model
 
@@ -30,7 +30,7 @@ class Exportable(nn.Module):
 
         Returns:
             tuple[Tensor, Tensor]: (N, B, 4), xyxy in pixels, and (N, B, C), see
-            `YOLOv7Head.decode_maps`.
+            `YOLOHead.decode_maps`.
         """
         model, prepare = self.model, self.model.data_preprocessor
         if getattr(prepare, '_enable_normalize', False):
@@ -38,11 +38,11 @@ class Exportable(nn.Module):
         return model.bbox_head.decode_maps(model(images, mode='tensor')[0])
 
 
-def trace(model: 'YOLOv7', size: tuple[int, int], dynamic: bool) -> 'ModelProto':
+def trace(model: 'YOLODetector', size: tuple[int, int], dynamic: bool) -> 'ModelProto':
     """Convert a detector to an ONNX model.
 
     Args:
-        model (YOLOv7): Detector after `to_deploy`, on the CPU.
+        model (YOLODetector): Detector after `to_deploy`, on the CPU.
         size (tuple[int, int]): Height and width of the input, multiples of 32.
         dynamic (bool): Allow any batch size, and any height and width divisible by 32.
             Otherwise the input is one image of `size`.

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from mmir.adapters import FrozenBatchNorm
-from mmir.det.yolov7.fold import fold_bn_, fold_bn_pair_
+from mmir.det.yolo.fold import fold_bn_, fold_bn_pair_
 
 
 def relative(value, reference):

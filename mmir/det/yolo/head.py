@@ -1,4 +1,4 @@
-"""YOLOv7 head: losses and predictions on top of the exportable layers."""
+"""YOLO head: losses and predictions on top of the exportable layers."""
 
 from typing import Any
 
@@ -12,25 +12,27 @@ from mmengine.dist import get_world_size
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmir.det.yolov7.assigner import Matches, Targets
-from mmir.det.yolov7.boxes import complete_iou, cxcywh_to_xyxy, decode
-from mmir.det.yolov7.head_module import ANCHORS
+from mmir.det.yolo.assigner import Matches, Targets
+from mmir.det.yolo.boxes import complete_iou, cxcywh_to_xyxy, decode
+from mmir.det.yolo.head_module import ANCHORS
 from mmir.registry import MODELS, TASK_UTILS
 
 
 @MODELS.register_module()
-class YOLOv7Head(BaseDenseHead):
-    """Anchor-based YOLOv7 head, trained with OTA assignment.
+class YOLOHead(BaseDenseHead):
+    """Anchor-based head of YOLOv5 and YOLOv7, trained with OTA assignment.
 
     Source: Wang et al., YOLOv7, CVPR 2023.
 
     Args:
-        head_module (dict): Config of the layers, a `YOLOv7HeadModule`.
-        anchors (tuple): (levels, A, 2), width and height in pixels.
+        head_module (dict): Config of the layers, a `YOLOHeadModule`.
+        anchors (tuple): (levels, A, 2), width and height in pixels. Default: those of
+            the released YOLOv7.
         assigner (dict, optional): Config of the assigner. Default: `OTAAssigner`.
         box_weight (float): Weight of the box loss, `1 - CIoU`.
         obj_weight (float): Weight of the objectness loss. For images of s pixels the
-            official recipe is `0.7 * (s / 640) ** 2` (L) or `(s / 640) ** 2` (tiny).
+            official recipe is `0.7 * (s / 640) ** 2` (YOLOv7-L) or `(s / 640) ** 2`
+            (YOLOv7-tiny, YOLOv5).
         cls_weight (float): Weight of the class loss at 80 classes, scaled by
             `num_classes / 80`.
         obj_balance (tuple[float]): Weight of the objectness loss per level.
@@ -77,7 +79,7 @@ class YOLOv7Head(BaseDenseHead):
         # a buffer, so the anchors of a released model are part of its checkpoint
         self.register_buffer('anchors', torch.tensor(anchors, dtype=torch.float32))
 
-    def _apply(self, *args: Any, **kwargs: Any) -> 'YOLOv7Head':
+    def _apply(self, *args: Any, **kwargs: Any) -> 'YOLOHead':
         # boxes are decoded in at least float32: `half()` must not round the anchors
         anchors = self.anchors
         super()._apply(*args, **kwargs)

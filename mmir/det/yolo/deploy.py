@@ -1,4 +1,4 @@
-"""Folding of a trained YOLOv7 into plain convolutions."""
+"""Folding of a trained YOLO detector into plain convolutions."""
 
 from collections import OrderedDict
 
@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from mmir.adapters import merge_, replace_, why_hooked, why_not_plain
-from mmir.det.yolov7.fold import bn_affine, fold_bn_, why_no_affine
-from mmir.det.yolov7.head_module import YOLOv7HeadModule
-from mmir.det.yolov7.layers import RepConv
+from mmir.det.yolo.fold import bn_affine, fold_bn_, why_no_affine
+from mmir.det.yolo.head_module import YOLOHeadModule
+from mmir.det.yolo.layers import RepConv
 
 
 @torch.no_grad()
 def deploy_(model: nn.Module) -> None:
-    """Fold all linear layers of a YOLOv7 into its convolutions, in place.
+    """Fold all linear layers of a YOLO detector into its convolutions, in place.
 
     The steps, in order:
 
@@ -27,7 +27,7 @@ def deploy_(model: nn.Module) -> None:
     afterwards. A folded model is left unchanged.
 
     Args:
-        model (nn.Module): YOLOv7, or a part of it, in evaluation mode.
+        model (nn.Module): Detector, or a part of one, in evaluation mode.
 
     Raises:
         ValueError: A layer has NaN or infinite weights; the message names it.
@@ -40,7 +40,7 @@ def deploy_(model: nn.Module) -> None:
             conv = _fold_branches(module)
             if conv is not None:
                 new[module] = nn.Sequential(OrderedDict(conv=conv, activate=module.act))
-        elif isinstance(module, YOLOv7HeadModule):
+        elif isinstance(module, YOLOHeadModule):
             layers = [m for m in module.convs_pred if isinstance(m, nn.Sequential)]
             folded = {each: _fold_implicit(each) for each in layers}
             new.update({each: conv for each, conv in folded.items() if conv})

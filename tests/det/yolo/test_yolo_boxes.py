@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
 
-from mmir.det.yolov7.boxes import complete_iou, cxcywh_to_xyxy, decode, pairwise_iou
+from mmir.det.yolo.boxes import complete_iou, cxcywh_to_xyxy, decode, pairwise_iou
 
 
 def boxes(*rows: tuple[float, ...]) -> torch.Tensor:

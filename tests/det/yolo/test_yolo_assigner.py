@@ -8,7 +8,7 @@ import torch
 import yolov7_reference as ref
 from mmdet.registry import TASK_UTILS
 
-from mmir.det.yolov7.assigner import Matches, OTAAssigner, Targets, _dynamic_k
+from mmir.det.yolo.assigner import Matches, OTAAssigner, Targets, _dynamic_k
 
 STRIDES = list(ref.STRIDES)
 ANCHORS = torch.tensor(ref.ANCHORS, dtype=torch.float32)

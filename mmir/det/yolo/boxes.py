@@ -1,4 +1,4 @@
-"""Box decoding and IoU of YOLOv7."""
+"""Box decoding and IoU of YOLOv5 and YOLOv7."""
 
 import math
 
