@@ -1,11 +1,14 @@
 """Detectors and rows of `coco_transfer.py`: what trains, at which rate, how long."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
+from mmir.cli.stages import ROOT
 from mmir.det.class_rows import keep_classes_in_file
 
 
@@ -36,32 +39,64 @@ class Detector:
     """
 
     config: str
-    start: Callable[[Path, Path, Config], Path]
+    start: Callable[[Config, Path, Path, Path], Path]
     rows: dict[str, Row]
 
 
-def start_yolox(weights: Path, out: Path, cfg: Config) -> Path:
-    """Reduce the COCO checkpoint to the classes of a config."""
-    target = out.parent / f'yolox-nano_{"_".join(cfg.classes)}.pth'
+def start_yolox(cfg: Config, data: Path, weights: Path, out: Path) -> Path:
+    """Reduce the COCO checkpoint of YOLOX-nano to the classes of a config."""
+    target = out / f'yolox-nano_{"_".join(cfg.classes)}.pth'
     if not target.is_file():
         source = weights / 'yolox_nano_coco_mmdet_bn.safetensors'
         keep_classes_in_file(cfg.model, source, target, cfg.classes)
     return target
 
 
-YOLOX_LAST = 'multi_level_conv_'  # the prediction layers
-YOLOX_NANO = {
-    'full': Row(dict(type='Full'), rate=3e-4),
-    'frozen backbone': Row(
-        dict(type='Frozen', trainable=['^neck', '^bbox_head'], norm='frozen'), rate=3e-4
-    ),
-    'head': Row(dict(type='Frozen', trainable=['^bbox_head'], norm='frozen')),
-    'norm': Row(dict(type='Frozen', trainable=[YOLOX_LAST], norm='all')),
-    'lora4': Row(dict(type='ConvLoRA', rank=4, trainable=[YOLOX_LAST], norm='all')),
+def start_yolov5(cfg: Config, data: Path, weights: Path, out: Path) -> Path:
+    """Convert YOLOv5n, measure its norms on RGB images, reduce it to some classes."""
+    target = out / f'yolov5n_{"_".join(cfg.classes)}.pth'
+    if not target.is_file():
+        photos = sorted((data / 'street_pairs/train/RGB').iterdir())[::3][:60]
+        dense = out / 'yolov5n.pth'
+        tool = ROOT / 'tools/model_converters/yolov5.py'
+        source = weights / 'yolov5n_coco_fp16.safetensors'
+        options = ['--size', '416', '--images', *map(str, photos)]
+        subprocess.run(
+            [sys.executable, str(tool), str(source), str(dense), *options], check=True
+        )
+        keep_classes_in_file(cfg.model, dense, target, cfg.classes)
+    return target
+
+
+def stage(kind: str, last: str, norm: str = 'all', **options: object) -> dict:
+    """Method that trains the prediction layers `last` and the norms beside it."""
+    return dict(type=kind, trainable=[last], norm=norm, **options)
+
+
+def fine_tuning(last: str) -> dict[str, Row]:
+    """Rows without adapters."""
+    parts = ['^neck', '^bbox_head']
+    return {
+        'full': Row(dict(type='Full'), rate=3e-4),
+        'frozen': Row(dict(type='Frozen', trainable=parts, norm='frozen'), rate=3e-4),
+        'head': Row(stage('Frozen', '^bbox_head', norm='frozen')),
+        'norm': Row(stage('Frozen', last)),
+    }
+
+
+YOLOX_LAST, YOLOV5_LAST = 'multi_level_conv_', '^bbox_head'  # the prediction layers
+FULL_RANK = dict(rank='full', split='ts_dd', skip_growing=False)
+YOLOX_NANO = fine_tuning(YOLOX_LAST) | {
+    f'lora{rank}': Row(stage('ConvLoRA', YOLOX_LAST, rank=rank)) for rank in (1, 4, 12)
+}
+YOLOV5_N = fine_tuning(YOLOV5_LAST) | {
+    'tensorfact1': Row(stage('TensorFact', YOLOV5_LAST, delta=1, **FULL_RANK)),
+    'tensorfact4': Row(stage('TensorFact', YOLOV5_LAST, delta=4, **FULL_RANK)),
+    'lora4': Row(stage('ConvLoRA', YOLOV5_LAST, rank=4)),
+    'lora12': Row(stage('ConvLoRA', YOLOV5_LAST, rank=12)),
 }
 
 DETECTORS = {
-    'yolox-nano': Detector(
-        'yolox-nano_coco_flir_1pct.py', start_yolox, YOLOX_NANO
-    ),
+    'yolox-nano': Detector('yolox-nano_coco_flir_1pct.py', start_yolox, YOLOX_NANO),
+    'yolov5n': Detector('yolov5-n_coco_flir_1pct.py', start_yolov5, YOLOV5_N),
 }

@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class Run:
     size: int
     rate: float
     steps: int
-    augment: str = 'mosaic'
+    augment: str = 'zoom'
     options: tuple[tuple[str, Any], ...] = field(default=())
 
     @property
@@ -146,7 +146,9 @@ def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
         size = run.size, task.canvas * run.size // 416
         wrapper.pipeline = zoom(wrapper.pipeline, size)
     train, test = wrapper.dataset, cfg.val_dataloader.dataset
-    files = [str((data / task.root / ann).resolve()) for ann, _ in (task.train, task.test)]
+    files = [
+        str((data / task.root / ann).resolve()) for ann, _ in (task.train, task.test)
+    ]
     prefixes = [task.train[1], task.test[1]]
     if held:
         files = [str(f) for f in hold_out(Path(files[0]), out)]
@@ -223,7 +225,9 @@ def execute(run: Run, row: Row, args: argparse.Namespace, out: Path) -> dict:
     cfg = run_config(run, row, args.data, out, args.hold_out)
     cfg.work_dir, cfg.experiment_name = str(folder), run.name
     init_default_scope(cfg.default_scope)
-    cfg.load_from = str(DETECTORS[run.detector].start(args.weights, out, cfg))
+    cfg.load_from = str(
+        DETECTORS[run.detector].start(cfg, args.data, args.weights, out.parent)
+    )
     runner = Runner.from_cfg(cfg)
     start = time.monotonic()
     if run.images:
@@ -259,26 +263,43 @@ def runner_casts(runner: Runner) -> bool:
 
 
 def _short(metrics: dict) -> dict:
-    return {k.removeprefix('coco/').removeprefix('bbox_'): v for k, v in metrics.items()}
+    return {
+        k.removeprefix('coco/').removeprefix('bbox_'): v for k, v in metrics.items()
+    }
+
+
+def parse_row(text: str, rows: dict[str, Row]) -> tuple[str, Row]:
+    """Parse `row`, `row@rate` or `row@rate@steps`."""
+    name, *numbers = text.split('@')
+    if name not in rows:
+        raise cli.UserError(f'--rows: no row {name!r}, choose from {sorted(rows)}')
+    row = rows[name]
+    if numbers:
+        row = replace(row, rate=float(numbers[0]))
+    if numbers[1:]:
+        row = replace(row, steps=int(numbers[1]))
+    return name, row
 
 
 def planned(args: argparse.Namespace) -> list[tuple[Run, Row]]:
-    """All runs of the command line, seeds outermost, so that rows stay comparable."""
-    detector = DETECTORS[args.detector]
-    rows = {name: detector.rows[name] for name in args.rows or detector.rows}
-    options = tuple(sorted(args.cfg_options.items()))
+    """All runs of the command line, seed by seed, so that rows stay comparable."""
+    known = DETECTORS[args.detector].rows
+    rows = [parse_row(text, known) for text in args.rows or known]
     runs = []
-    for images, seed, (name, row) in itertools.product(
-        args.images, args.seeds, rows.items()
-    ):
-        for rate, steps in itertools.product(
-            args.rates or [row.rate], args.steps or [row.steps]
-        ):
-            run = Run(
-                args.detector, args.task, name, images, seed, args.size, rate, steps,
-                args.augment, options,
-            )
-            runs.append((run, row))
+    for images, seed, (name, row) in itertools.product(args.images, args.seeds, rows):
+        run = Run(
+            detector=args.detector,
+            task=args.task,
+            row=name,
+            images=images,
+            seed=seed,
+            size=args.size,
+            rate=row.rate,
+            steps=row.steps,
+            augment=args.augment,
+            options=tuple(sorted(args.cfg_options.items())),
+        )
+        runs.append((run, row))
     return runs
 
 
@@ -289,13 +310,13 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/coco_transfer'))
     parser.add_argument('--detector', choices=DETECTORS, required=True)
     parser.add_argument('--task', choices=TASKS, default='street')
-    parser.add_argument('--rows', nargs='+', help='default: all')
+    parser.add_argument(
+        '--rows', nargs='+', help='row, row@rate or row@rate@steps; default: all rows'
+    )
     parser.add_argument('--images', nargs='+', type=int, default=[62])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--size', type=int, default=416, help='width in pixels')
-    parser.add_argument('--rates', nargs='+', type=float, help='learning rates to try')
-    parser.add_argument('--steps', nargs='+', type=int, help='lengths to try')
-    parser.add_argument('--augment', choices=['mosaic', 'zoom'], default='mosaic')
+    parser.add_argument('--augment', choices=['mosaic', 'zoom'], default='zoom')
     parser.add_argument('--hold-out', action='store_true', help='choose settings')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='for all runs'
