@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmdet.evaluation.functional import coco_classes
 from mmengine.config import Config
 
 from mmir.cli.stages import ROOT
@@ -64,6 +65,8 @@ def start_yolov5(cfg: Config, data: Path, weights: Path, out: Path) -> Path:
         subprocess.run(
             [sys.executable, str(tool), str(source), str(dense), *options], check=True
         )
+        if not set(cfg.classes) <= set(coco_classes()):
+            return dense  # other classes get a new output layer
         keep_classes_in_file(cfg.model, dense, target, cfg.classes)
     return target
 

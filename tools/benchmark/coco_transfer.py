@@ -11,33 +11,52 @@ Finished runs are skipped. Tables and JSON are written by `coco_transfer_report.
 """
 
 import argparse
+import copy
 import itertools
 import json
-import logging
-import os
-import shutil
 import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, ValLoop, load_checkpoint
 from tqdm import tqdm
 
 from mmir.cli import cli
 from mmir.cli.stages import ROOT
+from mmir.engine.autocast import has_bfloat16
 from mmir.testing.rescale import set_image_scale, set_schedule
 from mmir.utils.files import write_json
 
 from _coco_rows import DETECTORS, Row  # isort: skip
 
 BATCH_SIZE = 8
+RGB_STAGE = 'RGB stage'
+RGB_SETTINGS: dict[str, Any] = dict(rate=3e-4, steps=400, options=())
 EPOCH_IMAGES = 64  # smaller sets are repeated, so that batches are full
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of a dataset: folder below the data folder, annotations, image prefix."""
+
+    folder: str
+    annotations: str
+    prefix: str
+    kind: str = 'mmir.CocoSubsetDataset'
+
+    def dataset(self, data: Path, classes: tuple[str, ...]) -> dict:
+        """Settings of the dataset."""
+        return dict(
+            type=self.kind,
+            data_root=str(data / self.folder),
+            ann_file=str((data / self.folder / self.annotations).resolve()),
+            data_prefix=dict(img=self.prefix),
+            metainfo=dict(classes=classes),
+        )
 
 
 @dataclass(frozen=True)
@@ -45,37 +64,46 @@ class Task:
     """Thermal images to adapt to, and RGB images to remember.
 
     Attributes:
-        root: Folder below the data folder.
-        train, test: (annotations, image prefix) of the thermal images.
-        rgb: (folder, annotations, image prefix) of the RGB test images.
+        train, test: Thermal images.
+        rgb: RGB test images.
         canvas: Height of the network input at a width of 416 pixels.
-        dataset: Type of the datasets.
+        classes: Class names.
+        rgb_train: RGB images on which the COCO detector is trained first, in full.
     """
 
-    root: str
-    train: tuple[str, str]
-    test: tuple[str, str]
-    rgb: tuple[str, str, str]
+    train: Part
+    test: Part
+    rgb: Part
     canvas: int
-    dataset: str = 'mmir.FLIRDataset'
+    classes: tuple[str, ...] = ('person', 'bicycle', 'car')
+    rgb_train: Part | None = None
 
 
-STREET_RGB = 'street_pairs', 'val/rgb_annotations.json', 'val/'
+def _street(split: str, camera: str) -> Part:
+    annotations = f'{split}/{camera}_annotations.json'
+    return Part('street_pairs', annotations, f'{split}/', 'mmir.FLIRDataset')
+
+
 TASKS = {
     'street': Task(
-        root='street_pairs',
-        train=('train/thermal_annotations.json', 'train/'),
-        test=('val/thermal_annotations.json', 'val/'),
-        rgb=STREET_RGB,
+        train=_street('train', 'thermal'),
+        test=_street('val', 'thermal'),
+        rgb=_street('val', 'rgb'),
         canvas=320,
     ),
     'hituav': Task(
-        root='hituav',
-        train=('train.json', 'train/'),
-        test=('test.json', 'test/'),
-        rgb=STREET_RGB,
+        train=Part('hituav', 'train.json', 'train/'),
+        test=Part('hituav', 'test.json', 'test/'),
+        rgb=_street('val', 'rgb'),
         canvas=352,
-        dataset='mmir.CocoSubsetDataset',
+    ),
+    'drone': Task(
+        train=Part('drone_ir', 'train.json', 'train/'),
+        test=Part('drone_ir', 'test.json', 'test/'),
+        rgb=Part('drone_rgb', 'test.json', 'test/'),
+        canvas=352,
+        classes=('airplane', 'bird', 'drone', 'helicopter'),
+        rgb_train=Part('drone_rgb', 'train.json', 'train/'),
     ),
 }
 
@@ -107,12 +135,17 @@ class Run:
     options: tuple[tuple[str, Any], ...] = field(default=())
 
     @property
+    def changes(self) -> str:
+        """Short text of the options."""
+        texts = [f'{key.rpartition(".")[2]}={value}' for key, value in self.options]
+        return ' '.join(texts) or '-'
+
+    @property
     def name(self) -> str:
         """Folder name."""
-        extra = ''.join(f'_{k.rpartition(".")[2]}={v}' for k, v in self.options)
         text = (
             f'{self.detector}_{self.task}_{self.row}_{self.images}_seed{self.seed}'
-            f'_{self.size}_lr{self.rate:g}_{self.steps}_{self.augment}{extra}'
+            f'_{self.size}_lr{self.rate:g}_{self.steps}_{self.augment}_{self.changes}'
         )
         return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
 
@@ -135,55 +168,58 @@ def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
 def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
     """Config of a run, for `Runner.from_cfg`.
 
-    With `held`, a part of the training images takes the place of the test images.
+    With `held`, a part of the training images takes the place of the test images. The
+    row `RGB stage` trains on the RGB images of the task.
     """
     task = TASKS[run.task]
+    size = run.size, task.canvas * run.size // 416
     cfg = Config.fromfile(ROOT / 'configs/tensorfact' / DETECTORS[run.detector].config)
-    set_image_scale(cfg, (run.size, task.canvas * run.size // 416))
+    cfg.classes = task.classes
+    set_image_scale(cfg, size)
     cfg.model.adapt = row.adapt
+    head = cfg.model.bbox_head
+    head.get('head_module', head).num_classes = len(task.classes)
     wrapper = cfg.train_dataloader.dataset
     if run.augment == 'zoom':
-        size = run.size, task.canvas * run.size // 416
         wrapper.pipeline = zoom(wrapper.pipeline, size)
+    rgb_stage = run.row == RGB_STAGE
     train, test = wrapper.dataset, cfg.val_dataloader.dataset
-    files = [
-        str((data / task.root / ann).resolve()) for ann, _ in (task.train, task.test)
-    ]
-    prefixes = [task.train[1], task.test[1]]
+    train.update(
+        (task.rgb_train if rgb_stage else task.train).dataset(data, cfg.classes)
+    )
+    test.update((task.rgb if rgb_stage else task.test).dataset(data, cfg.classes))
     if held:
-        files = [str(f) for f in hold_out(Path(files[0]), out)]
-        prefixes[1] = prefixes[0]
-    for dataset, file, prefix in zip((train, test), files, prefixes, strict=True):
-        dataset.update(
-            type=task.dataset,
-            data_root=str(data / task.root),
-            ann_file=file,
-            data_prefix=dict(img=prefix),
-        )
-    train.subset = dict(num=max(run.images, 1), seed=run.seed)
+        files = hold_out(Path(train.ann_file), out)
+        test.data_prefix = train.data_prefix
+        train.ann_file, test.ann_file = map(str, files)
+    train.subset = None if rgb_stage else dict(num=max(run.images, 1), seed=run.seed)
     times = -(-EPOCH_IMAGES // max(run.images, 1))
     wrapper.dataset = dict(type='RepeatDataset', dataset=train, times=times)
     per_epoch = -(-times * run.images // BATCH_SIZE) or 1
-    epochs = max(1, round(run.steps / per_epoch))
+    set_short_run(cfg, max(1, round(run.steps / per_epoch)))
+    cfg.optim_wrapper.optimizer.lr = run.rate
+    cfg.optim_wrapper.paramwise_cfg = row.paramwise_cfg
+    cfg.randomness = dict(seed=run.seed)
+    if not run.images:
+        cfg.custom_hooks = []  # no average of weights without training
+    cfg.merge_from_dict(dict(run.options))
+    return cfg
+
+
+def set_short_run(cfg: Config, epochs: int) -> None:
+    """Set what all runs share: length, no evaluation before the end, no workers."""
     set_schedule(cfg, epochs, BATCH_SIZE)
     cfg.train_cfg.val_interval = epochs + 1  # evaluated after training
     cfg.default_hooks.checkpoint.interval = epochs
     cfg.default_hooks.pop('visualization')
     for key in ('train_dataloader', 'val_dataloader'):
         cfg[key].update(num_workers=0, persistent_workers=False)
-    cfg.val_evaluator.classwise = True
-    cfg.optim_wrapper.type = 'mmir.AutocastOptimWrapper'
-    cfg.optim_wrapper.optimizer.lr = run.rate
-    cfg.optim_wrapper.paramwise_cfg = row.paramwise_cfg
-    cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
-    if not run.images:
-        cfg.custom_hooks = []  # no average of weights without training
-    cfg.randomness = dict(seed=run.seed)
-    cfg.log_level = 'WARNING'
-    cfg.merge_from_dict(dict(run.options))
     for key in ('test_dataloader', 'test_evaluator', 'test_cfg'):
         cfg[key] = None
-    return cfg
+    cfg.val_evaluator.classwise = True
+    cfg.optim_wrapper.type = 'mmir.AutocastOptimWrapper'
+    cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
+    cfg.log_level = 'WARNING'
 
 
 def zoom(pipeline: list[dict], size: tuple[int, int]) -> list[dict]:
@@ -202,64 +238,57 @@ def zoom(pipeline: list[dict], size: tuple[int, int]) -> list[dict]:
     ]
 
 
-def rgb_loader(cfg: Config, data: Path, task: Task) -> dict:
-    """Loader of the RGB test images, otherwise like that of the thermal ones."""
-    folder, file, prefix = task.rgb
-    loader = cfg.val_dataloader.copy()
-    loader.dataset = dict(
-        cfg.val_dataloader.dataset,
-        type='mmir.FLIRDataset',
-        data_root=str(data / folder),
-        ann_file=file,
-        data_prefix=dict(img=prefix),
-    )
-    return loader
+def start(run: Run, cfg: Config, args: argparse.Namespace) -> Path:
+    """Checkpoint from which a run starts: the COCO detector, or the RGB stage."""
+    task, detector = TASKS[run.task], DETECTORS[run.detector]
+    if task.rgb_train is None or run.row == RGB_STAGE:
+        return detector.start(cfg, args.data, args.weights, args.out)
+    file = args.data / task.rgb_train.folder / task.rgb_train.annotations
+    images = len(json.loads(file.read_text())['images'])
+    first = replace(run, row=RGB_STAGE, images=images, seed=0, **RGB_SETTINGS)
+    execute(first, Row(adapt=None), args, held=False)
+    return next((args.out / 'test/runs' / first.name).glob('epoch_*.pth'))
 
 
-def execute(run: Run, row: Row, args: argparse.Namespace, out: Path) -> dict:
+def execute(run: Run, row: Row, args: argparse.Namespace, held: bool) -> dict:
     """Train and evaluate; return and write the result. Finished runs are skipped."""
+    out = args.out / ('held_out' if held else 'test')
     folder = out / 'runs' / run.name
     done = folder / 'result.json'
     if done.is_file():
         return json.loads(done.read_text())
-    cfg = run_config(run, row, args.data, out, args.hold_out)
+    cfg = run_config(run, row, args.data, out, held)
     cfg.work_dir, cfg.experiment_name = str(folder), run.name
     init_default_scope(cfg.default_scope)
-    cfg.load_from = str(
-        DETECTORS[run.detector].start(cfg, args.data, args.weights, out.parent)
-    )
+    cfg.load_from = str(start(run, cfg, args))
     runner = Runner.from_cfg(cfg)
-    start = time.monotonic()
+    begin = time.monotonic()
     if run.images:
         runner.train()
     else:
-        load_checkpoint(runner.model, cfg.load_from, strict=row.adapt is None)
-    seconds = time.monotonic() - start
+        load_checkpoint(runner.model, cfg.load_from)
+    seconds = time.monotonic() - begin
     thermal = runner.val_loop.run()
-    rgb = ValLoop(
-        runner, rgb_loader(cfg, args.data, TASKS[run.task]), cfg.val_evaluator
-    ).run()
+    task, loader = TASKS[run.task], copy.deepcopy(cfg.val_dataloader)
+    loader.dataset.update(task.rgb.dataset(args.data, cfg.classes))
+    rgb = ValLoop(runner, loader, cfg.val_evaluator).run()
     parameters = list(runner.model.parameters())
     adapter = folder / 'adapter.pth'
     result = dict(
-        settings=vars(run) | dict(options=dict(run.options), held_out=args.hold_out),
+        settings=vars(run) | dict(options=run.changes),
         seconds=round(seconds, 1),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         parameters=sum(p.numel() for p in parameters),
         adapter_bytes=adapter.stat().st_size if adapter.is_file() else None,
-        precision='bfloat16' if runner_casts(runner) else 'float32',
+        precision='bfloat16' if has_bfloat16('cpu') else 'float32',
         thermal=_short(thermal),
         rgb=_short(rgb),
     )
-    for checkpoint in folder.glob('epoch_*.pth'):
-        checkpoint.unlink()  # the adapter file stays
+    if run.row != RGB_STAGE:
+        for checkpoint in folder.glob('epoch_*.pth'):
+            checkpoint.unlink()  # the adapter file stays
     write_json(result, done)
     return result
-
-
-def runner_casts(runner: Runner) -> bool:
-    """Whether the run used bfloat16, which `AutocastOptimWrapper` decides."""
-    return bool(getattr(runner.optim_wrapper, 'enabled', False))
 
 
 def _short(metrics: dict) -> dict:
@@ -322,10 +351,8 @@ def main() -> None:
         '--cfg-options', nargs='+', action=DictAction, default={}, help='for all runs'
     )
     args = parser.parse_args()
-    out = args.out / ('held_out' if args.hold_out else 'test')
-    out.mkdir(parents=True, exist_ok=True)
     for run, row in tqdm(planned(args), unit='run'):
-        result = execute(run, row, args, out)
+        result = execute(run, row, args, args.hold_out)
         tqdm.write(
             f'{run.name}: thermal {result["thermal"].get("mAP_50", 0):.3f}, RGB '
             f'{result["rgb"].get("mAP_50", 0):.3f}, {result["seconds"]:.0f} s'

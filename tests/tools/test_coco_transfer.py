@@ -1,0 +1,122 @@
+"""Transfer study of COCO detectors: fair rows, and the statistics of its tables."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from mmengine.config import Config
+
+from mmir.utils.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
+
+
+@pytest.fixture(scope='module')
+def modules() -> Iterator[dict[str, ModuleType]]:
+    names = 'coco_transfer', 'coco_transfer_report'
+    sys.path.insert(0, str(FOLDER))
+    yield {name: importlib.import_module(name) for name in names}
+    sys.path.remove(str(FOLDER))
+    for name in (*names, '_coco_rows'):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope='module')
+def study(modules: dict[str, ModuleType]) -> ModuleType:
+    return modules['coco_transfer']
+
+
+@pytest.fixture(scope='module')
+def report(modules: dict[str, ModuleType]) -> ModuleType:
+    return modules['coco_transfer_report']
+
+
+def config(study: ModuleType, detector: str, row: str, images: int = 18) -> Config:
+    spec = study.DETECTORS[detector].rows[row]
+    run = study.Run(detector, 'street', row, images, 1, 416, spec.rate, spec.steps)
+    return study.run_config(run, spec, Path('data'), Path('out'), held=False)
+
+
+@pytest.mark.parametrize('detector', ['yolox-nano', 'yolov5n'])
+def test_rows_differ_in_what_trains_only(study: ModuleType, detector: str) -> None:
+    rows = study.DETECTORS[detector].rows
+    configs = {name: config(study, detector, name) for name in rows}
+    for name, cfg in configs.items():
+        cfg.model.adapt = None
+        cfg.optim_wrapper.optimizer.lr = 0
+        spec = rows[name]
+        if spec.steps == rows['full'].steps and spec.paramwise_cfg is None:
+            assert cfg._cfg_dict == configs['full']._cfg_dict
+
+
+def test_small_sets_are_repeated_to_full_batches(study: ModuleType) -> None:
+    cfg = config(study, 'yolov5n', 'full', images=18)
+    repeat = cfg.train_dataloader.dataset.dataset
+    assert repeat.times * 18 >= study.EPOCH_IMAGES > (repeat.times - 1) * 18
+    assert repeat.dataset.subset == dict(num=18, seed=1)
+    per_epoch = -(-repeat.times * 18 // study.BATCH_SIZE)
+    steps = cfg.train_cfg.max_epochs * per_epoch
+    assert abs(steps - study.DETECTORS['yolov5n'].rows['full'].steps) <= per_epoch
+
+
+def test_held_out_images_are_every_third_training_image(
+    study: ModuleType, tmp_path: Path
+) -> None:
+    images = [dict(id=i) for i in range(7)]
+    boxes = [dict(id=i, image_id=i % 7) for i in range(14)]
+    file = tmp_path / 'train/thermal.json'
+    file.parent.mkdir()
+    file.write_text(json.dumps(dict(images=images, annotations=boxes)))
+    parts = [json.loads(f.read_text()) for f in study.hold_out(file, tmp_path)]
+    ids = [[image['id'] for image in part['images']] for part in parts]
+    assert ids == [[0, 1, 3, 4, 6], [2, 5]]
+    assert [len(part['annotations']) for part in parts] == [10, 4]
+
+
+def test_rows_are_parsed(study: ModuleType) -> None:
+    rows = study.DETECTORS['yolov5n'].rows
+    assert study.parse_row('full', rows) == ('full', rows['full'])
+    name, row = study.parse_row('norm@3e-3@40', rows)
+    assert (name, row.rate, row.steps) == ('norm', 3e-3, 40)
+    assert row.adapt == rows['norm'].adapt
+    with pytest.raises(UserError, match="no row 'nothing', choose from"):
+        study.parse_row('nothing', rows)
+
+
+def test_bootstrap_takes_all_resamples(report: ModuleType) -> None:
+    assert report.bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
+    # means 0, 1/2, 1/2, 1: a quarter of the way into the outer gaps at 50 % coverage
+    assert report.bootstrap_interval([0.0, 1.0], 0.5) == pytest.approx((0.375, 0.625))
+
+
+def row(name: str, seed: int, value: float) -> dict:
+    return dict(
+        settings=dict(row=name, seed=seed, images=18),
+        thermal=dict(mAP_50=value),
+        rgb=dict(mAP_50=value / 2),
+        trainable=10,
+        adapter_bytes=None,
+        seconds=60.0,
+    )
+
+
+def test_differences_are_paired_by_seed(report: ModuleType) -> None:
+    ours = [row('lora', seed, 0.5 + 0.1 * seed) for seed in (2, 1, 0, 7)]
+    theirs = [row('full', seed, 0.48 + 0.1 * seed) for seed in range(3)]
+    assert report.difference(ours, theirs) == '**+2.0 [+2.0, +2.0]**'
+    assert report.difference(ours, theirs[:2]) == ''
+    theirs[0] = row('full', 0, 0.9)
+    # differences -40, 2, 2: 0.65 of the way from the least of 27 means to the next
+    assert report.difference(ours, theirs) == '-12.0 [-30.9, +2.0]'
+
+
+def test_table_counts_missing_runs(report: ModuleType) -> None:
+    runs = [row('full', seed, 0.25) for seed in range(3)] + [row('lora', 0, 0.5)]
+    lines = report.results_table(runs).splitlines()
+    assert lines[2].startswith('| full | 0.250 ± 0.000 | 10 |')
+    assert lines[3].startswith('| lora | 0.500 (1) | 10 |')
+    assert lines[3].endswith('| 1.0 | 0.250 |')

@@ -1,0 +1,187 @@
+"""Tables, curves and JSON of the runs of `coco_transfer.py`.
+
+python tools/benchmark/coco_transfer_report.py work_dirs/coco_transfer
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmir.cli import cli
+from mmir.cli.study import collect, grouped, mean_std
+from mmir.utils.files import atomic_path, write_json
+from mmir.visualization import save_curves
+
+FINE_TUNING = 'full', 'frozen', 'head', 'norm'
+SIZE = 416  # of the curves, in pixels
+METRIC = 'mAP_50'
+START = '(COCO detector)'
+
+
+def bootstrap_interval(
+    values: Sequence[float], coverage: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean, over all resamples of a few values.
+
+    With n values there are n**n resamples, all of which are taken, so the result is
+    exact and has no seed. With 3 values the interval spans nearly all of them.
+
+    Args:
+        values (Sequence[float]): At most 6 values.
+        coverage (float): Share of the resampled means inside.
+
+    Returns:
+        tuple[float, float]: Lower and upper end.
+    """
+    resamples = np.array(list(itertools.product(values, repeat=len(values))))
+    tail = 50 * (1 - coverage)
+    low, high = np.percentile(resamples.mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def by_seed(rows: Iterable[dict]) -> dict[int, float]:
+    """MAP50 on the thermal test images, by seed."""
+    return {row['settings']['seed']: score(row) for row in rows}
+
+
+def score(row: dict, camera: str = 'thermal') -> float:
+    """MAP50 of a run; 0 if nothing was detected."""
+    return row[camera].get(METRIC, 0.0)
+
+
+def difference(rows: Sequence[dict], others: Sequence[dict]) -> str:
+    """Paired difference of two rows over their common seeds, with its interval."""
+    a, b = by_seed(rows), by_seed(others)
+    seeds = sorted(set(a) & set(b))
+    if len(seeds) < 3:
+        return ''
+    values = [100 * (a[seed] - b[seed]) for seed in seeds]
+    low, high = bootstrap_interval(values)
+    text = f'{statistics.mean(values):+.1f} [{low:+.1f}, {high:+.1f}]'
+    return f'**{text}**' if low > 0 or high < 0 else text
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """Markdown table."""
+    text = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    text += ['| ' + ' | '.join(map(str, line)) + ' |' for line in lines]
+    return '\n'.join(text)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of rows: the start, fine-tuning, adapters."""
+    first = (START, *FINE_TUNING)
+    names = set(names)
+    return [n for n in first if n in names] + sorted(names - set(first))
+
+
+def results_table(runs: list[dict]) -> str:
+    """MAP50 over the number of images, with costs, of one detector, task and size."""
+    cells = grouped(runs, ['row', 'images'])
+    counts = sorted({images for _, images in cells} - {0})
+    usual = {n: max(len(g) for (_, i), g in cells.items() if i == n) for n in counts}
+    lines = []
+    for name in ordered(row for row, _ in cells):
+        line: list[str] = [name]
+        for images in counts:
+            group = cells.get((name, images), [])
+            text = mean_std([score(row) for row in group]) if group else ''
+            few = f' ({len(group)})' if group and len(group) < usual[images] else ''
+            line.append(text + few)
+        own = [row for row in runs if row['settings']['row'] == name]
+        size = own[0]['adapter_bytes']
+        line += [
+            f'{own[0]["trainable"]:,}',
+            f'{size / 2**20:.2f} MiB' if size else '',
+            f'{statistics.mean(row["seconds"] for row in own) / 60:.1f}',
+            mean_std([score(row, 'rgb') for row in own]),
+        ]
+        lines.append(line)
+    head = ['row', *(f'{n} images' for n in counts)]
+    head += ['trainable', 'adapter file', 'minutes', 'mAP50 left on RGB']
+    return table(head, lines)
+
+
+def difference_table(runs: list[dict], images: int) -> str:
+    """Differences of the adapter rows to the fine-tuning rows, in points of mAP50."""
+    cells = grouped([r for r in runs if r['settings']['images'] == images], ['row'])
+    baselines = [name for name in FINE_TUNING if (name,) in cells]
+    names = [n for n in ordered(row for (row,) in cells) if n not in FINE_TUNING]
+    lines = [
+        [name, *(difference(cells[name,], cells[other,]) for other in baselines)]
+        for name in names
+    ]
+    return table([f'{images} images', *(f'minus {b}' for b in baselines)], lines)
+
+
+def search_table(runs: list[dict]) -> str:
+    """All runs that chose settings, on held-out training images."""
+    keys = ['detector', 'task', 'images', 'row', 'rate', 'steps', 'augment', 'options']
+    lines = []
+    for key, group in grouped(runs, keys).items():
+        lines.append(
+            [
+                *key,
+                mean_std([score(row) for row in group]),
+                mean_std([score(row, 'rgb') for row in group]),
+            ]
+        )
+    return table([*keys, 'held out', 'RGB'], lines)
+
+
+def report(runs: list[dict]) -> str:
+    """Markdown of all tables of test results."""
+    parts = []
+    for key, group in grouped(runs, ['task', 'detector', 'size']).items():
+        parts.append(f'#### {key[0]}, {key[1]}, {key[2]} px')
+        zero = [row for row in group if not row['settings']['images']]
+        rest = [row for row in group if row['settings']['images']]
+        if zero:
+            parts.append(
+                f'0 images: mAP50 {score(zero[0]):.3f}, on RGB images '
+                f'{score(zero[0], "rgb"):.3f}.'
+            )
+        if rest:
+            parts.append(results_table(rest))
+        for images in sorted({row['settings']['images'] for row in rest}):
+            parts.append(difference_table(rest, images))
+    return '\n\n'.join(parts)
+
+
+def curves(runs: list[dict], path: Path) -> None:
+    """Plot mAP50 over the number of images, one panel per detector and task."""
+    panels: dict[str, dict] = {}
+    for key, group in grouped(runs, ['task', 'detector', 'row', 'images']).items():
+        lines = panels.setdefault(f'{key[0]}, {key[1]}: mAP50', {})
+        x, y = lines.setdefault(key[2], ([], []))
+        x.append(key[3])
+        y.append(statistics.mean(score(row) for row in group))
+    save_curves(path, panels, 'thermal images')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help='--out of coco_transfer.py')
+    args = parser.parse_args()
+    test, held = (collect(args.folder / n / 'runs') for n in ('test', 'held_out'))
+    text = f'{report(test)}\n\n#### Search\n\n{search_table(held)}\n'
+    with atomic_path(args.folder / 'tables.md') as path:
+        path.write_text(text)
+    write_json(dict(test=test, held_out=held), args.folder / 'results.json')
+    trained = [
+        run
+        for run in test
+        if run['settings']['images'] and run['settings']['size'] == 416
+    ]
+    if trained:
+        curves(trained, args.folder / 'curves.png')
+    print(text)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
