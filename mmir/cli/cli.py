@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmir.cli.config import LENGTHS, apply_options, complete_loaders
 from mmir.cli.failures import run as run
@@ -223,8 +224,9 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
         trusted (bool): Whether the user trusts the file.
 
     Raises:
-        UserError: The file cannot be read, or tensors are missing, unexpected, of
-            another shape or not finite; names them.
+        UserError: The file cannot be read; tensors are missing, unexpected, of another
+            shape or not finite, and are named; or its batch norms are the identity and
+            would be trained.
     """
     from mmir.adapters.checkpoint_fit import CheckpointMismatchError, check_fits
 
@@ -239,6 +241,10 @@ def check_start(runner: Runner, path: str, trusted: bool) -> None:
         raise UserError(f'load_from: {error}') from error
     except OSError as error:  # a download that failed, a disk that cannot be read
         raise UserError(f'load_from: {path}: {error}') from error
+    meta = checkpoint.get('meta')
+    folded = isinstance(meta, dict) and meta.get('norms') == 'identity'
+    if folded and any(isinstance(m, _BatchNorm) for m in model.modules()):
+        raise UserError(f'load_from: {path}: {meta.get("note")}')
 
 
 def build_runner(cfg: Config) -> Runner:

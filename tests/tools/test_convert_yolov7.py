@@ -1,16 +1,17 @@
 """tools/model_converters/yolov7.py, run as users run it."""
 
-import os
 import sys
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import official_files
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
-from torch import Tensor, nn
+from official_files import Call, tree
+from torch import Tensor
 
 from mmir.cli import cli
 from mmir.det.yolov7.convert import export_names
@@ -19,51 +20,9 @@ from mmir.utils.checkpoint import require_safe
 TOOL = Path(__file__).parents[2] / 'tools/model_converters/yolov7.py'
 
 
-class Layer(nn.Module):
-    """A node of a tree of parameters and buffers."""
-
-
-class Call:
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
-def tree(state: dict[str, Tensor]) -> nn.Module:
-    """Make a module, of a class of `models`, with a state dict."""
-    root = Layer()
-    for key, value in state.items():
-        *path, name = key.split('.')
-        node = root
-        for step in path:
-            if step not in node._modules:
-                node.add_module(step, Layer())
-            node = node._modules[step]
-        if name in ('weight', 'bias', 'implicit'):
-            node.register_parameter(name, nn.Parameter(value))
-        else:
-            node.register_buffer(name, value)
-    return root
-
-
 @pytest.fixture
-def save(tmp_path, monkeypatch):
-    """Save as the official code does: modules of a package that is gone afterwards."""
-    package = ModuleType('models')
-    package.Layer = Layer
-    monkeypatch.setattr(Layer, '__module__', 'models')
-
-    def _save(content: dict) -> str:
-        sys.modules['models'] = package
-        try:
-            torch.save(content, tmp_path / 'official.pt')
-        finally:
-            del sys.modules['models']
-        return str(tmp_path / 'official.pt')
-
-    return _save
+def save(tmp_path):
+    return partial(official_files.save, path=tmp_path / 'official.pt')
 
 
 @pytest.fixture(scope='module')

@@ -73,7 +73,8 @@ def measured(
         Converted: The same network with measured statistics.
 
     Raises:
-        UserError: The size is too small, a path does not exist, or the norms cannot be measured.
+        UserError: The size is too small, a path does not exist, or the norms cannot be
+            measured.
         ImageReadError: An image cannot be read.
     """
     from mmir.det.yolo.norms import measure_norms_

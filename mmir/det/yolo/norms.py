@@ -1,6 +1,7 @@
 """Batch norms measured on images, for networks whose own were folded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -47,22 +48,11 @@ def measure_norms_(model: nn.Module, batches: Iterable[Tensor]) -> int:
     }
     _refuse((n for n, m in norms.items() if m.weight is None), 'has no weight and bias')
     moments = {name: _Moments(norm.num_features) for name, norm in norms.items()}
-    handles = [
-        norm.register_forward_pre_hook(moments[name].hook)
-        for name, norm in norms.items()
-    ]
-    modes = {module: module.training for module in model.modules()}
     images = 0
-    try:
-        model.eval()
+    with _observed({norm: moments[name] for name, norm in norms.items()}, model):
         for batch in batches:
             model(batch)
             images += len(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     if not images:
         raise ValueError('there are no images to measure the batch norms on')
     _refuse((n for n, m in moments.items() if not m.count), 'did not run')
@@ -109,6 +99,21 @@ class _Moments:
         self.mean += shift * share
         self.deviation += deviation + shift.square() * self.count * share
         self.count += count
+
+
+@contextmanager
+def _observed(moments: dict[nn.Module, _Moments], model: nn.Module) -> Iterator[None]:
+    """Gather the inputs of norms while the model is in evaluation mode."""
+    modes = {module: module.training for module in model.modules()}
+    handles = [m.register_forward_pre_hook(seen.hook) for m, seen in moments.items()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _refuse(names: Iterable[str], reason: str) -> None:

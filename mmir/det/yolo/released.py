@@ -20,8 +20,9 @@ ANCHORS_KEY = 'bbox_head.anchors'
 STRIDES = torch.tensor([8.0, 16.0, 32.0]).view(3, 1, 1)
 IDENTITY_NOTE = (
     'The batch norms of this checkpoint are the identity, because the source has them '
-    "folded. Train it with all norms in evaluation mode (adapt=dict(..., norm='frozen')"
-    '), or measure them on images first.'
+    'folded; training with batch statistics would destroy it at the first step. Train '
+    "it with frozen norms (type='mmir.Adapted', adapt=dict(..., norm='frozen')), or "
+    'measure the norms on images when converting (--images).'
 )
 _HALF = (torch.float16, torch.bfloat16)
 _WRAPPER = 'module.'

@@ -36,3 +36,12 @@ def test_the_same_classes_load() -> None:
     own.load_state_dict(source.state_dict())
     for key, value in own.state_dict().items():
         assert torch.equal(value, source.state_dict()[key])
+
+
+def test_plain_heads_are_reset_too() -> None:
+    released = YOLOHeadModule(80, TINY, implicit=False)
+    own = YOLOHeadModule(3, TINY, implicit=False)
+    before = {k: v.clone() for k, v in own.state_dict().items()}
+    own.load_state_dict(released.state_dict())
+    for key, value in own.state_dict().items():
+        assert torch.equal(value, before[key]), key
