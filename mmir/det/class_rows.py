@@ -57,22 +57,33 @@ def keep_classes(
     result, reduced = dict(state_dict), []
     for key, tensor in state_dict.items():
         shape = shapes.get(key)
-        if shape is None or tensor.shape == shape:
-            continue
-        fits = tensor.ndim == len(shape) > 0 and tensor.shape[1:] == shape[1:]
-        anchors, rest = divmod(len(tensor) - shape[0], len(known) - len(wanted) or 1)
-        box = len(tensor) // anchors - len(known) if anchors > 0 else -1
-        if not fits or rest or box not in (0, _BOX) or len(tensor) % anchors:
-            raise ValueError(
-                f'{key}: {tuple(tensor.shape)} in the checkpoint, {tuple(shape)} in '
-                f'the model. This is no output layer of a one-stage detector with '
-                f'{len(known)} and {len(wanted)} classes'
-            )
-        groups = tensor.view(anchors, box + len(known), *shape[1:])
-        kept = torch.cat([groups[:, :box], groups[:, box + rows]], dim=1)
-        result[key] = kept.reshape(shape)
-        reduced.append(key)
+        if shape is not None and tensor.shape != shape:
+            result[key] = _keep_rows(key, tensor, shape, len(known), rows)
+            reduced.append(key)
     return result, reduced
+
+
+def _keep_rows(
+    key: str, tensor: Tensor, shape: torch.Size, known: int, rows: Tensor
+) -> Tensor:
+    """Reduce one tensor of an output layer to the classes `rows`."""
+    same = tensor.ndim == len(shape)
+    dims = [i for i in range(tensor.ndim) if same and tensor.shape[i] != shape[i]]
+    dim = dims[0] if len(dims) == 1 else None
+    if dim is not None and known != len(rows):
+        old, new = tensor.shape[dim], shape[dim]
+        anchors, rest = divmod(old - new, known - len(rows))
+        sizes = anchors * known, anchors * (_BOX + known)
+        if anchors > 0 and not rest and old in sizes:
+            groups = tensor.unflatten(dim, (anchors, old // anchors))
+            box = torch.arange(old // anchors - known)
+            kept = torch.cat([box, len(box) + rows])
+            return groups.index_select(dim + 1, kept).flatten(dim, dim + 1)
+    raise ValueError(
+        f'{key}: {tuple(tensor.shape)} in the checkpoint, {tuple(shape)} in the model. '
+        f'This is no output layer of a one-stage detector with {known} and {len(rows)} '
+        'classes'
+    )
 
 
 def keep_classes_in_file(

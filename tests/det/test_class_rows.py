@@ -44,6 +44,13 @@ def test_box_and_objectness_come_before_the_classes() -> None:
     assert reduce(bias, 14).tolist() == kept
 
 
+def test_channels_in_the_second_dimension() -> None:
+    # an implicit layer of YOLOv7: one anchor, factors (1, C, 1, 1)
+    factors = torch.arange(9.0).view(1, 9, 1, 1)
+    kept = [0, 1, 2, 3, 4, 7, 5]
+    assert reduce(factors, 1, 7, 1, 1).flatten().tolist() == kept
+
+
 @pytest.mark.parametrize(
     ('theirs', 'ours'),
     [
@@ -55,7 +62,7 @@ def test_box_and_objectness_come_before_the_classes() -> None:
     ],
 )
 def test_other_layouts_are_refused(theirs: tuple, ours: tuple) -> None:
-    with pytest.raises(ValueError, match='cls_score: .* no output layer'):
+    with pytest.raises(ValueError, match=r'cls_score: .* no output layer'):
         keep_classes(
             {'cls_score': torch.zeros(theirs)},
             {'cls_score': torch.Size(ours)},
