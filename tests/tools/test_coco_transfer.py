@@ -58,7 +58,7 @@ def test_small_sets_are_repeated_to_full_batches(study: ModuleType) -> None:
     repeat = cfg.train_dataloader.dataset.dataset
     assert repeat.times * 18 >= study.EPOCH_IMAGES > (repeat.times - 1) * 18
     assert repeat.dataset.subset == dict(num=18, seed=1)
-    per_epoch = -(-repeat.times * 18 // study.BATCH_SIZE)
+    per_epoch = -(-repeat.times * 18 // cfg.train_dataloader.batch_size)
     steps = cfg.train_cfg.max_epochs * per_epoch
     assert abs(steps - study.DETECTORS['yolov5n'].rows['full'].steps) <= per_epoch
 

@@ -95,6 +95,16 @@ YOLOX_NANO = fine_tuning(YOLOX_LAST) | {
 YOLOV5_N = fine_tuning(YOLOV5_LAST) | {
     'tensorfact1': Row(stage('TensorFact', YOLOV5_LAST, delta=1, **FULL_RANK)),
     'tensorfact4': Row(stage('TensorFact', YOLOV5_LAST, delta=4, **FULL_RANK)),
+    **{
+        f'tensorfact4_{name}': Row(
+            stage('TensorFact', YOLOV5_LAST, delta=4, comp_loss=loss, **FULL_RANK)
+        )
+        for name, loss in {
+            'cos2': dict(type='cos2', weight=0.1),
+            'paper_l1': dict(type='paper', p=1, weight=0.1),
+            'paper_l2': dict(type='paper', p=2, weight=0.1),
+        }.items()
+    },
     'lora4': Row(stage('ConvLoRA', YOLOV5_LAST, rank=4)),
     'lora12': Row(stage('ConvLoRA', YOLOV5_LAST, rank=12)),
 }

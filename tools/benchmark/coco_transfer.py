@@ -33,7 +33,6 @@ from mmir.utils.files import write_json
 
 from _coco_rows import DETECTORS, Row  # isort: skip
 
-BATCH_SIZE = 8
 RGB_STAGE = 'RGB stage'
 RGB_SETTINGS: dict[str, Any] = dict(rate=3e-4, steps=400, options=())
 EPOCH_IMAGES = 64  # smaller sets are repeated, so that batches are full
@@ -118,8 +117,9 @@ class Run:
         seed: Selects the images and controls all randomness.
         size: Width of the network input in pixels.
         rate: Learning rate.
-        steps: Optimization steps of `BATCH_SIZE` images.
+        steps: Optimization steps.
         augment: `'mosaic'` as in the configs, or `'zoom'` of single images.
+        batch: Images per step.
         options: Config changes, as in `--cfg-options`.
     """
 
@@ -132,6 +132,7 @@ class Run:
     rate: float
     steps: int
     augment: str = 'zoom'
+    batch: int = 8
     options: tuple[tuple[str, Any], ...] = field(default=())
 
     @property
@@ -145,7 +146,7 @@ class Run:
         """Folder name."""
         text = (
             f'{self.detector}_{self.task}_{self.row}_{self.images}_seed{self.seed}'
-            f'_{self.size}_lr{self.rate:g}_{self.steps}_{self.augment}_{self.changes}'
+            f'_{self.size}_lr{self.rate:g}_{self.steps}_{self.augment}_{self.batch}_{self.changes}'
         )
         return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
 
@@ -195,8 +196,8 @@ def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
     train.subset = None if rgb_stage else dict(num=max(run.images, 1), seed=run.seed)
     times = -(-EPOCH_IMAGES // max(run.images, 1))
     wrapper.dataset = dict(type='RepeatDataset', dataset=train, times=times)
-    per_epoch = -(-times * run.images // BATCH_SIZE) or 1
-    set_short_run(cfg, max(1, round(run.steps / per_epoch)))
+    per_epoch = -(-times * run.images // run.batch) or 1
+    set_short_run(cfg, max(1, round(run.steps / per_epoch)), run.batch)
     cfg.optim_wrapper.optimizer.lr = run.rate
     cfg.optim_wrapper.paramwise_cfg = row.paramwise_cfg
     cfg.randomness = dict(seed=run.seed)
@@ -206,9 +207,9 @@ def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
     return cfg
 
 
-def set_short_run(cfg: Config, epochs: int) -> None:
+def set_short_run(cfg: Config, epochs: int, batch: int) -> None:
     """Set what all runs share: length, no evaluation before the end, no workers."""
-    set_schedule(cfg, epochs, BATCH_SIZE)
+    set_schedule(cfg, epochs, batch)
     cfg.train_cfg.val_interval = epochs + 1  # evaluated after training
     cfg.default_hooks.checkpoint.interval = epochs
     cfg.default_hooks.pop('visualization')
@@ -326,6 +327,7 @@ def planned(args: argparse.Namespace) -> list[tuple[Run, Row]]:
             rate=row.rate,
             steps=row.steps,
             augment=args.augment,
+            batch=args.batch,
             options=tuple(sorted(args.cfg_options.items())),
         )
         runs.append((run, row))
@@ -345,6 +347,7 @@ def main() -> None:
     parser.add_argument('--images', nargs='+', type=int, default=[62])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--size', type=int, default=416, help='width in pixels')
+    parser.add_argument('--batch', type=int, default=8, help='images per step')
     parser.add_argument('--augment', choices=['mosaic', 'zoom'], default='zoom')
     parser.add_argument('--hold-out', action='store_true', help='choose settings')
     parser.add_argument(
