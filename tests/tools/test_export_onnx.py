@@ -115,7 +115,7 @@ def test_errors_are_messages(checkpoint, tmp_path, capsys, monkeypatch):
     other.write_text(
         "default_scope = 'mmdet'\n"
         "custom_imports = dict(imports=['mmir'])\n"
-        "model = dict(type='mmir.YOLOHeadModule', num_classes=3, in_channels=[8])\n"
+        "model = dict(type='mmir.YOLOHeadModule', num_classes=3, in_channels=[8] * 3)\n"
     )
     for args, message in (
         ([CONFIG, 'no.pth', out], 'checkpoint: no file no.pth'),

@@ -94,7 +94,8 @@ class YOLOHeadModule(BaseModule):
         """Keep the output layers if the checkpoint has another number of classes."""
         inner = '1.' if isinstance(self.convs_pred[0], nn.Sequential) else ''
         theirs = state_dict.get(f'{prefix}convs_pred.0.{inner}weight')
-        if theirs is not None and len(theirs) != self.convs[0].out_channels:
+        out = self.num_anchors * (5 + self.num_classes)
+        if theirs is not None and len(theirs) != out:
             classes = len(theirs) // self.num_anchors - 5
             print_log(
                 f'the checkpoint detects {classes} classes, the model '

@@ -49,7 +49,7 @@ def measure_norms_(model: nn.Module, batches: Iterable[Tensor]) -> int:
     _refuse((n for n, m in norms.items() if m.weight is None), 'has no weight and bias')
     moments = {name: _Moments(norm.num_features) for name, norm in norms.items()}
     images = 0
-    with _observed({norm: moments[name] for name, norm in norms.items()}, model):
+    with _observed(model, {norm: moments[name] for name, norm in norms.items()}):
         for batch in batches:
             model(batch)
             images += len(batch)
@@ -68,7 +68,8 @@ class _Moments:
     """Mean and variance of each channel, gathered batch by batch.
 
     Deviations are summed around the mean of each batch and then merged, so a mean far
-    from zero costs no digits. Source: Chan et al., 1979, equations 2.1.
+    from zero costs no digits. Source: Chan, Golub and LeVeque, Updating
+    Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
 
     Args:
         channels (int): Number of channels C.
@@ -102,7 +103,7 @@ class _Moments:
 
 
 @contextmanager
-def _observed(moments: dict[nn.Module, _Moments], model: nn.Module) -> Iterator[None]:
+def _observed(model: nn.Module, moments: dict[nn.Module, _Moments]) -> Iterator[None]:
     """Gather the inputs of norms while the model is in evaluation mode."""
     modes = {module: module.training for module in model.modules()}
     handles = [m.register_forward_pre_hook(seen.hook) for m, seen in moments.items()]

@@ -41,7 +41,7 @@ def test_it_learns_an_image():
     image[:, 0, 19:49, 18:42] = 1.0
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     totals = []
-    for _ in range(30):
+    for _ in range(20):
         loss = sum(model.loss(image, data).values())
         optimizer.zero_grad()
         loss.backward()
@@ -83,6 +83,7 @@ def test_a_checkpoint_with_other_classes_leaves_the_output_layers(tmp_path):
         torch.testing.assert_close(value, expected[key], msg=key)
 
 
+@pytest.mark.slow
 def test_exported_it_gives_the_same_boxes(tmp_path):
     pytest.importorskip('onnxscript')
     onnx = pytest.importorskip('onnx')

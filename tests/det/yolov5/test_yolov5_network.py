@@ -48,7 +48,7 @@ def test_anchors_are_the_published_ones():
     assert model.bbox_head.anchors.tolist() == [[list(a) for a in b] for b in ANCHORS]
 
 
-@pytest.mark.parametrize('arch', ['n', 'm', 'x'])
+@pytest.mark.parametrize('arch', ['n', 'm', pytest.param('x', marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_network_equals_the_list_of_layers(arch):
     """With random batch norms, under the names of the official files."""
