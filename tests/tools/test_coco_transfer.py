@@ -49,7 +49,7 @@ def test_rows_differ_in_what_trains_only(study: ModuleType, detector: str) -> No
         cfg.model.adapt = None
         cfg.optim_wrapper.optimizer.lr = 0
         spec = rows[name]
-        if spec.steps == rows['full'].steps and spec.paramwise_cfg is None:
+        if spec.steps == rows['full'].steps and spec.factor == 1:
             assert cfg._cfg_dict == configs['full']._cfg_dict
 
 
@@ -81,7 +81,8 @@ def test_rows_are_parsed(study: ModuleType) -> None:
     rows = study.DETECTORS['yolov5n'].rows
     assert study.parse_row('full', rows) == ('full', rows['full'])
     name, row = study.parse_row('norm@3e-3@40', rows)
-    assert (name, row.rate, row.steps) == ('norm', 3e-3, 40)
+    assert (name, row.rate, row.steps, row.factor) == ('norm', 3e-3, 40, 1)
+    assert study.parse_row('norm@3e-3@40@10', rows)[1].factor == 10
     assert row.adapt == rows['norm'].adapt
     with pytest.raises(UserError, match="no row 'nothing', choose from"):
         study.parse_row('nothing', rows)

@@ -20,13 +20,13 @@ class Row:
     Attributes:
         adapt: Value of `model.adapt`.
         rate, steps: Learning rate and number of steps, chosen on held-out images.
-        paramwise_cfg: Rates and weight decays of single layers, as in mmengine.
+        factor: Learning rate of the adapters, relative to `rate`.
     """
 
     adapt: dict
     rate: float = 1e-3
-    steps: int = 100
-    paramwise_cfg: dict | None = None
+    steps: int = 200
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)

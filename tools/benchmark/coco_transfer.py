@@ -118,6 +118,7 @@ class Run:
         size: Width of the network input in pixels.
         rate: Learning rate.
         steps: Optimization steps.
+        factor: Learning rate of the adapters, relative to `rate`.
         augment: `'mosaic'` as in the configs, or `'zoom'` of single images.
         batch: Images per step.
         options: Config changes, as in `--cfg-options`.
@@ -131,8 +132,9 @@ class Run:
     size: int
     rate: float
     steps: int
+    factor: float = 1.0
     augment: str = 'zoom'
-    batch: int = 8
+    batch: int = 4
     options: tuple[tuple[str, Any], ...] = field(default=())
 
     @property
@@ -146,7 +148,7 @@ class Run:
         """Folder name."""
         text = (
             f'{self.detector}_{self.task}_{self.row}_{self.images}_seed{self.seed}'
-            f'_{self.size}_lr{self.rate:g}_{self.steps}_{self.augment}_{self.batch}_{self.changes}'
+            f'_{self.size}_lr{self.rate:g}x{self.factor:g}_{self.steps}_{self.augment}_{self.batch}_{self.changes}'
         )
         return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
 
@@ -199,7 +201,9 @@ def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
     per_epoch = -(-times * run.images // run.batch) or 1
     set_short_run(cfg, max(1, round(run.steps / per_epoch)), run.batch)
     cfg.optim_wrapper.optimizer.lr = run.rate
-    cfg.optim_wrapper.paramwise_cfg = row.paramwise_cfg
+    if row.factor != 1:
+        custom = {key: dict(lr_mult=row.factor) for key in ('.adapters.', '.deltas.')}
+        cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=custom)
     cfg.randomness = dict(seed=run.seed)
     if not run.images:
         cfg.custom_hooks = []  # no average of weights without training
@@ -281,6 +285,7 @@ def execute(run: Run, row: Row, args: argparse.Namespace, held: bool) -> dict:
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         parameters=sum(p.numel() for p in parameters),
         adapter_bytes=adapter.stat().st_size if adapter.is_file() else None,
+        training_loss=training_loss(runner),
         precision='bfloat16' if has_bfloat16('cpu') else 'float32',
         thermal=_short(thermal),
         rgb=_short(rgb),
@@ -292,6 +297,12 @@ def execute(run: Run, row: Row, args: argparse.Namespace, held: bool) -> dict:
     return result
 
 
+def training_loss(runner: Runner) -> float | None:
+    """Mean training loss of the last 20 steps."""
+    scalars = runner.message_hub.log_scalars
+    return float(scalars['train/loss'].mean(20)) if 'train/loss' in scalars else None
+
+
 def _short(metrics: dict) -> dict:
     return {
         k.removeprefix('coco/').removeprefix('bbox_'): v for k, v in metrics.items()
@@ -299,16 +310,13 @@ def _short(metrics: dict) -> dict:
 
 
 def parse_row(text: str, rows: dict[str, Row]) -> tuple[str, Row]:
-    """Parse `row`, `row@rate` or `row@rate@steps`."""
+    """Parse `row`, `row@rate`, `row@rate@steps` or `row@rate@steps@factor`."""
     name, *numbers = text.split('@')
     if name not in rows:
         raise cli.UserError(f'--rows: no row {name!r}, choose from {sorted(rows)}')
-    row = rows[name]
-    if numbers:
-        row = replace(row, rate=float(numbers[0]))
-    if numbers[1:]:
-        row = replace(row, steps=int(numbers[1]))
-    return name, row
+    kinds = dict(rate=float, steps=int, factor=float)
+    given = zip(kinds.items(), numbers, strict=False)
+    return name, replace(rows[name], **{key: kind(n) for (key, kind), n in given})
 
 
 def planned(args: argparse.Namespace) -> list[tuple[Run, Row]]:
@@ -326,6 +334,7 @@ def planned(args: argparse.Namespace) -> list[tuple[Run, Row]]:
             size=args.size,
             rate=row.rate,
             steps=row.steps,
+            factor=row.factor,
             augment=args.augment,
             batch=args.batch,
             options=tuple(sorted(args.cfg_options.items())),
@@ -342,12 +351,14 @@ def main() -> None:
     parser.add_argument('--detector', choices=DETECTORS, required=True)
     parser.add_argument('--task', choices=TASKS, default='street')
     parser.add_argument(
-        '--rows', nargs='+', help='row, row@rate or row@rate@steps; default: all rows'
+        '--rows',
+        nargs='+',
+        help='row, row@rate, row@rate@steps, ... (see Row); default: all rows',
     )
     parser.add_argument('--images', nargs='+', type=int, default=[62])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--size', type=int, default=416, help='width in pixels')
-    parser.add_argument('--batch', type=int, default=8, help='images per step')
+    parser.add_argument('--batch', type=int, default=4, help='images per step')
     parser.add_argument('--augment', choices=['mosaic', 'zoom'], default='zoom')
     parser.add_argument('--hold-out', action='store_true', help='choose settings')
     parser.add_argument(

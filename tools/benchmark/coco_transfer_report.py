@@ -121,7 +121,8 @@ def difference_table(runs: list[dict], images: int) -> str:
 
 def search_table(runs: list[dict]) -> str:
     """All runs that chose settings, on held-out training images."""
-    keys = ['detector', 'task', 'images', 'row', 'rate', 'steps', 'augment', 'options']
+    keys = ['detector', 'task', 'images', 'row', 'rate', 'factor', 'steps', 'batch']
+    keys += ['augment', 'options']
     lines = []
     for key, group in grouped(runs, keys).items():
         lines.append(
