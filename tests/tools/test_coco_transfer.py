@@ -21,7 +21,7 @@ def modules() -> Iterator[dict[str, ModuleType]]:
     sys.path.insert(0, str(FOLDER))
     yield {name: importlib.import_module(name) for name in names}
     sys.path.remove(str(FOLDER))
-    for name in (*names, '_coco_rows'):
+    for name in (*names, '_coco_rows', '_coco_tasks'):
         sys.modules.pop(name, None)
 
 

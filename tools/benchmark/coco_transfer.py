@@ -20,91 +20,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, ValLoop, load_checkpoint
 from tqdm import tqdm
 
+from mmir.adapters import load_adapter
+from mmir.apis.det_preview import detection_panels
 from mmir.cli import cli
 from mmir.cli.stages import ROOT
 from mmir.engine.autocast import has_bfloat16
 from mmir.testing.rescale import set_image_scale, set_schedule
 from mmir.utils.files import write_json
+from mmir.visualization import save_detection_grid
 
 from _coco_rows import DETECTORS, Row  # isort: skip
+from _coco_tasks import TASKS, hold_out  # isort: skip
 
 RGB_STAGE = 'RGB stage'
 RGB_SETTINGS: dict[str, Any] = dict(rate=3e-4, steps=400, options=())
 EPOCH_IMAGES = 64  # smaller sets are repeated, so that batches are full
-
-
-@dataclass(frozen=True)
-class Part:
-    """Part of a dataset: folder below the data folder, annotations, image prefix."""
-
-    folder: str
-    annotations: str
-    prefix: str
-    kind: str = 'mmir.CocoSubsetDataset'
-
-    def dataset(self, data: Path, classes: tuple[str, ...]) -> dict:
-        """Settings of the dataset."""
-        return dict(
-            type=self.kind,
-            data_root=str(data / self.folder),
-            ann_file=str((data / self.folder / self.annotations).resolve()),
-            data_prefix=dict(img=self.prefix),
-            metainfo=dict(classes=classes),
-        )
-
-
-@dataclass(frozen=True)
-class Task:
-    """Thermal images to adapt to, and RGB images to remember.
-
-    Attributes:
-        train, test: Thermal images.
-        rgb: RGB test images.
-        canvas: Height of the network input at a width of 416 pixels.
-        classes: Class names.
-        rgb_train: RGB images on which the COCO detector is trained first, in full.
-    """
-
-    train: Part
-    test: Part
-    rgb: Part
-    canvas: int
-    classes: tuple[str, ...] = ('person', 'bicycle', 'car')
-    rgb_train: Part | None = None
-
-
-def _street(split: str, camera: str) -> Part:
-    annotations = f'{split}/{camera}_annotations.json'
-    return Part('street_pairs', annotations, f'{split}/', 'mmir.FLIRDataset')
-
-
-TASKS = {
-    'street': Task(
-        train=_street('train', 'thermal'),
-        test=_street('val', 'thermal'),
-        rgb=_street('val', 'rgb'),
-        canvas=320,
-    ),
-    'hituav': Task(
-        train=Part('hituav', 'train.json', 'train/'),
-        test=Part('hituav', 'test.json', 'test/'),
-        rgb=_street('val', 'rgb'),
-        canvas=352,
-    ),
-    'drone': Task(
-        train=Part('drone_ir', 'train.json', 'train/'),
-        test=Part('drone_ir', 'test.json', 'test/'),
-        rgb=Part('drone_rgb', 'test.json', 'test/'),
-        canvas=352,
-        classes=('airplane', 'bird', 'drone', 'helicopter'),
-        rgb_train=Part('drone_rgb', 'train.json', 'train/'),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -151,21 +87,6 @@ class Run:
             f'_{self.size}_lr{self.rate:g}x{self.factor:g}_{self.steps}_{self.augment}_{self.batch}_{self.changes}'
         )
         return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
-
-
-def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
-    """Split a training set for choosing settings: every third image is held out."""
-    content = json.loads(ann_file.read_text())
-    parts: dict[str, list] = {'fit': [], 'check': []}
-    for index, image in enumerate(content['images']):
-        parts['check' if index % 3 == 2 else 'fit'].append(image)
-    files = []
-    for name, images in parts.items():
-        ids = {image['id'] for image in images}
-        boxes = [a for a in content['annotations'] if a['image_id'] in ids]
-        files.append(out / f'{ann_file.parent.name}_{name}.json')
-        write_json(dict(content, images=images, annotations=boxes), files[-1])
-    return files[0].resolve(), files[1].resolve()
 
 
 def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
@@ -297,6 +218,33 @@ def execute(run: Run, row: Row, args: argparse.Namespace, held: bool) -> dict:
     return result
 
 
+def picture(run: Run, row: Row, args: argparse.Namespace) -> None:
+    """Draw test images: ground truth, the start, and the run; beside its result."""
+    out = args.out / 'test'
+    folder = out / 'runs' / run.name
+    cfg = run_config(run, row, args.data, out, held=False)
+    cfg.test_dataloader = cfg.val_dataloader
+    init_default_scope(cfg.default_scope)
+    before = start(run, cfg, args)
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, str(before), logger='silent')
+    load_adapter(model, folder / 'adapter.pth')
+    trained = folder / 'trained.pth'
+    torch.save(dict(state_dict=model.state_dict()), trained)
+    plain = copy.deepcopy(cfg)
+    plain.model.adapt = None
+    panels = [
+        detection_panels(config, checkpoint, args.picture, title)
+        for config, checkpoint, title in (
+            (plain, before, 'COCO detector'),
+            (cfg, trained, f'{run.row}, {run.images} thermal images'),
+        )
+    ]
+    trained.unlink()
+    grid = [[*was, now[1]] for was, now in zip(*panels, strict=True)]
+    save_detection_grid(folder / 'detections.png', grid, cfg.classes, min_score=0.25)
+
+
 def training_loss(runner: Runner) -> float | None:
     """Mean training loss of the last 20 steps."""
     scalars = runner.message_hub.log_scalars
@@ -353,13 +301,20 @@ def main() -> None:
     parser.add_argument(
         '--rows',
         nargs='+',
-        help='row, row@rate, row@rate@steps, ... (see Row); default: all rows',
+        help='row, row@rate, row@rate@steps or row@rate@steps@factor; default: all',
     )
     parser.add_argument('--images', nargs='+', type=int, default=[62])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--size', type=int, default=416, help='width in pixels')
     parser.add_argument('--batch', type=int, default=4, help='images per step')
     parser.add_argument('--augment', choices=['mosaic', 'zoom'], default='zoom')
+    parser.add_argument(
+        '--picture',
+        nargs='+',
+        type=int,
+        metavar='INDEX',
+        help='test images to draw detections on, in the folder of each run',
+    )
     parser.add_argument('--hold-out', action='store_true', help='choose settings')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='for all runs'
@@ -371,6 +326,8 @@ def main() -> None:
             f'{run.name}: thermal {result["thermal"].get("mAP_50", 0):.3f}, RGB '
             f'{result["rgb"].get("mAP_50", 0):.3f}, {result["seconds"]:.0f} s'
         )
+        if args.picture:
+            picture(run, row, args)
 
 
 if __name__ == '__main__':
