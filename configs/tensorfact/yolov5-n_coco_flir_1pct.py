@@ -4,8 +4,8 @@
 #   python tools/model_converters/keep_classes.py CONFIG yolov5n.pth TARGET
 _base_ = [
     '../_base_/models/yolov5_n.py',
-    '../_base_/datasets/coco_ir.py',
-    '../_base_/schedules/adam_200e.py',
+    '../_base_/datasets/coco_ir_zoom.py',
+    '../_base_/schedules/adam_25e.py',
     '../_base_/runtime/det.py',
 ]
 

@@ -3,8 +3,8 @@
 #   python tools/model_converters/keep_classes.py CONFIG yolox_nano.pth TARGET
 _base_ = [
     '../_base_/models/yolox_nano.py',
-    '../_base_/datasets/coco_ir.py',
-    '../_base_/schedules/adam_200e.py',
+    '../_base_/datasets/coco_ir_zoom.py',
+    '../_base_/schedules/adam_25e.py',
     '../_base_/runtime/det.py',
 ]
 
@@ -13,7 +13,6 @@ data_root = 'data/FLIR_ADAS_1_3/'
 classes = ('person', 'bicycle', 'car')
 subset = dict(num=62, seed=0)
 load_from = 'work_dirs/yolox-nano_coco3.pth'  # from keep_classes.py
-img_scale = (416, 416)
 
 # =========================== values one may change ============================
 base_lr = 1e-3

@@ -89,9 +89,20 @@ def fine_tuning(last: str) -> dict[str, Row]:
 
 YOLOX_LAST, YOLOV5_LAST = 'multi_level_conv_', '^bbox_head'  # the prediction layers
 FULL_RANK = dict(rank='full', split='ts_dd', skip_growing=False)
-YOLOX_NANO = fine_tuning(YOLOX_LAST) | {
-    f'lora{rank}': Row(stage('ConvLoRA', YOLOX_LAST, rank=rank)) for rank in (1, 4, 12)
-}
+YOLOX_NANO = (
+    fine_tuning(YOLOX_LAST)
+    | {
+        f'lora{rank}': Row(stage('ConvLoRA', YOLOX_LAST, rank=rank))
+        for rank in (1, 4, 12)
+    }
+    | {
+        # also the convolutions before the prediction layers, which the others keep
+        f'lora{rank}_head': Row(
+            stage('ConvLoRA', YOLOX_LAST, rank=rank, exclude=[YOLOX_LAST])
+        )
+        for rank in (4, 12)
+    }
+)
 YOLOV5_N = fine_tuning(YOLOV5_LAST) | {
     'tensorfact1': Row(stage('TensorFact', YOLOV5_LAST, delta=1, **FULL_RANK)),
     'tensorfact4': Row(stage('TensorFact', YOLOV5_LAST, delta=4, **FULL_RANK)),

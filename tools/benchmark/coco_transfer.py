@@ -38,6 +38,7 @@ from mmir.visualization import save_detection_grid
 from _coco_rows import DETECTORS, Row  # isort: skip
 from _coco_tasks import TASKS, hold_out  # isort: skip
 
+MOSAIC = ROOT / 'configs/_base_/datasets/coco_ir.py'
 RGB_STAGE = 'RGB stage'
 RGB_SETTINGS: dict[str, Any] = dict(rate=3e-4, steps=400, options=())
 EPOCH_IMAGES = 64  # smaller sets are repeated, so that batches are full
@@ -55,7 +56,7 @@ class Run:
         rate: Learning rate.
         steps: Optimization steps.
         factor: Learning rate of the adapters, relative to `rate`.
-        augment: `'mosaic'` as in the configs, or `'zoom'` of single images.
+        augment: `'zoom'` of single images as in the configs, or `'mosaic'`.
         batch: Images per step.
         options: Config changes, as in `--cfg-options`.
     """
@@ -99,13 +100,13 @@ def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
     size = run.size, task.canvas * run.size // 416
     cfg = Config.fromfile(ROOT / 'configs/tensorfact' / DETECTORS[run.detector].config)
     cfg.classes = task.classes
+    wrapper = cfg.train_dataloader.dataset
+    if run.augment == 'mosaic':
+        wrapper.pipeline = Config.fromfile(MOSAIC).train_pipeline
     set_image_scale(cfg, size)
     cfg.model.adapt = row.adapt
     head = cfg.model.bbox_head
     head.get('head_module', head).num_classes = len(task.classes)
-    wrapper = cfg.train_dataloader.dataset
-    if run.augment == 'zoom':
-        wrapper.pipeline = zoom(wrapper.pipeline, size)
     rgb_stage = run.row == RGB_STAGE
     train, test = wrapper.dataset, cfg.val_dataloader.dataset
     train.update(
@@ -146,22 +147,6 @@ def set_short_run(cfg: Config, epochs: int, batch: int) -> None:
     cfg.optim_wrapper.type = 'mmir.AutocastOptimWrapper'
     cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
     cfg.log_level = 'WARNING'
-
-
-def zoom(pipeline: list[dict], size: tuple[int, int]) -> list[dict]:
-    """Replace the mosaic of a training pipeline by zooming into or out of an image."""
-    tail = [t for t in pipeline if 'Mosaic' not in t.type and 'Affine' not in t.type]
-    return [
-        dict(
-            type='RandomResize',
-            scale=size,
-            ratio_range=(0.6, 1.6),
-            keep_ratio=True,
-            resize_type='mmdet.Resize',
-        ),
-        dict(type='mmdet.RandomCrop', crop_size=size, allow_negative_crop=True),
-        *(t for t in tail if not t.type.endswith('Resize')),
-    ]
 
 
 def start(run: Run, cfg: Config, args: argparse.Namespace) -> Path:
