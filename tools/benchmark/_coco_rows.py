@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdet.evaluation.functional import coco_classes
 from mmengine.config import Config
 
 from mmir.cli.stages import ROOT
@@ -55,6 +54,8 @@ def start_yolox(cfg: Config, data: Path, weights: Path, out: Path) -> Path:
 
 def start_yolov5(cfg: Config, data: Path, weights: Path, out: Path) -> Path:
     """Convert YOLOv5n, measure its norms on RGB images, reduce it to some classes."""
+    from mmdet.evaluation.functional import coco_classes
+
     target = out / f'yolov5n_{"_".join(cfg.classes)}.pth'
     if not target.is_file():
         photos = sorted((data / 'street_pairs/train/RGB').iterdir())[::3][:60]
