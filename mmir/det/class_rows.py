@@ -95,6 +95,8 @@ def keep_classes_in_file(
 ) -> list[str]:
     """Write a checkpoint that detects only some of its classes, see `keep_classes`.
 
+    Other metadata is kept, such as the note that batch norms must not be trained.
+
     Args:
         model (Mapping): Config of the model for the classes `wanted`.
         source (str | Path): Checkpoint to read.
@@ -125,7 +127,11 @@ def keep_classes_in_file(
         state, reduced = keep_classes(state, shapes, known, wanted)
     except ValueError as error:
         raise CheckpointError(f'{source}: {error}') from error
-    meta = dict(dataset_meta=dict(classes=tuple(wanted)))
+    meta = content.get('meta')
+    meta = dict(meta) if isinstance(meta, dict) else {}
+    if 'num_classes' in meta:
+        meta['num_classes'] = len(wanted)
+    meta['dataset_meta'] = dict(classes=tuple(wanted))
     save_checkpoint_atomic(dict(state_dict=state, meta=meta), target)
     return reduced
 

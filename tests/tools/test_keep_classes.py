@@ -40,13 +40,19 @@ def test_rows_of_the_config_are_kept(
         state = MODELS.build(cfg.model).state_dict()
     source, target = tmp_path / 'four.pth', tmp_path / 'three.pth'
     names = ['bus', 'car', 'bicycle', 'person']
-    torch.save(state, source)
+    meta = dict(norms='identity', num_classes=4)
+    torch.save(dict(state_dict=state, meta=meta), source)
     assert run(CONFIG, source, target, '--known', *names) in (0, None)
     assert '3 classes (person, bicycle, car), 6 tensors' in capsys.readouterr().out
     bias = 'bbox_head.head_module.convs_pred.1.bias'
     before = state[bias].view(3, 9)
-    after = load_checkpoint(target)['state_dict'][bias].view(3, 8)
+    content = load_checkpoint(target)
+    after = content['state_dict'][bias].view(3, 8)
     assert torch.equal(after, before[:, [0, 1, 2, 3, 4, 8, 7, 6]])
+    classes = ('person', 'bicycle', 'car')
+    assert content['meta'] == dict(
+        norms='identity', num_classes=3, dataset_meta=dict(classes=classes)
+    )
 
 
 def test_a_class_that_is_not_there(

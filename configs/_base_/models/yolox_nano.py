@@ -1,7 +1,7 @@
 # YOLOX-nano of mmdet: 0.9 M parameters, depthwise and 1x1 convolutions.
 num_classes = 3
 norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)
-act_cfg = dict(type='SiLU')  # the same function as Swish, in one operation
+act_cfg = dict(type='mmdet.SiLU')  # the same function as Swish, in one operation
 bce = dict(
     type='mmdet.CrossEntropyLoss', use_sigmoid=True, reduction='sum', loss_weight=1.0
 )
