@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -88,6 +88,15 @@ def fine_tuning(last: str) -> dict[str, Row]:
     }
 
 
+def fixed_statistics(rows: dict[str, Row], last: str) -> dict[str, Row]:
+    """The same rows with the running statistics of the COCO detector."""
+    rows = {k: replace(r, adapt=dict(r.adapt, norm='affine')) for k, r in rows.items()}
+    parts = [r'\.conv\.weight$', last]
+    everything = dict(type='Frozen', trainable=parts, norm='affine')
+    rows['full'] = replace(rows['full'], adapt=everything)
+    return {f'{name}_affine': row for name, row in rows.items()}
+
+
 YOLOX_LAST, YOLOV5_LAST = 'multi_level_conv_', '^bbox_head'  # the prediction layers
 FULL_RANK = dict(rank='full', split='ts_dd', skip_growing=False)
 YOLOX_NANO = (
@@ -120,6 +129,14 @@ YOLOV5_N = fine_tuning(YOLOV5_LAST) | {
     'lora4': Row(stage('ConvLoRA', YOLOV5_LAST, rank=4)),
     'lora12': Row(stage('ConvLoRA', YOLOV5_LAST, rank=12)),
 }
+
+YOLOX_NANO |= fixed_statistics(
+    {name: YOLOX_NANO[name] for name in ('full', 'norm', 'lora4')}, YOLOX_LAST
+)
+YOLOV5_N |= fixed_statistics(
+    {name: YOLOV5_N[name] for name in ('full', 'norm', 'lora4', 'tensorfact4')},
+    YOLOV5_LAST,
+)
 
 DETECTORS = {
     'yolox-nano': Detector('yolox-nano_coco_flir_1pct.py', start_yolox, YOLOX_NANO),
