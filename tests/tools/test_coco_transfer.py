@@ -96,7 +96,7 @@ def test_bootstrap_takes_all_resamples(report: ModuleType) -> None:
 
 def row(name: str, seed: int, value: float) -> dict:
     return dict(
-        settings=dict(row=name, seed=seed, images=18),
+        settings=dict(row=name, seed=seed, images=18, rate=1e-3),
         thermal=dict(mAP_50=value),
         rgb=dict(mAP_50=value / 2),
         trainable=10,
@@ -113,6 +113,21 @@ def test_differences_are_paired_by_seed(report: ModuleType) -> None:
     theirs[0] = row('full', 0, 0.9)
     # differences -40, 2, 2: 0.65 of the way from the least of 27 means to the next
     assert report.difference(ours, theirs) == '-12.0 [-30.9, +2.0]'
+
+
+def test_rows_of_several_rates_are_told_apart(report: ModuleType) -> None:
+    runs = [row('full', 0, 0.2), row('full', 1, 0.3), row('lora', 0, 0.5)]
+    runs[1]['settings']['rate'] = 3e-4
+    names = [run['settings']['row'] for run in report.named(runs)]
+    assert names == ['full, rate 0.001', 'full, rate 0.0003', 'lora']
+    assert runs[0]['settings']['row'] == 'full'
+    assert report.ordered(['lora', 'norm', *names]) == [
+        'full, rate 0.0003',
+        'full, rate 0.001',
+        'norm',
+        'lora',
+        'lora',
+    ]
 
 
 def test_table_counts_missing_runs(report: ModuleType) -> None:

@@ -82,9 +82,9 @@ def fine_tuning(last: str) -> dict[str, Row]:
     parts = ['^neck', '^bbox_head']
     return {
         'full': Row(dict(type='Full'), rate=3e-4),
-        'frozen': Row(dict(type='Frozen', trainable=parts, norm='frozen'), rate=3e-4),
-        'head': Row(stage('Frozen', '^bbox_head', norm='frozen')),
-        'norm': Row(stage('Frozen', last)),
+        'frozen': Row(dict(type='Frozen', trainable=parts, norm='frozen')),
+        'head': Row(stage('Frozen', '^bbox_head', norm='frozen'), rate=3e-3),
+        'norm': Row(stage('Frozen', last), rate=3e-3),
     }
 
 
@@ -137,6 +137,8 @@ YOLOV5_N |= fixed_statistics(
     {name: YOLOV5_N[name] for name in ('full', 'norm', 'lora4', 'tensorfact4')},
     YOLOV5_LAST,
 )
+
+YOLOX_NANO = {name: replace(row, steps=400) for name, row in YOLOX_NANO.items()}
 
 DETECTORS = {
     'yolox-nano': Detector('yolox-nano_coco_flir_1pct.py', start_yolox, YOLOX_NANO),

@@ -20,7 +20,6 @@ from mmir.visualization import save_curves
 FINE_TUNING = 'full', 'frozen', 'head', 'norm'
 SIZE = 416  # of the curves, in pixels
 METRIC = 'mAP_50'
-START = '(COCO detector)'
 
 
 def bootstrap_interval(
@@ -74,10 +73,27 @@ def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Names of rows: the start, fine-tuning, adapters."""
-    first = (START, *FINE_TUNING)
-    names = set(names)
-    return [n for n in first if n in names] + sorted(names - set(first))
+    """Sort names of rows: fine-tuning, then adapters."""
+    return sorted(names, key=lambda n: (_place(n), n))
+
+
+def _place(name: str) -> int:
+    """Place of a row: fine-tuning in the order of `FINE_TUNING`, then adapters."""
+    kind = name.partition(',')[0]
+    return FINE_TUNING.index(kind) if kind in FINE_TUNING else len(FINE_TUNING)
+
+
+def named(runs: list[dict]) -> list[dict]:
+    """Add the learning rate to the name of rows that were run at several."""
+    rates: dict[str, set] = {}
+    for run in runs:
+        rates.setdefault(run['settings']['row'], set()).add(run['settings']['rate'])
+    result = []
+    for run in runs:
+        name, rate = run['settings']['row'], run['settings']['rate']
+        label = f'{name}, rate {rate:g}' if len(rates[name]) > 1 else name
+        result.append(run | dict(settings=run['settings'] | dict(row=label)))
+    return result
 
 
 def results_table(runs: list[dict]) -> str:
@@ -110,8 +126,9 @@ def results_table(runs: list[dict]) -> str:
 def difference_table(runs: list[dict], images: int) -> str:
     """Differences of the adapter rows to the fine-tuning rows, in points of mAP50."""
     cells = grouped([r for r in runs if r['settings']['images'] == images], ['row'])
-    baselines = [name for name in FINE_TUNING if (name,) in cells]
-    names = [n for n in ordered(row for (row,) in cells) if n not in FINE_TUNING]
+    rows = ordered(row for (row,) in cells)
+    names = [n for n in rows if _place(n) == len(FINE_TUNING)]
+    baselines = [n for n in rows if n not in names]
     lines = [
         [name, *(difference(cells[name,], cells[other,]) for other in baselines)]
         for name in names
@@ -141,7 +158,7 @@ def report(runs: list[dict]) -> str:
     for key, group in grouped(runs, ['task', 'detector', 'size']).items():
         parts.append(f'#### {key[0]}, {key[1]}, {key[2]} px')
         zero = [row for row in group if not row['settings']['images']]
-        rest = [row for row in group if row['settings']['images']]
+        rest = named([row for row in group if row['settings']['images']])
         if zero:
             parts.append(
                 f'0 images: mAP50 {score(zero[0]):.3f}, on RGB images '
