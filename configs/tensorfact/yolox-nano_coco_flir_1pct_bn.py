@@ -6,3 +6,4 @@ model = dict(
         _delete_=True, type='Frozen', trainable=['multi_level_conv_'], norm='all'
     )
 )
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
