@@ -133,6 +133,7 @@ def test_marks_stay_together_and_under_their_labels(row):
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(SEEDS)
     @example(0)
+    @example(4816)  # CopyPaste covers most of an object
     def check(seed):
         sample = samples(row, seed, marked=True)
         seed_all(seed)
@@ -148,6 +149,10 @@ def test_marks_stay_together_and_under_their_labels(row):
         if 'gt_bboxes' in out and found is not None:
             boxes = np.asarray(getattr(out['gt_bboxes'], 'tensor', out['gt_bboxes']))
             around = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+            if 'CopyPaste' in row.label:
+                # it drops the box of an object that is mostly covered, not its rest
+                found[:2] = np.maximum(found[:2], around[:2])
+                found[2:] = np.minimum(found[2:], around[2:])
             np.testing.assert_allclose(found, around, atol=2.5)
         if 'gt_seg_map' in out and row.host != 'mmdet':
             labelled = extent(out['gt_seg_map'] == 1)
