@@ -45,8 +45,9 @@ def keep_classes(
         tensors that were reduced.
 
     Raises:
-        ValueError: A class is unknown to the checkpoint, or a tensor does not have the
-            layout described above; the message names it.
+        ValueError: A class is unknown to the checkpoint, a tensor does not have the
+            layout described above (the message names it), or nothing is to be reduced:
+            classes in another order would keep the wrong rows.
     """
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -60,6 +61,12 @@ def keep_classes(
         if shape is not None and tensor.shape != shape:
             result[key] = _keep_rows(key, tensor, shape, len(known), rows)
             reduced.append(key)
+    if not reduced:
+        raise ValueError(
+            f'no output layer has more channels than that of the model: it was not '
+            f'made for the {len(known)} classes {few(known, 3)}, or the model is not '
+            f'for fewer'
+        )
     return result, reduced
 
 

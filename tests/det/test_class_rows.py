@@ -76,6 +76,12 @@ def test_unknown_classes_are_named() -> None:
         keep_classes({}, {}, KNOWN, ['person', 'drone'])
 
 
+def test_the_same_number_of_classes_is_refused() -> None:
+    state = {'out': torch.zeros(4)}
+    with pytest.raises(ValueError, match='no output layer has more channels'):
+        keep_classes(state, {'out': torch.Size([4])}, KNOWN, KNOWN[::-1])
+
+
 @pytest.fixture
 def scope() -> DefaultScope:
     with DefaultScope.overwrite_default_scope('mmdet') as current:

@@ -7,7 +7,6 @@ before, ready for `load_from` of the config.
 import argparse
 import sys
 
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmir.cli import cli
@@ -26,7 +25,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     cli.check_checkpoint(args.source, 'source', trusted=False)
-    cfg = Config.fromfile(args.config)
+    cfg = cli.load_config(args.config)
     if 'classes' not in cfg:
         raise cli.UserError(f'{args.config} has no variable `classes`')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
