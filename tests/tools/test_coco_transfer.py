@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from mmengine.config import Config
 
 from mmir.utils.errors import UserError
 
+REAL = os.environ.get('MMIR_REAL_DATA')
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 
 
@@ -53,6 +55,30 @@ def test_rows_differ_in_what_trains_only(study: ModuleType, detector: str) -> No
             assert cfg._cfg_dict == configs['full']._cfg_dict
 
 
+@pytest.mark.parametrize(
+    ('task', 'width', 'height'),
+    [('street', 416, 320), ('street', 640, 480), ('hituav', 416, 352)],
+)
+def test_input_has_the_shape_of_the_images(
+    study: ModuleType, task: str, width: int, height: int
+) -> None:
+    assert study.TASKS[task].canvas(width) == (width, height)
+
+
+@pytest.mark.skipif(not REAL, reason='MMIR_REAL_DATA is not set')
+@pytest.mark.parametrize('task', ['street', 'hituav', 'drone'])
+def test_images_of_the_tasks_are_where_they_are_sought(
+    study: ModuleType, task: str
+) -> None:
+    spec = study.TASKS[task]
+    parts = [spec.train, spec.test, spec.rgb, spec.rgb_train]
+    for part in filter(None, parts):
+        settings = part.dataset(Path(REAL), spec.classes)
+        images = json.loads(Path(settings['ann_file']).read_text())['images']
+        folder = Path(settings['data_root'], settings['data_prefix']['img'])
+        assert all((folder / image['file_name']).is_file() for image in images)
+
+
 def test_small_sets_are_repeated_to_full_batches(study: ModuleType) -> None:
     cfg = config(study, 'yolov5n', 'full', images=18)
     repeat = cfg.train_dataloader.dataset.dataset
@@ -86,6 +112,9 @@ def test_rows_are_parsed(study: ModuleType) -> None:
     assert row.adapt == rows['norm'].adapt
     with pytest.raises(UserError, match="no row 'nothing', choose from"):
         study.parse_row('nothing', rows)
+    for text in ('norm@fast', 'norm@1e-3@40@1@2'):
+        with pytest.raises(UserError, match=f'--rows: {text}'):
+            study.parse_row(text, rows)
 
 
 def test_bootstrap_takes_all_resamples(report: ModuleType) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,13 +15,16 @@ DATA = Path('somewhere')
 
 
 @pytest.fixture(scope='module')
-def study() -> ModuleType:
+def study() -> Iterator[ModuleType]:
     path = ROOT / 'tools/benchmark/tensorfact_transfer.py'
+    sys.path.insert(0, str(path.parent))  # as for a script
     spec = importlib.util.spec_from_file_location('tensorfact_transfer', path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(path.parent))
+    sys.modules.pop('_coco_tasks', None)
 
 
 @pytest.fixture(scope='module')

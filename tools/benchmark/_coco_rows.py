@@ -17,12 +17,12 @@ class Row:
     """A way to adapt a detector.
 
     Attributes:
-        adapt: Value of `model.adapt`.
+        adapt: Value of `model.adapt`; None for the plain detector.
         rate, steps: Learning rate and number of steps, chosen on held-out images.
         factor: Learning rate of the adapters, relative to `rate`.
     """
 
-    adapt: dict
+    adapt: dict | None
     rate: float = 1e-3
     steps: int = 200
     factor: float = 1.0
@@ -56,18 +56,19 @@ def start_yolov5(cfg: Config, data: Path, weights: Path, out: Path) -> Path:
     """Convert YOLOv5n, measure its norms on RGB images, reduce it to some classes."""
     from mmdet.evaluation.functional import coco_classes
 
-    target = out / f'yolov5n_{"_".join(cfg.classes)}.pth'
-    if not target.is_file():
+    dense = out / 'yolov5n.pth'
+    if not dense.is_file():
         photos = sorted((data / 'street_pairs/train/RGB').iterdir())[::3][:60]
-        dense = out / 'yolov5n.pth'
         tool = ROOT / 'tools/model_converters/yolov5.py'
         source = weights / 'yolov5n_coco_fp16.safetensors'
         options = ['--size', '416', '--images', *map(str, photos)]
         subprocess.run(
             [sys.executable, str(tool), str(source), str(dense), *options], check=True
         )
-        if not set(cfg.classes) <= set(coco_classes()):
-            return dense  # other classes get a new output layer
+    if not set(cfg.classes) <= set(coco_classes()):
+        return dense  # other classes get a new output layer
+    target = out / f'yolov5n_{"_".join(cfg.classes)}.pth'
+    if not target.is_file():
         keep_classes_in_file(cfg.model, dense, target, cfg.classes)
     return target
 

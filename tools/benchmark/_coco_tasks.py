@@ -1,6 +1,7 @@
 """Tasks of `coco_transfer.py`: thermal images to adapt to, and their held-out parts."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Task:
     Attributes:
         train, test: Thermal images.
         rgb: RGB test images.
-        canvas: Height of the network input at a width of 416 pixels.
+        ratio: Height of the images by their width.
         classes: Class names.
         rgb_train: RGB images on which the COCO detector is trained first, in full.
     """
@@ -42,9 +43,13 @@ class Task:
     train: Part
     test: Part
     rgb: Part
-    canvas: int
+    ratio: float
     classes: tuple[str, ...] = ('person', 'bicycle', 'car')
     rgb_train: Part | None = None
+
+    def canvas(self, width: int) -> tuple[int, int]:
+        """Width and height of the network input: a whole number of strides of 32."""
+        return width, math.ceil(width * self.ratio / 32) * 32
 
 
 def _street(split: str, camera: str) -> Part:
@@ -57,21 +62,21 @@ TASKS = {
         train=_street('train', 'thermal'),
         test=_street('val', 'thermal'),
         rgb=_street('val', 'rgb'),
-        canvas=320,
+        ratio=3 / 4,
     ),
     'hituav': Task(
         train=Part('hituav', 'train.json', 'train/'),
         test=Part('hituav', 'test.json', 'test/'),
         rgb=_street('val', 'rgb'),
-        canvas=352,
+        ratio=4 / 5,
     ),
     'drone': Task(
-        train=Part('drone_ir', 'train.json', 'train/'),
-        test=Part('drone_ir', 'test.json', 'test/'),
-        rgb=Part('drone_rgb', 'test.json', 'test/'),
-        canvas=352,
+        train=Part('drone_ir', 'train.json', 'images/'),
+        test=Part('drone_ir', 'test.json', 'images/'),
+        rgb=Part('drone_rgb', 'test.json', 'images/'),
+        ratio=4 / 5,
         classes=('airplane', 'bird', 'drone', 'helicopter'),
-        rgb_train=Part('drone_rgb', 'train.json', 'train/'),
+        rgb_train=Part('drone_rgb', 'train.json', 'images/'),
     ),
 }
 

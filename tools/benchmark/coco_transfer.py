@@ -85,7 +85,8 @@ class Run:
         """Folder name."""
         text = (
             f'{self.detector}_{self.task}_{self.row}_{self.images}_seed{self.seed}'
-            f'_{self.size}_lr{self.rate:g}x{self.factor:g}_{self.steps}_{self.augment}_{self.batch}_{self.changes}'
+            f'_{self.size}_lr{self.rate:g}x{self.factor:g}_{self.steps}_{self.augment}'
+            f'_{self.batch}_{self.changes}'
         )
         return ''.join(c if c.isalnum() or c in '._=-' else '-' for c in text)
 
@@ -97,13 +98,12 @@ def run_config(run: Run, row: Row, data: Path, out: Path, held: bool) -> Config:
     row `RGB stage` trains on the RGB images of the task.
     """
     task = TASKS[run.task]
-    size = run.size, task.canvas * run.size // 416
     cfg = Config.fromfile(ROOT / 'configs/tensorfact' / DETECTORS[run.detector].config)
     cfg.classes = task.classes
     wrapper = cfg.train_dataloader.dataset
     if run.augment == 'mosaic':
         wrapper.pipeline = Config.fromfile(MOSAIC).train_pipeline
-    set_image_scale(cfg, size)
+    set_image_scale(cfg, task.canvas(run.size))
     cfg.model.adapt = row.adapt
     head = cfg.model.bbox_head
     head.get('head_module', head).num_classes = len(task.classes)
@@ -221,7 +221,7 @@ def picture(run: Run, row: Row, args: argparse.Namespace) -> None:
     panels = [
         detection_panels(config, checkpoint, args.picture, title)
         for config, checkpoint, title in (
-            (plain, before, 'COCO detector'),
+            (plain, before, 'before'),
             (cfg, trained, f'{run.row}, {run.images} thermal images'),
         )
     ]
@@ -248,8 +248,15 @@ def parse_row(text: str, rows: dict[str, Row]) -> tuple[str, Row]:
     if name not in rows:
         raise cli.UserError(f'--rows: no row {name!r}, choose from {sorted(rows)}')
     kinds = dict(rate=float, steps=int, factor=float)
-    given = zip(kinds.items(), numbers, strict=False)
-    return name, replace(rows[name], **{key: kind(n) for (key, kind), n in given})
+    try:
+        given = {
+            k: kind(n) for (k, kind), n in zip(kinds.items(), numbers, strict=False)
+        }
+    except ValueError as error:
+        raise cli.UserError(f'--rows: {text}: {error}') from error
+    if len(numbers) > len(kinds):
+        raise cli.UserError(f'--rows: {text}: more than {", ".join(kinds)}')
+    return name, replace(rows[name], **given)
 
 
 def planned(args: argparse.Namespace) -> list[tuple[Run, Row]]:

@@ -14,7 +14,6 @@ infrared training set and evaluates on the rest, `--rates` tries learning rates.
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 from dataclasses import dataclass, field
@@ -32,6 +31,8 @@ from mmir.testing.rescale import set_image_scale, set_schedule
 from mmir.testing.scenes import write_flir
 from mmir.utils.files import write_json
 from mmir.visualization import save_curves, save_detection_grid
+
+from _coco_tasks import hold_out  # isort: skip
 
 CONFIGS = ROOT / 'configs/tensorfact'
 METRIC = 'coco/bbox_mAP_50'
@@ -204,21 +205,6 @@ def rgb_stages(task: Task, data: Path, out: Path) -> tuple[Path, Path]:
     if not merged.is_file():
         merge_checkpoint(factorized, merged)
     return merged, factorized
-
-
-def hold_out(ann_file: Path, out: Path) -> tuple[Path, Path]:
-    """Split a training set for choosing settings: every third image is held out."""
-    content = json.loads(ann_file.read_text())
-    parts = {'fit': [], 'check': []}
-    for index, image in enumerate(content['images']):
-        parts['check' if index % 3 == 2 else 'fit'].append(image)
-    files = []
-    for name, images in parts.items():
-        ids = {image['id'] for image in images}
-        boxes = [a for a in content['annotations'] if a['image_id'] in ids]
-        files.append(out / f'{name}.json')
-        write_json(dict(content, images=images, annotations=boxes), files[-1])
-    return files[0], files[1]
 
 
 @dataclass(frozen=True)
