@@ -4,3 +4,4 @@ _base_ = './yolov5-n_coco_flir_1pct.py'
 model = dict(
     adapt=dict(_delete_=True, type='Frozen', trainable=['^neck', '^bbox_head'])
 )
+optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -13,3 +13,4 @@ model = dict(
         norm='all',
     )
 )
+optim_wrapper = dict(optimizer=dict(lr=1e-3))

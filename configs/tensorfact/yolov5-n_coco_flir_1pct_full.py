@@ -1,5 +1,0 @@
-# Baseline: full fine-tuning of YOLOv5n on the same images, with the same schedule.
-_base_ = './yolov5-n_coco_flir_1pct.py'
-
-model = dict(adapt=dict(_delete_=True, type='Full'))
-optim_wrapper = dict(optimizer=dict(lr=3e-4))
