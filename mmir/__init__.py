@@ -44,6 +44,7 @@ HOST_FREE = (
     'adapters',
     'tensorfact',
     'peft',
+    'ivtuning',
     'fusion',
     'layers',
     'engine',

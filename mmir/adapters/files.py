@@ -212,6 +212,8 @@ def _installed(
                 added.append(layer)
                 for part in dict(layer.named_adapters())[name].parameters():
                     part.requires_grad_(False)
+        for layer in added:
+            layer.connect(model)
         yield replaced
     except BaseException:
         for layer in added:

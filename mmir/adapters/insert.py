@@ -38,6 +38,8 @@ def insert_adapters_(
     name: str,
     kinds: Sequence[type[AdapterLayer]],
     chosen: NameFilter,
+    *,
+    types: Mapping[type[nn.Module], type[AdapterLayer]] | None = None,
     **options: Any,
 ) -> InsertReport:
     """Add an adapter to each layer that can have one, in place.
@@ -53,6 +55,7 @@ def insert_adapters_(
         kinds: Classes of adapter layers. A plain module is converted to the first class
             whose `stands_on` lists its type.
         chosen: Selects layers by name.
+        types: Type of a module -> class of adapter layer, instead of `stands_on`.
         **options: Arguments of `AdapterLayer.add_adapter`.
 
     Returns:
@@ -62,7 +65,7 @@ def insert_adapters_(
         ValueError: There is no such layer, or one rejects the name or an option; the
             message begins with its name. The model is unchanged then.
     """
-    kind_of = {t: kind for kind in reversed(kinds) for t in kind.stands_on}
+    kind_of = types or {t: kind for kind in reversed(kinds) for t in kind.stands_on}
     names, skipped = _candidates(model, kinds, kind_of, chosen)
     if not names:
         types = ', '.join(dict.fromkeys(t.__name__ for t in kind_of))
@@ -89,6 +92,8 @@ def insert_adapters_(
             layer.remove_adapter(name)
         raise
     replace_(model, layers)
+    for layer in layers.values():
+        layer.connect(model)
     return InsertReport({names[m]: layer for m, layer in layers.items()}, skipped)
 
 
@@ -104,10 +109,11 @@ def _candidates(
     for module, found in names_of(model, (*kinds, *kind_of)):
         if module in inside or chosen.reason(found) is not None:
             continue
-        if type(module) in kinds:
+        if isinstance(module, tuple(kinds)):
             names[module] = found[0]
         elif base := next((t for t in kind_of if isinstance(module, t)), None):
-            types = kind_of.get(type(module), kind_of[base]).stands_on
+            kind = kind_of.get(type(module), kind_of[base])
+            types = tuple(t for t in kind_of if kind_of[t] is kind)
             reason = why_not_plain(module, types) or tied.get(module)
             if not found[0]:
                 reason = 'it is the model itself, which cannot be replaced'

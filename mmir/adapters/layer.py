@@ -38,8 +38,8 @@ class AdapterLayer(nn.Module):
         container: Name of the `nn.ModuleDict` that holds the adapters.
         adapter_parameters: Names of an adapter's parameters, including those of its
             submodules.
-        no_decay: Names of parameters, of an adapter or of the layer itself, that get
-            no weight decay.
+        no_decay: Names of parameters, of an adapter, its submodules or the layer
+            itself, that get no weight decay.
         derived: Tensors that `base_tensors` computes, by name -> names of the
             parameters they are computed from.
     """
@@ -50,8 +50,10 @@ class AdapterLayer(nn.Module):
     no_decay: ClassVar[tuple[str, ...]] = ()
     derived: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, combined: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if combined:  # with a host's class, under the name of its adapter layer
+            return
         known = KINDS.get(cls.__name__, cls)
         if _origin(known) != _origin(cls):
             raise TypeError(
@@ -196,6 +198,12 @@ class AdapterLayer(nn.Module):
         """Remove an adapter."""
         del getattr(self, self.container)[name]
 
+    def connect(self, model: nn.Module) -> None:
+        """Find what this layer shares with others; called when it is in the model.
+
+        Default: nothing. What is shared must survive copies and pickling of the model.
+        """
+
     def check_name(self, name: str) -> None:
         """Check the name of a new adapter.
 
@@ -271,7 +279,7 @@ def undecayed(model: nn.Module) -> set[int]:
     for layer in model.modules():
         if isinstance(layer, AdapterLayer):
             adapters = [adapter for _, adapter in layer.named_adapters()]
-            for owner in (layer, *adapters):
+            for owner in (layer, *(m for a in adapters for m in a.modules())):
                 own = dict(owner.named_parameters(recurse=False))
                 ids |= {id(own[name]) for name in layer.no_decay if name in own}
     return ids

@@ -84,8 +84,9 @@ def trainable_report(
             for parameter in own:
                 if kind[id(parameter)] != 'heads':
                     kind[id(parameter)] = 'norms'
-        if isinstance(module, AdapterLayer):
-            for _, adapter in module.named_adapters():
+    for layer in model.modules():
+        if isinstance(layer, AdapterLayer):  # a norm inside an adapter belongs to it
+            for _, adapter in layer.named_adapters():
                 for parameter in adapter.parameters():
                     kind[id(parameter)] = 'adapters'
     counts: Counter[str] = Counter()

@@ -1,0 +1,100 @@
+"""Patch embedding of IV-tuning."""
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmir.adapters import names_of
+from mmir.adapters.transformers import find_transformers
+
+from .block import PromptedBlock
+from .board import PromptBoard
+from .layer import PromptLayer
+from .modules import Grid, PromptGenerator
+from .options import Options
+
+COLORS = 3
+
+
+class PromptedEmbedding(PromptLayer):
+    """Patch embedding of both modalities: tokens of the visible image plus prompts.
+
+    The image is (N, 6, H, W) or, with one infrared channel, (N, 4, H, W), RGB first.
+    Infrared patches have an embedding of their own, of the same geometry and randomly
+    initialized. Switched off, the infrared channels are ignored.
+    """
+
+    @classmethod
+    def why_unfit(cls, module: nn.Module) -> str | None:
+        """See `HostLayer`."""
+        convs = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+        if not convs or convs[0].in_channels != COLORS:
+            return 'it is no patch embedding of images with 3 channels'
+        return None
+
+    def new_adapter(self, options: Options) -> nn.Module:
+        """The infrared embedding, and the prompt generator."""
+        plain = self.release()
+        embed = copy.deepcopy(plain).requires_grad_(True)
+        for part in embed.modules():
+            if callable(reset := getattr(part, 'reset_parameters', None)):
+                reset()
+        dims = [m for m in plain.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+        prompt = PromptGenerator(
+            dims,
+            options.prompt_rank,
+            attention=options.variant == 'hybrid',
+            norm_cfg=options.norm_cfg,
+            zero_init=options.zero_init,
+        )
+        return nn.ModuleDict(dict(embed=embed, prompt=prompt))
+
+    def connect(self, model: nn.Module) -> None:
+        """Share a board with the blocks of the backbone, and tell them their stage."""
+        names = {module: names[0] for module, names in names_of(model, nn.Module)}
+        backbone = next(t for t in find_transformers(model) if t.embed == names[self])
+        self.board, seen = PromptBoard(), set()
+        blocks = {names_: m for m, names_ in names.items() if names_ in backbone.blocks}
+        for name, stage in backbone.blocks.items():
+            block = blocks[name]
+            if isinstance(block, PromptedBlock):
+                block.board, block.stage = self.board, stage
+                block.first, block.pyramid = stage not in seen, backbone.pyramid
+            seen.add(stage)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Embed a stacked image; same output as the plain patch embedding.
+
+        Raises:
+            ValueError: The image does not have 4 or 6 channels.
+        """
+        rgb, ir = x[:, :COLORS], x[:, COLORS:]
+        out = super().forward(rgb, *args, **kwargs)
+        if not self.active():
+            return out
+        if ir.shape[1] not in (1, COLORS):
+            raise ValueError(
+                f'IV-tuning needs RGB and infrared stacked, 4 or 6 channels, not '
+                f'{x.shape[1]}: use a paired data preprocessor'
+            )
+        adapter = self.active()[0]
+        tokens, grid = self._tokens(out, x)
+        other, _ = self._tokens(adapter['embed'](ir.expand_as(rgb), *args, **kwargs), x)
+        prompt = adapter['prompt'](tokens, other, grid)
+        board = self.shared_board()
+        board.grid, board.prompts = grid, {0: prompt}
+        if isinstance(out, tuple):
+            return (tokens + prompt, *out[1:])
+        return (tokens + prompt).view(out.shape)
+
+    def _tokens(self, out: Any, image: Tensor) -> tuple[Tensor, Grid]:
+        """Tokens (N, L, D) and their grid, from the output of a patch embedding."""
+        if isinstance(out, tuple):
+            return out[0], tuple(out[1])
+        if out.ndim == 4:
+            return out.flatten(1, 2), tuple(out.shape[1:3])
+        rows, columns = (
+            n // p for n, p in zip(image.shape[2:], self.patch_size, strict=True)
+        )
+        return out, (rows, columns)
