@@ -211,6 +211,25 @@ def test_with_iv_tuning(name, when):
     assert not torch.allclose(model(x)[0], found[0])
 
 
+def test_swin_with_iv_tuning():
+    adapt = dict(type='IVTuning', rank=4, prompt_rank=4)
+    backbone = dict(
+        type='mmir.Adapted', target='mmdet.SwinTransformer', adapt=adapt, **SWIN
+    )
+    model = build(dict(type='mmir.TransformerTaps', backbone=backbone, blocks=(1, 3)))
+    x = image(64, 96, channels=6)
+    maps = model(x)
+    normed = [
+        model.backbone.get_submodule(f'norm{k}')(m.permute(0, 2, 3, 1))
+        for k, m in enumerate(maps)
+    ]
+    same([m.permute(0, 3, 1, 2) for m in normed], model.backbone(x))
+    sum(m.square().sum() for m in maps).backward()
+    trained = {k for k, p in model.named_parameters() if p.requires_grad}
+    assert trained == {k for k, p in model.named_parameters() if p.grad is not None}
+    assert all('adapters' in key for key in trained)
+
+
 def test_gradients_reach_all_that_trains():
     backbone = dict(type='mmpretrain.ViTEVA02', **SMALL)  # with a final norm
     model = build(dict(type='mmir.TransformerTaps', backbone=backbone, blocks=(0, 1)))
