@@ -28,6 +28,8 @@ from mmir.tensorfact import (
     factorize_,
 )
 
+from .taps import TransformerTaps
+
 __all__ = [
     'Adapted',
     'AddFusion',
@@ -42,6 +44,7 @@ __all__ = [
     'SingleModality',
     'TensorFact',
     'TensorFactConv',
+    'TransformerTaps',
     'TwoStreamBackbone',
     'adapt_',
     'complementarity_loss',

@@ -1,0 +1,191 @@
+"""`mmir.TransformerTaps`: feature maps of any block of a vision transformer."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from mmir.adapters.transformers import Transformer, find_transformers
+
+Grid = tuple[int, int]
+
+OUTPUT_LAYERS = r'(ln|norm|fc_norm)\d*|channel_reduction'
+"""Direct children of a backbone that only its own outputs pass through."""
+
+
+@MODELS.register_module()
+class TransformerTaps(BaseModule):
+    """Backbone that returns feature maps of chosen blocks of a vision transformer.
+
+    Works for every backbone with a vision transformer that `mmir.adapters` knows, plain
+    or adapted: ViT, EVA-02, BEiT, MAE, ViTSAM and Swin of the hosts, and timm models
+    through `mmpretrain.TIMMBackbone`. A neck for such maps needs no other change::
+
+        backbone=dict(
+            type='mmir.TransformerTaps',
+            backbone=dict(type='mmpretrain.ViTEVA02', arch='l', img_size=512),
+            blocks=(7, 11, 15, 23), scales=(4, 2, 1, 0.5))
+
+    The backbone runs once, and its own outputs are discarded. A map is the output of a
+    block: class token and registers are dropped, the final norm is not applied.
+
+    Parameters that no tap reads (blocks after the last tap, the final norms) get no
+    gradient, which distributed training rejects. They are frozen. Methods that choose
+    what trains afterwards, such as `adapt_` of the whole model with `norm='all'`, can
+    unfreeze them; adapt the inner backbone instead:
+    `backbone=dict(type='mmir.Adapted', ...)`.
+
+    Args:
+        backbone: Config of the backbone. Its checkpoints load by its own `init_cfg`; in
+            this module its keys begin with `backbone.`.
+        blocks: Indices of the blocks, from 0, counted over all stages.
+        scales: Factor per map for bilinear resizing. Default: 1 for all.
+        init_cfg: Initialization, see `mmengine.model.BaseModule`.
+
+    Raises:
+        ValueError: No or several vision transformers, no such block, or another number
+            of scales than blocks.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        blocks: Sequence[int],
+        scales: Sequence[float] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.backbone = MODELS.build(dict(backbone))
+        found = _the_transformer(self.backbone)
+        number = len(found.blocks)
+        if not blocks or not all(0 <= index < number for index in blocks):
+            raise ValueError(f'blocks={tuple(blocks)}: give some of 0 to {number - 1}')
+        self.scales = tuple(scales or (1,) * len(blocks))
+        if len(self.scales) != len(blocks):
+            raise ValueError(f'{len(self.scales)} scales for {len(blocks)} blocks')
+        names = tuple(found.blocks)
+        self.taps = tuple(names[index] for index in blocks)
+        self.embed, self.norm = found.embed, found.pattern.norm
+        for parameter in _unread(self.backbone, found, names[max(blocks)]):
+            parameter.requires_grad_(False)
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Number of channels of each map."""
+        norms = (self.backbone.get_submodule(f'{n}.{self.norm}') for n in self.taps)
+        return tuple(norm.normalized_shape[0] for norm in norms)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps of an image.
+
+        Args:
+            x: Shape (N, channels, H, W), as the backbone takes it.
+
+        Returns:
+            Maps (N, C, h, w) in the order of `blocks`. With scale 1, (h, w) is the grid
+            of the patches in the block.
+
+        Raises:
+            RuntimeError: The backbone does not run a tapped block, or drops tokens, as
+                masked autoencoders in pretraining do.
+        """
+        grid: list[Grid] = []
+        maps: dict[str, Tensor] = {}
+
+        def embedded(module: nn.Module, inputs: tuple, out: Any) -> None:
+            grid.append(_grid_of_embedding(module, inputs[0], out))
+
+        def tap(name: str) -> Callable[..., None]:
+            def hook(_: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
+                given = _grid_given((*args, *kwargs.values()))
+                maps[name] = _to_map(out, given or grid[-1])
+
+            return hook
+
+        # Adapting replaces modules, so those of this moment are hooked. The hooks are
+        # gone before the module can be copied or pickled.
+        with ExitStack() as hooks:
+            module = self.backbone.get_submodule
+            hooks.enter_context(module(self.embed).register_forward_hook(embedded))
+            for name in dict.fromkeys(self.taps):
+                hooks.enter_context(
+                    module(name).register_forward_hook(tap(name), with_kwargs=True)
+                )
+            self.backbone(x)
+        if missing := [name for name in self.taps if name not in maps]:
+            raise RuntimeError(f'the backbone does not run {", ".join(missing)}')
+        pairs = zip(self.taps, self.scales, strict=True)
+        return tuple(_resized(maps[name], scale) for name, scale in pairs)
+
+
+def _the_transformer(backbone: nn.Module) -> Transformer:
+    """The only vision transformer of a backbone; raises a ValueError if not one."""
+    found = find_transformers(backbone)
+    if len(found) == 1:
+        return found[0]
+    names = ', '.join(transformer.name for transformer in found)
+    what = f'several ({names})' if found else 'none of a known form'
+    raise ValueError(
+        f'TransformerTaps needs one vision transformer; {type(backbone).__name__} has '
+        f'{what}'
+    )
+
+
+def _unread(
+    backbone: nn.Module, found: Transformer, last: str
+) -> Iterator[nn.Parameter]:
+    """Yield the parameters that cannot change the output of block `last`.
+
+    Within the child that holds the blocks, modules run in the order of registration.
+    """
+    base = backbone.get_submodule(found.name)
+    holder, _, rest = last.removeprefix(f'{found.name}.').partition('.')
+    reached = passed = False
+    for key, parameter in base.get_submodule(holder).named_parameters():
+        inside = key.startswith(f'{rest}.')
+        reached, passed = reached or inside, reached and not inside
+        if passed:
+            yield parameter
+    for name, child in base.named_children():
+        if re.fullmatch(OUTPUT_LAYERS, name):
+            yield from child.parameters()
+
+
+def _grid_given(inputs: tuple) -> Grid | None:
+    """Grid of the patches, if a block was given it, as in EVA-02 and Swin."""
+    grids = (v for v in inputs if isinstance(v, tuple) and len(v) == 2)
+    return next(grids, None)
+
+
+def _grid_of_embedding(module: nn.Module, image: Tensor, out: Any) -> Grid:
+    """Grid of the patches, from the output of a patch embedding or its patch size."""
+    if isinstance(out, tuple):
+        return tuple(out[1])
+    if out.ndim == 4:  # (N, H, W, C)
+        return tuple(out.shape[1:3])
+    return module.dynamic_feat_size(tuple(image.shape[2:]))  # timm
+
+
+def _to_map(out: Tensor, grid: Grid) -> Tensor:
+    """Map (N, C, H, W) of the output of a block: tokens (N, L, C) or (N, H, W, C)."""
+    if out.ndim == 4:
+        return out.permute(0, 3, 1, 2).contiguous()
+    rows, columns = grid
+    extra = out.shape[1] - rows * columns
+    if extra < 0:
+        raise RuntimeError(
+            f'{out.shape[1]} tokens for a grid of {rows} x {columns} patches'
+        )
+    return out[:, extra:].transpose(1, 2).unflatten(2, (rows, columns)).contiguous()
+
+
+def _resized(x: Tensor, scale: float) -> Tensor:
+    """Resize a map (N, C, H, W) by a factor."""
+    if scale == 1:
+        return x
+    return interpolate(x, scale_factor=scale, mode='bilinear', align_corners=False)
