@@ -1,7 +1,6 @@
 # ViT-B/16 with the progressive decoder for salient objects, and a paired preprocessor.
 # The wrapper that reads both images is up to the config: `type='mmir.EarlyFusion'`,
 # `'mmir.SingleModality'` or IV-tuning, with `target='mmseg.EncoderDecoder'`.
-image_size = (384, 384)
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
@@ -14,7 +13,7 @@ model = dict(
             ),
             ir=dict(mean=0.0, std=255.0, channels=3),  # 0 to 1, as published
         ),
-        size=image_size,
+        size=(384, 384),
         pad_val=0,
         seg_pad_val=255,
     ),
@@ -23,7 +22,7 @@ model = dict(
         backbone=dict(
             type='mmpretrain.VisionTransformer',
             arch='base',
-            img_size=image_size[0],
+            img_size=384,
             patch_size=16,
             drop_path_rate=0.1,
         ),
