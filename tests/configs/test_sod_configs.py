@@ -91,7 +91,10 @@ def test_gradients_are_clipped_by_value() -> None:
     assert layer.weight.grad.tolist() == [[0.25, 0.5]]
 
 
-@pytest.mark.parametrize('fusion', ['mmir.EarlyFusion', 'mmir.SingleModality'])
+FUSIONS = ['mmir.EarlyFusion', 'mmir.SingleModality', 'IVTuning']
+
+
+@pytest.mark.parametrize('fusion', FUSIONS)
 def test_model_trains_and_predicts(vt5000: Path, fusion: str) -> None:
     pytest.importorskip('mmir.layers.taps')
     pytest.importorskip('mmpretrain')
@@ -102,7 +105,12 @@ def test_model_trains_and_predicts(vt5000: Path, fusion: str) -> None:
     taps.backbone.update(arch=arch, img_size=SIZE[::-1])
     cfg.model.decode_head.update(in_channels=[32] * 4, channels=8)
     cfg.model.data_preprocessor.size = SIZE[::-1]
-    cfg.model.update(type=fusion, target='mmseg.EncoderDecoder')
+    if fusion == 'IVTuning':
+        target = taps.backbone.type
+        method = dict(type='IVTuning', rank=8)
+        taps.backbone.update(type='mmir.Adapted', target=target, adapt=method)
+    else:
+        cfg.model.update(type=fusion, target='mmseg.EncoderDecoder')
     if fusion == 'mmir.SingleModality':
         cfg.model.modality = 'rgb'
     torch.manual_seed(0)

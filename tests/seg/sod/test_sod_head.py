@@ -1,5 +1,8 @@
 """Progressive decoder: its form, its values by hand, its place in a segmentor."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +12,10 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch.nn import functional as F
 
-import mmir
 from mmir.seg import SODHead, SODLoss
 from mmir.seg.sod.decoder import ConvNeXtBlock
+
+PAGE = Path(__file__).parents[3] / 'docs/salient_objects.md'
 
 
 def features(channels, sizes, batch=2, seed=0):
@@ -265,5 +269,18 @@ def test_the_prediction_is_the_sigmoid_of_the_first_output():
     torch.testing.assert_close(saliency, wanted[0].sigmoid())
 
 
-def test_names():
-    assert mmir.seg.SODHead is MODELS.get('mmir.SODHead')
+def test_the_page():
+    """The model on the page of salient objects works as printed."""
+    block = re.search(
+        r'<!-- config: sod -->\n```python\n(.*?)```', PAGE.read_text(), re.S
+    )
+    found = {}
+    exec(block[1], found)
+    init_default_scope('mmseg')
+    config = ConfigDict(found['model'])
+    config.backbone.update(stem_channels=8, base_channels=8)
+    config.decode_head.in_channels = [8, 16, 32, 64]
+    model = MODELS.build(config).eval()
+    inputs = torch.zeros(1, 6, 64, 96)
+    with torch.no_grad():
+        assert model(inputs).shape == (1, 1, 64, 96)
