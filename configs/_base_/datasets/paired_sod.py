@@ -4,9 +4,6 @@
 
 # ========================== values one often changes ==========================
 data_root = 'data/VT5000/'
-# Another test set: test_name=VT821 or VT1000, and its folder as test_root
-test_name = 'VT5000'
-test_root = data_root
 image_size = (384, 384)  # width, height of the network input
 batch_size = 8  # over all GPUs of one machine
 num_workers = 4
@@ -68,13 +65,14 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='mmir.VTSODDataset',
-        name=test_name,
-        data_root=test_root,
+        name='VT5000',
+        data_root=data_root,
         split='test',
         test_mode=True,
         pipeline=test_pipeline,
     ),
 )
+# For VT821 or VT1000 set `name` and `data_root` of test_dataloader.dataset.
 test_dataloader = val_dataloader
 # S-measure, weighted F, mean E, MAE: needs `pip install "openmmir[sod]"`
 val_evaluator = dict(type='mmir.SODMetric')

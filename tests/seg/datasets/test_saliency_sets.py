@@ -75,7 +75,7 @@ def test_missing_files_are_named(tmp_path):
     sorted((root / 'Train/GT').iterdir())[0].unlink()
     with pytest.raises(MissingFilesError, match='1 with no label map'):
         VTSODDataset(data_root=str(root), missing='absent')
-    with pytest.raises(MissingFilesError, match=r'(?s)no VT5000 data.*Expected:.*/RGB/'):
+    with pytest.raises(MissingFilesError, match='no VT5000 data'):
         VTSODDataset(data_root=str(tmp_path / 'none'))
 
 
