@@ -41,7 +41,8 @@ def normalize(norm: nn.Module, x: Tensor) -> Tensor:
     """Normalize; batch norm of a single value per channel uses its running statistics.
 
     A batch of one small image leaves one pixel at the deepest level. It has no
-    variance, and PyTorch refuses it in training.
+    variance, and PyTorch refuses it in training. SyncBN is left alone: the other GPUs
+    have values too, and wait for this one.
 
     Args:
         norm (nn.Module): Normalization layer.
@@ -50,8 +51,8 @@ def normalize(norm: nn.Module, x: Tensor) -> Tensor:
     Returns:
         Tensor: Shape (N, C, h, w).
     """
-    lone = x.numel() == x.shape[1]
-    if lone and isinstance(norm, _BatchNorm) and norm.running_mean is not None:
+    local = isinstance(norm, _BatchNorm) and not isinstance(norm, nn.SyncBatchNorm)
+    if x.numel() == x.shape[1] and local and norm.running_mean is not None:
         stats = norm.running_mean, norm.running_var
         return batch_norm(x, *stats, norm.weight, norm.bias, eps=norm.eps)
     return norm(x)

@@ -10,10 +10,11 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from torch import nn
 from torch.nn import functional as F
 
 from mmir.seg import SODHead, SODLoss
-from mmir.seg.sod.decoder import ConvNeXtBlock
+from mmir.seg.sod.decoder import ConvNeXtBlock, normalize
 
 PAGE = Path(__file__).parents[3] / 'docs/salient_objects.md'
 
@@ -161,6 +162,26 @@ def test_batch_norm_of_a_single_pixel():
     torch.testing.assert_close(y, head.eval().stages[0](x[3]))
     head.train().stages[0](torch.randn(1, 4, 1, 2))  # two pixels: as usual
     assert not torch.equal(norm.running_mean, before)
+
+
+def test_a_synchronized_norm_is_left_alone():
+    pixel = torch.ones(1, 4, 1, 1)
+    normalize(nn.BatchNorm2d(4), pixel)
+    for norm in (nn.SyncBatchNorm(4), nn.BatchNorm2d(4, track_running_stats=False)):
+        with pytest.raises(ValueError, match='more than 1 value per channel'):
+            normalize(norm, pixel)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast(dtype):
+    head = SODHead((8, 8, 8), channels=8)
+    x = features((8,) * 3, [(16, 16), (8, 8), (4, 4)])
+    label = [sample(row) for row in torch.randint(0, 2, (2, 64, 64))]
+    full = sum(head.loss(x, label, {}).values())
+    with torch.autocast('cpu', dtype):
+        half = sum(head.loss(x, label, {}).values())
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(full.item(), rel=0.02)
 
 
 def test_other_numbers_of_maps():
