@@ -1,8 +1,9 @@
-"""Test loops with missing or corrupted modalities."""
+"""Test loops with missing or corrupted modalities; salient-object metric."""
 
 from .corruption_loop import CorruptionTestLoop, default_corruptions
 from .corruptions import CORRUPTIONS, Corruption, corrupt
 from .missing_loop import MissingModalityTestLoop
+from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     'Corruption',
     'CorruptionTestLoop',
     'MissingModalityTestLoop',
+    'SODMetric',
     'VariantTestLoop',
     'corrupt',
     'default_corruptions',

@@ -20,6 +20,7 @@ try:
         VTSODDataset,
     )
     from .late_fusion import LateFusionSegmentor
+    from .sod import SODHead, SODLoss
 except Exception as error:
     globals().update(fail_part('seg', error))
 
@@ -33,6 +34,8 @@ __all__ = [
     'PST900Dataset',
     'PairedSegDataPreprocessor',
     'PairedSegDataset',
+    'SODHead',
+    'SODLoss',
     'SemanticRTDataset',
     'VTSODDataset',
 ]

@@ -10,6 +10,7 @@ from .paired_packing import PackPairedInputs
 from .paired_transform import CannotReplayError, PairedTransform
 from .radiometry import RadiometricScale
 from .registration import RegisterModality
+from .saliency_augment import RandomCenterCrop, RandomEnhance
 from .thermal import ThermalToUint8
 from .thermal_augment import (
     RandomPolarityInversion,
@@ -31,6 +32,8 @@ __all__ = [
     'PadToStride',
     'PairedTransform',
     'RadiometricScale',
+    'RandomCenterCrop',
+    'RandomEnhance',
     'RandomMisalignment',
     'RandomPolarityInversion',
     'RandomThermalBlur',

@@ -22,12 +22,12 @@ from .paired_views import as_color, build_all, held_by, with_channels
 _MOVERS = {
     'CenterCrop', 'CopyPaste', 'CutHeight', 'EfficientNetCenterCrop', 'Expand',
     'GeomTransform', 'InstaBoost', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
-    'MultiScaleFlipAug', 'Pad', 'RandomAffine', 'RandomCenterCropPad',
-    'RandomChoiceResize', 'RandomCrop', 'RandomFlip', 'RandomMosaic', 'RandomResize',
-    'RandomResizedCrop', 'RandomResizedCropAndInterpolationWithTwoPic', 'RandomRotFlip',
-    'RandomRotate', 'RandomShift', 'RandomTranslatePad', 'Resize', 'ResizeEdge',
-    'ResizeShortestEdge', 'ResizeToMultiple', 'Rotate', 'Shear', 'TestTimeAug',
-    'Translate',
+    'MultiScaleFlipAug', 'Pad', 'RandomAffine', 'RandomCenterCrop',
+    'RandomCenterCropPad', 'RandomChoiceResize', 'RandomCrop', 'RandomFlip',
+    'RandomMosaic', 'RandomResize', 'RandomResizedCrop',
+    'RandomResizedCropAndInterpolationWithTwoPic', 'RandomRotFlip', 'RandomRotate',
+    'RandomShift', 'RandomTranslatePad', 'Resize', 'ResizeEdge', 'ResizeShortestEdge',
+    'ResizeToMultiple', 'Rotate', 'Shear', 'TestTimeAug', 'Translate',
 }  # fmt: skip
 
 

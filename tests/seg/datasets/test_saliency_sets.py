@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmir.data.images import ImageReadError
+from mmir.data.layouts.seg import MissingFilesError
 from mmir.seg.datasets import LoadSaliencyMask, VTSODDataset
 from mmir.testing.scenes import render_scene
 from mmir.testing.scenes.seg_layouts import saliency_mask, write_vtsod
@@ -58,6 +59,24 @@ def test_splits_and_names(tmp_path):
         VTSODDataset(name='VT821', split='train', data_root=root)
     with pytest.raises(ValueError, match='masks have two classes'):
         VTSODDataset(data_root=root, metainfo=dict(classes=('a', 'b', 'c')))
+
+
+def test_missing_files_are_named(tmp_path):
+    options = dict(train=3, test=0, size=(64, 48), progress=False)
+    root = write_vtsod(tmp_path / 'v', **options)
+    gone = sorted((root / 'Train/T').iterdir())[1]
+    gone.unlink()
+    said = rf'(?s)VT5000 \(train\).*of 3 samples:\n.*1 with no ir image.*{gone.stem}'
+    with pytest.raises(MissingFilesError, match=said):
+        VTSODDataset(data_root=str(root))
+    dataset = VTSODDataset(data_root=str(root), missing='absent')
+    paths = [dataset.get_data_info(k)['img_paths']['ir'] for k in range(3)]
+    assert [path is None for path in paths] == [False, True, False]
+    sorted((root / 'Train/GT').iterdir())[0].unlink()
+    with pytest.raises(MissingFilesError, match='1 with no label map'):
+        VTSODDataset(data_root=str(root), missing='absent')
+    with pytest.raises(MissingFilesError, match='no VT5000 data'):
+        VTSODDataset(data_root=str(tmp_path / 'none'))
 
 
 def test_saliency_is_the_nearest_and_the_hottest_object():
