@@ -19,7 +19,16 @@ from mmir.fusion import (
     TwoStreamBackbone,
     widen_stem_,
 )
-from mmir.peft import BitFit, ConvLoRA, Frozen, Full, LoRAConv2d
+from mmir.peft import (
+    AdaptFormer,
+    BitFit,
+    ConvLoRA,
+    Frozen,
+    Full,
+    LoRA,
+    LoRAConv2d,
+    LoRALinear,
+)
 from mmir.tensorfact import (
     TensorFact,
     TensorFactConv,
@@ -29,6 +38,7 @@ from mmir.tensorfact import (
 )
 
 __all__ = [
+    'AdaptFormer',
     'Adapted',
     'AddFusion',
     'BitFit',
@@ -38,7 +48,9 @@ __all__ = [
     'EarlyFusion',
     'Frozen',
     'Full',
+    'LoRA',
     'LoRAConv2d',
+    'LoRALinear',
     'SingleModality',
     'TensorFact',
     'TensorFactConv',
