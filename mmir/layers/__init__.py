@@ -20,6 +20,7 @@ from mmir.fusion import (
     widen_stem_,
 )
 from mmir.peft import (
+    VPT,
     AdaptFormer,
     BitFit,
     ConvLoRA,
@@ -38,6 +39,7 @@ from mmir.tensorfact import (
 )
 
 __all__ = [
+    'VPT',
     'AdaptFormer',
     'Adapted',
     'AddFusion',

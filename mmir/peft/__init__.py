@@ -4,8 +4,10 @@ from .adaptformer import AdaptFormer, AdaptFormerBlock
 from .baselines import BitFit, Frozen, Full
 from .conv_lora import ConvLoRA, LoRAConv2d
 from .lora import LoRA, LoRALinear
+from .vpt import VPT, VPTBlock
 
 __all__ = [
+    'VPT',
     'AdaptFormer',
     'AdaptFormerBlock',
     'BitFit',
@@ -15,4 +17,5 @@ __all__ = [
     'LoRA',
     'LoRAConv2d',
     'LoRALinear',
+    'VPTBlock',
 ]

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from mmir.peft import AdaptFormer, LoRA
+from mmir.peft import VPT, AdaptFormer, LoRA
 from mmir.testing.contract import Case
 
 VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
@@ -23,15 +23,20 @@ NETWORKS = {
         arch=dict(embed_dims=16, depths=[2, 2], num_heads=[2, 2]),
         img_size=64,
         window_size=4,
+        out_indices=(1,),
     ),
 }
 METHODS: dict[str, tuple[type, dict[str, Any]]] = {
     'LoRA': (LoRA, dict(rank=3)),
     'AdaptFormer': (AdaptFormer, dict(rank=4)),
+    'VPT-deep': (VPT, dict(number=3)),
+    'VPT-shallow': (VPT, dict(number=3, deep=False)),
 }
 """Name of a row -> method and its options."""
 FIELDS: dict[str, dict[str, Any]] = {
     'AdaptFormer': dict(merges=False),
+    'VPT-deep': dict(merges=False, neutral=False),
+    'VPT-shallow': dict(merges=False, neutral=False),
 }
 """Name of a row -> fields of its `Case`."""
 
