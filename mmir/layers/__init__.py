@@ -19,7 +19,17 @@ from mmir.fusion import (
     TwoStreamBackbone,
     widen_stem_,
 )
-from mmir.peft import BitFit, ConvLoRA, Frozen, Full, LoRAConv2d
+from mmir.peft import (
+    VPT,
+    AdaptFormer,
+    BitFit,
+    ConvLoRA,
+    Frozen,
+    Full,
+    LoRA,
+    LoRAConv2d,
+    LoRALinear,
+)
 from mmir.tensorfact import (
     TensorFact,
     TensorFactConv,
@@ -31,6 +41,8 @@ from mmir.tensorfact import (
 from .taps import TransformerTaps
 
 __all__ = [
+    'VPT',
+    'AdaptFormer',
     'Adapted',
     'AddFusion',
     'BitFit',
@@ -40,7 +52,9 @@ __all__ = [
     'EarlyFusion',
     'Frozen',
     'Full',
+    'LoRA',
     'LoRAConv2d',
+    'LoRALinear',
     'SingleModality',
     'TensorFact',
     'TensorFactConv',

@@ -1,27 +1,20 @@
 """ConvLoRA: low-rank updates of frozen convolutions."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from mmir.adapters import (
-    PLAIN_CONVS,
-    AdapterLayer,
-    Method,
-    NameFilter,
-    insert_adapters_,
-)
+from mmir.adapters import PLAIN_CONVS, Method, NameFilter, insert_adapters_
 from mmir.adapters.geometry import ConvGeometry
-from mmir.adapters.kernel_cache import KernelCache
-from mmir.adapters.low_rank import HALF, describe_cuts, new_low_rank
+from mmir.adapters.low_rank import describe_cuts
 from mmir.adapters.tracing import as_leaf, refuse_onnx
 
+from .low_rank_layer import LowRankLayer
 
-class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
+
+class LoRAConv2d(LowRankLayer, ConvGeometry):
     """Frozen 2D convolution with named low-rank updates.
 
     y = conv(x, W + sum of A B) + bias, where A is (T, r) and B (r, S, D2, D1): LoRA
@@ -34,50 +27,7 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
     """
 
     stands_on = PLAIN_CONVS
-    adapter_parameters = ('A', 'B')
-    no_decay = ('B',)
-
-    def release(self) -> nn.Conv2d:
-        """See `AdapterLayer`."""
-        conv = super().release()
-        conv.__dict__.pop('_cache', None)
-        return conv
-
-    @property
-    def full_rank(self) -> int:
-        """Full rank of the kernel: the smaller of T and S D2 D1."""
-        return min(len(self.weight), self.weight[0].numel())
-
-    def add_adapter(self, name: str, rank: int = 12) -> None:
-        """Add an update of rank `rank`, capped at `full_rank`; see `AdapterLayer`."""
-        self.check_name(name)
-        if not isinstance(rank, int) or rank < 1:
-            raise ValueError(f'rank {rank!r} is not a positive integer')
-        rank = min(rank, self.full_rank)
-        shape = (rank, *self.weight.shape[1:])
-        update = new_low_rank((len(self.weight), rank), shape, self.weight)
-        self.adapters[name] = update.train(self.training)
-
-    def adapter_options(self, name: str) -> dict[str, Any]:
-        """See `AdapterLayer`."""
-        return {'rank': self.adapters[name].rank}
-
-    def kernel_parts(self) -> list[Tensor]:
-        """The weight, and the factors of the active updates."""
-        return [self.weight, *(t for u in self.active() for t in (u.A, u.B))]
-
-    def kernel(self) -> Tensor:
-        """Build the effective kernel.
-
-        Returns:
-            Shape (T, S, D2, D1); the weight itself if no update is active.
-        """
-        pairs = [(update.A, update.B) for update in self.active()]
-        device = self.weight.device.type
-        if device != 'meta' and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
-                return updated(self.weight, pairs)
-        return updated(self.weight, pairs)
+    axes = 4
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` (N, in_channels, H, W) or (in_channels, H, W)."""
@@ -86,51 +36,6 @@ class LoRAConv2d(KernelCache, AdapterLayer, ConvGeometry):
         if self.active():
             refuse_onnx(self)
         return self._conv_forward(x, self.effective_kernel(), self.bias)
-
-    def merge(self) -> nn.Conv2d:
-        """See `AdapterLayer`; the kernel is the one that `forward` uses."""
-        kernel = self.kernel().detach()
-        tensors = [kernel] if self.bias is None else [kernel, self.bias]
-        if not all(t.isfinite().all() for t in tensors):
-            raise ValueError('NaN or infinite weights, refusing to merge')
-        conv = self.release()
-        trains = any(t.requires_grad for t in self.kernel_parts())
-        conv.weight = nn.Parameter(kernel.clone(), requires_grad=trains)
-        return conv
-
-    @classmethod
-    def merge_state(
-        cls,
-        state: Mapping[str, Tensor],
-        told: Mapping[str, Mapping[str, Any]],
-        **options: Any,
-    ) -> dict[str, Tensor]:
-        """Add the updates to the weights; see `AdapterLayer`."""
-        merged, pairs = dict(state), {}
-        for key in state:
-            layer, found, _ = f'.{key}'.rpartition('.adapters.')
-            weight, b = f'{layer}.weight'.lstrip('.'), f'{key[:-1]}B'
-            is_a = found and key.endswith('.A') and b in state
-            if is_a and weight in state and state[weight].ndim == 4:
-                pairs.setdefault(weight, []).append((merged.pop(key), merged.pop(b)))
-        for weight, updates in pairs.items():
-            merged[weight] = updated(state[weight], updates).detach()
-        return merged
-
-
-def updated(weight: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Add the products of pairs A (T, r), B (r, S, D2, D1) to a kernel (T, S, D2, D1).
-
-    Half-precision kernels are summed in float32. Without pairs returns `weight` itself.
-    """
-    if not pairs:
-        return weight
-    matrix = weight.flatten(1)
-    if weight.dtype in HALF:
-        matrix, pairs = matrix.float(), [(a.float(), b.float()) for a, b in pairs]
-    for a, b in pairs:
-        matrix = torch.addmm(matrix, a, b.flatten(1))
-    return matrix.view(weight.shape).to(weight.dtype)
 
 
 @MODELS.register_module()

@@ -73,6 +73,7 @@ class Case:
         merges: Whether the method supports merging.
         new_keys: Regular expression for keys that merging may add to the state dict of
             the plain network, such as biases. Default: no new keys.
+        neutral: Whether the untrained method leaves the output as it is.
     """
 
     network: Callable[[], nn.Module]
@@ -84,6 +85,7 @@ class Case:
     stage: dict[str, Any] = field(default_factory=dict, hash=False)
     merges: bool = True
     new_keys: str | None = None
+    neutral: bool = True
 
     def base(self) -> nn.Module:
         """Return the model without the method, in evaluation mode."""
@@ -152,8 +154,16 @@ def _close(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def check_without_effect_at_first(case: Case) -> None:
-    """Before training, the output equals that of the base bit for bit."""
-    assert _equal(case.outputs(case.adapted()), case.outputs(case.base()))
+    """Before training, the output equals that of the base bit for bit.
+
+    If the method is not `neutral`, so does the output with its adapters switched off.
+    """
+    model, expected = case.adapted(), case.outputs(case.base())
+    assert _equal(case.outputs(model), expected) == case.neutral
+    for layer, _ in names_of(model, AdapterLayer):
+        if not case.neutral:
+            layer.enable_adapter(NAME, False)
+    assert _equal(case.outputs(model), expected)
 
 
 def check_only_the_declared_changes(case: Case) -> None:
