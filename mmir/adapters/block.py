@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .host_layer import HostLayer
 from .insert import InsertReport, insert_adapters_
+from .recompute import recomputed
 from .transformers import PATTERNS, the_transformer
 from .walk import NameFilter
 
@@ -46,7 +46,7 @@ class BlockLayer(HostLayer):
         if not (getattr(self, 'with_cp', False) and self.training):
             return self.run(x, *args, **kwargs)
         # the host's would not see the gradients of the adapters
-        return checkpoint(self.run, x, *args, use_reentrant=False, **kwargs)
+        return recomputed(self, self.run, x, *args, **kwargs)
 
     def run_host(
         self, x: Tensor, *args: Any, change: Change | None = None, **kwargs: Any

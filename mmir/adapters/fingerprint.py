@@ -1,5 +1,6 @@
 """Fingerprint of the frozen part of a model, tolerant to rounding."""
 
+import re
 from collections.abc import Collection
 
 import torch
@@ -13,6 +14,9 @@ Fingerprint = dict[str, list]
 # Factors of the same dense kernel computed on two machines differ by about 1e-7; one
 # training step changes them far more.
 _TOLERANCE = 1e-5
+
+# Rotary tables of EVA-02, which the host computes anew for each size of image.
+_PER_IMAGE = re.compile(r'(^|\.)rope\.freqs_(cos|sin)$')
 
 
 def _sketch(tensor: Tensor) -> list[float]:
@@ -51,7 +55,9 @@ def fingerprint(model: nn.Module, changed: Collection[str]) -> Fingerprint:
     return {
         key: [list(tensor.shape), notes.get(key, ''), *_sketch(tensor)]
         for key, tensor in state.items()
-        if isinstance(tensor, Tensor) and key not in changed
+        if isinstance(tensor, Tensor)
+        and key not in changed
+        and not _PER_IMAGE.search(key)
     }
 
 

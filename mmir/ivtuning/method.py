@@ -13,6 +13,7 @@ from mmir.adapters.transformers import the_transformer
 
 from .block import PromptedBlock
 from .embedding import PromptedEmbedding
+from .layer import PromptLayer
 from .options import Options, PromptUpdate, Variant
 
 
@@ -83,8 +84,10 @@ class IVTuning(Method):
         found = the_transformer(model, 'IV-tuning')
         names = [found.embed, *found.blocks]
         modules = dict(model.named_modules())
-        types = dict.fromkeys((type(modules[n]) for n in found.blocks), PromptedBlock)
-        types[type(modules[found.embed])] = PromptedEmbedding
+        plain = [n for n in names if not isinstance(modules[n], PromptLayer)]
+        types = {type(modules[n]): PromptedBlock for n in plain if n in found.blocks}
+        if found.embed in plain:
+            types[type(modules[found.embed])] = PromptedEmbedding
         done = insert_adapters_(
             model,
             name,

@@ -1,6 +1,7 @@
 """IV-tuning of whole backbones: identities, propagation of prompts, counts."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -106,10 +107,8 @@ def test_prompts_of_pyramids(name, update):
     for index, stage in enumerate(stages):
         first = stages.index(stage)
         source = index if update == 'block' else first
-        if source == 0:
-            expected = model.patch_embed.board.prompts[0]
-        else:
-            expected = inputs[source]
+        generated = model.patch_embed.board.prompts[0]
+        expected = inputs[source] if source else generated
         assert torch.equal(prompts[2 * index], expected)
         assert torch.equal(prompts[2 * index + 1], expected)
 
@@ -165,7 +164,8 @@ def test_frozen_parts_stay_and_all_adapters_train(name):
     )
     wrapper.step()
     for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]) or '.adapters.ir.' in f'.{key}', key
+        own = '.adapters.ir.' in f'.{key}' or '.rope.' in f'.{key}'  # follow the image
+        assert own or torch.equal(value, before[key]), key
 
 
 @pytest.mark.parametrize('name', ['clip', 'eva02', 'swin', 'vitdet'])
@@ -188,7 +188,7 @@ def test_files_and_switches(name, tmp_path):
     assert equal(outputs(other, x[:, :3]), outputs(plain, x[:, :3]))
     for module, before in zip(other.modules(), plain.modules(), strict=True):
         assert type(module) is type(before)
-        assert vars(module).keys() == vars(before).keys()
+        assert vars(module).keys() - {'_mmir'} == vars(before).keys()
 
 
 @pytest.mark.parametrize('name', ['vit', 'swin', 'mmdet_swin'])
@@ -309,14 +309,14 @@ def test_counts_of_eva02_large(size, options, expected):
     trainable, total = large(EVA02_L | SHARED | dict(img_size=size), **options)
     assert trainable == expected
     patches = (size // 16) ** 2
-    # the host has a bias of the keys, too, which the original lacks, and no final norm
+    # the host has a bias of the keys, too, which the original lacks
     original = 303_778_752 + 1024 * (patches - 24**2)
-    assert total - trainable == original + 24 * 1024 - 2 * 1024
+    assert total - trainable == original + 24 * 1024
 
 
 def test_counts_of_vit_large():
     cfg = dict(type='mmpretrain.VisionTransformer', arch='l', patch_size=16)
-    trainable, total = large(cfg | dict(img_size=512))
+    trainable, total = large(cfg | dict(img_size=512, final_norm=False))
     assert trainable == 8_899_652
     assert total - trainable == 304_147_456
 
@@ -329,9 +329,12 @@ def test_counts_of_vit_large():
         (dict(variant='mp', shared=False), 7_545_412),
     ],
 )
-def test_counts_of_swin_large(options, expected):
+def test_counts_of_swin_large(monkeypatch, options, expected):
+    # the host reads numbers of it, which tensors without memory do not have
+    monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
+    window = dict(block_cfgs=dict(window_size=12))
     cfg = dict(type='mmpretrain.SwinTransformer', arch='l', img_size=384)
-    trainable, total = large(cfg | dict(stage_cfgs=dict(block_cfgs=dict(window_size=12))), **options)  # fmt: skip
+    trainable, total = large(cfg | dict(stage_cfgs=window), **options)
     assert trainable == expected
     assert total - trainable == 195_198_516
 
@@ -367,10 +370,10 @@ def test_models_without_a_transformer_are_refused():
 
 def test_post_norm_blocks_are_refused():
     network('vit')
-    cfg = dict(embed_dims=32, depths=[1, 1, 1, 1], num_heads=[2] * 4, extra_norm_every_n_blocks=0)  # fmt: skip
-    model = MODELS.build(
-        dict(type='mmpretrain.SwinTransformerV2', arch=cfg, img_size=64, window_size=4)
-    )
+    arch = dict(embed_dims=32, depths=[1, 1, 1, 1], num_heads=[2] * 4)
+    arch['extra_norm_every_n_blocks'] = 0
+    cfg = dict(type='mmpretrain.SwinTransformerV2', arch=arch, img_size=64)
+    model = MODELS.build(cfg | dict(window_size=4))
     with pytest.raises(ValueError, match='no vision transformer of a known form'):
         adapt_(model, IVTuning(), trainable=[])
 

@@ -1,26 +1,29 @@
 """Gradient checkpointing of modules with batch norms."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(module: nn.Module, *args: object) -> Tensor:
-    """Call a module, and compute it again in the backward pass to save memory.
+def recomputed(module: nn.Module, call: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Call a function, and compute it again in the backward pass to save memory.
 
-    The running statistics of batch norms are updated once. Outside of training nothing
-    is recomputed.
+    Args:
+        module: Module to which the function belongs. The running statistics of its
+            batch norms are updated once.
+        call: The function.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
     """
-    if not module.training or not any(p.requires_grad for p in module.parameters()):
-        return module(*args)
 
     def contexts() -> tuple:
         return nullcontext(), _fixed_statistics(module)
 
-    return checkpoint(module, *args, use_reentrant=False, context_fn=contexts)
+    return checkpoint(call, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 @contextmanager
