@@ -102,7 +102,7 @@ def results_table(runs: list[dict]) -> str:
     counts = sorted({images for _, images in cells} - {0})
     usual = {n: max(len(g) for (_, i), g in cells.items() if i == n) for n in counts}
     lines = []
-    for name in ordered(row for row, _ in cells):
+    for name in ordered({row for row, _ in cells}):
         line: list[str] = [name]
         for images in counts:
             group = cells.get((name, images), [])
