@@ -46,8 +46,8 @@ def insert_adapters_(
 
     Most methods implement `Method.insert_` with this function. Plain modules become
     adapter layers; adapter layers of `kinds` get another adapter. A module with several
-    names stays one module. Skipped are modules inside adapters, and those that are not
-    plain or share a parameter, see `why_not_plain` and `why_tied`.
+    names stays one module. Modules inside adapters and those that `why_not_plain` or
+    `why_tied` has a reason for are skipped.
 
     Args:
         model: The model, not wrapped.
@@ -67,12 +67,7 @@ def insert_adapters_(
     """
     kind_of = types or {t: kind for kind in reversed(kinds) for t in kind.stands_on}
     names, skipped = _candidates(model, kinds, kind_of, chosen)
-    if not names:
-        types = ', '.join(dict.fromkeys(t.__name__ for t in kind_of))
-        raise ValueError(
-            f'nothing to adapt: no {types}; check include, exclude'
-            + (f'. Left as they are: {tally(skipped)}' if skipped else '')
-        )
+    _check_any(names, skipped, kind_of)
     added: list[AdapterLayer] = []
 
     def adapted(module: nn.Module) -> AdapterLayer | None:
@@ -92,9 +87,23 @@ def insert_adapters_(
             layer.remove_adapter(name)
         raise
     replace_(model, layers)
-    for layer in layers.values():
+    for layer in added:
         layer.connect(model)
     return InsertReport({names[m]: layer for m, layer in layers.items()}, skipped)
+
+
+def _check_any(
+    names: Mapping[nn.Module, str],
+    skipped: Mapping[str, str],
+    kind_of: Mapping[type[nn.Module], type[AdapterLayer]],
+) -> None:
+    """Raise a ValueError if there is no layer to adapt."""
+    if not names:
+        types = ', '.join(dict.fromkeys(t.__name__ for t in kind_of))
+        raise ValueError(
+            f'nothing to adapt: no {types}; check include, exclude'
+            + (f'. Left as they are: {tally(skipped)}' if skipped else '')
+        )
 
 
 def _candidates(

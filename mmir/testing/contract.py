@@ -11,7 +11,7 @@ To test a method, from mmir or your own, list its cases in a table::
 
 Each check raises an AssertionError that says what failed. Models are cached per `Case`:
 create each case once and run its checks one after the other. `projects/example_project`
-shows a method from outside mmir with its cases.
+has a method from outside mmir.
 """
 
 import copy
@@ -154,15 +154,11 @@ def _close(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def check_without_effect_at_first(case: Case) -> None:
-    """Before training, the output equals that of the base bit for bit.
-
-    If the method is not `neutral`, so does the output with its adapters switched off.
-    """
+    """The untrained output (if not `neutral`: switched off) equals that of the base."""
     model, expected = case.adapted(), case.outputs(case.base())
     assert _equal(case.outputs(model), expected) == case.neutral
-    for layer, _ in names_of(model, AdapterLayer):
-        if not case.neutral:
-            layer.enable_adapter(NAME, False)
+    for layer, _ in () if case.neutral else names_of(model, AdapterLayer):
+        layer.enable_adapter(NAME, False)
     assert _equal(case.outputs(model), expected)
 
 
@@ -347,11 +343,8 @@ def check_gradient_checkpointing(case: Case) -> None:
 
 def check_tracing(case: Case) -> None:
     """A traced part computes the same outputs, both adapted and merged."""
-    adapted = case.trained()
-    models = [adapted]
-    if case.merges:
-        models.append(merge_(case.trained()))
-    for model in models:
+    merged = [merge_(case.trained())] if case.merges else []
+    for model in [case.trained(), *merged]:
         part, x = case.part(model.requires_grad_(False))
         expected, found = part(x), torch.jit.trace(part, (x,), check_trace=False)(x)
         if not isinstance(expected, (list, tuple)):

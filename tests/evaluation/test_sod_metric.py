@@ -217,7 +217,8 @@ def test_options():
 def test_nothing_is_deprecated():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        run((noisy(blob()), blob()), measures=MEASURES)
+        found = run((noisy(blob()), blob()), measures=MEASURES)
+    assert len(found) == len(MEASURES)
 
 
 def test_without_the_package(monkeypatch):

@@ -85,7 +85,7 @@ def image(*size: int, channels: int = 3) -> Tensor:
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
 
 
-def same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+def assert_same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
     assert [m.shape for m in found] == [m.shape for m in expected]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -105,7 +105,7 @@ def test_maps_equal_those_of_the_host(name, size):
     expected = model.backbone(x)
     assert expected[0].shape[1:] == (DIMS, *model(x)[0].shape[2:])
     assert not torch.allclose(expected[0], expected[2])
-    same(model(x), expected)
+    assert_same(model(x), expected)
     assert model.out_channels == (DIMS,) * 3
 
 
@@ -134,7 +134,7 @@ def test_stage_ends_of_swin(backbone):
         model.backbone.get_submodule(f'norm{k}')(m.permute(0, 2, 3, 1))
         for k, m in enumerate(model(x))
     ]
-    same([m.permute(0, 3, 1, 2) for m in normed], model.backbone(x))
+    assert_same([m.permute(0, 3, 1, 2) for m in normed], model.backbone(x))
     assert model.out_channels == (16, 32)
     assert [m.shape[2:] for m in model(x)] == [(16, 24), (8, 12)]
 
@@ -145,7 +145,7 @@ def test_final_norm_and_own_outputs_do_not_matter():
     backbone = dict(type='mmpretrain.ViTEVA02', sub_ln=True, **SMALL)  # class token
     normed = build(dict(type='mmir.TransformerTaps', backbone=backbone, blocks=(1, 2)))
     normed.load_state_dict(plain.state_dict(), strict=False)
-    same(normed(image(64, 96)), plain(image(64, 96)))
+    assert_same(normed(image(64, 96)), plain(image(64, 96)))
 
 
 @torch.no_grad()
@@ -157,14 +157,16 @@ def test_scales_resize_bilinearly():
     maps = [host[k] for k in (0, 2, 1, 2)]
     found = model(x)
     assert [m.shape[2:] for m in found] == [(16, 32), (8, 16), (4, 8), (2, 4)]
-    same(
+    assert_same(
         found,
         [
             m if s == 1 else interpolate(m, scale_factor=s, mode='bilinear')
             for m, s in zip(maps, scales, strict=True)
         ],
     )
-    same(found[3:], [avg_pool2d(maps[3], 2)])  # what align_corners=False is at half
+    assert_same(
+        found[3:], [avg_pool2d(maps[3], 2)]
+    )  # what align_corners=False is at half
 
 
 @torch.no_grad()
@@ -179,11 +181,11 @@ def test_plain_checkpoint_loads_into_the_inner_backbone(tmp_path):
     model.init_weights()
     model.eval()
     assert set(model.state_dict()) == {f'backbone.{k}' for k in plain.state_dict()}
-    same(model(image(64, 64)), plain(image(64, 64)))
+    assert_same(model(image(64, 64)), plain(image(64, 64)))
     torch.save(model.state_dict(), tmp_path / 'taps.pth')
     again = tapped('vit', (0, 1, 2))
     load_checkpoint(again, str(tmp_path / 'taps.pth'), strict=True)
-    same(again(image(64, 64)), plain(image(64, 64)))
+    assert_same(again(image(64, 64)), plain(image(64, 64)))
 
 
 @pytest.mark.parametrize('when', ['inside', 'after'])
@@ -206,7 +208,7 @@ def test_with_iv_tuning(name, when):
             nn.init.normal_(parameter, std=0.1)
     x = image(64, 96, channels=6)
     found = model(x)
-    same(found, model.backbone(x))
+    assert_same(found, model.backbone(x))
     x[:, 3:] = 0
     assert not torch.allclose(model(x)[0], found[0])
 
@@ -223,7 +225,7 @@ def test_swin_with_iv_tuning():
         model.backbone.get_submodule(f'norm{k}')(m.permute(0, 2, 3, 1))
         for k, m in enumerate(maps)
     ]
-    same([m.permute(0, 3, 1, 2) for m in normed], model.backbone(x))
+    assert_same([m.permute(0, 3, 1, 2) for m in normed], model.backbone(x))
     sum(m.square().sum() for m in maps).backward()
     trained = {k for k, p in model.named_parameters() if p.requires_grad}
     assert trained == {k for k, p in model.named_parameters() if p.grad is not None}
@@ -264,14 +266,14 @@ def test_copies_pickles_and_traces():
     x = image(64, 96)
     expected = model(x)
     assert not any(m._forward_hooks for m in model.modules())
-    same(copy.deepcopy(model)(x), expected)
-    same(pickle.loads(pickle.dumps(model))(x), expected)
+    assert_same(copy.deepcopy(model)(x), expected)
+    assert_same(pickle.loads(pickle.dumps(model))(x), expected)
     file = io.BytesIO()
     torch.jit.save(torch.jit.trace(model, x), file)
     file.seek(0)
     traced = torch.jit.load(file)
     other = image(64, 96).flip(3)
-    same(traced(other), model(other))
+    assert_same(traced(other), model(other))
 
 
 @torch.no_grad()
@@ -341,6 +343,6 @@ def test_timm(name, options, size, strides):
     _, expected = inner.forward_intermediates(
         image(*size), indices=[0, 1] if 'swin' in name else list(blocks), norm=False
     )
-    same(model(image(*size)), expected)
+    assert_same(model(image(*size)), expected)
     shapes = [(size[0] // s, size[1] // s) for s in strides]
     assert [tuple(m.shape[2:]) for m in expected] == shapes

@@ -49,7 +49,7 @@ def image(rows: int = 64, columns: int = 64) -> Tensor:
     return torch.randn(2, 3, rows, columns, generator=generator, dtype=torch.float64)
 
 
-def close(one: Tensor, other: Tensor, limit: float = 1e-10) -> None:
+def assert_close(one: Tensor, other: Tensor, limit: float = 1e-10) -> None:
     """Compare with the largest value of the tensor."""
     assert one.shape == other.shape
     assert (one - other).abs().max() < limit * other.abs().max()
@@ -82,7 +82,7 @@ def test_vit(name, timm_options, options):
     model = from_timm(name, depth=3, num_heads=2, mlp_ratio=1.5, **timm_options)
     state = convert_vit(model.state_dict())
     ours = host('mmpretrain.VisionTransformer', state, **VIT, **options)
-    close(ours(image())[-1], model.forward_features(image()))
+    assert_close(ours(image())[-1], model.forward_features(image()))
 
 
 def eva02(**options) -> nn.Module:
@@ -109,7 +109,7 @@ def test_eva02(form, sub_ln):
         for key in [k for k in state if k.endswith(f'rope.freqs_{name}')]:
             state[key] = table
     ours = host('mmpretrain.ViTEVA02', state, sub_ln=sub_ln, **EVA)
-    close(ours(image())[-1], model.forward_features(image()))
+    assert_close(ours(image())[-1], model.forward_features(image()))
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def test_eva02_of_another_grid():
     options = dict(EVA, img_size=(64, 96))
     ours = host('mmpretrain.ViTEVA02', state, **options)
     expected = model.forward_features(image(64, 96))
-    close(ours(image(64, 96))[-1], expected, 1e-6)
+    assert_close(ours(image(64, 96))[-1], expected, 1e-6)
     # The trap of the note: tables that the host computes itself are others.
     own = MODELS.build(dict(type='mmpretrain.ViTEVA02', **options)).double()
     own.load_state_dict({k: v for k, v in state.items() if 'rope' not in k}, False)
@@ -167,7 +167,7 @@ def test_swin(names):
     )
     expected = model.forward_features(image()).permute(0, 3, 1, 2)
     assert expected.shape == (2, 128, 4, 4)
-    close(ours(image())[-1], expected)
+    assert_close(ours(image())[-1], expected)
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
@@ -179,7 +179,7 @@ def test_swin_of_other_hosts(scope):
     state = convert_swin(model.state_dict())
     kind = f'{scope}.SwinTransformer'
     ours = host(kind, state, out_indices=(2,), **options)
-    close(ours(image())[-1], model.forward_features(image()).permute(0, 3, 1, 2))
+    assert_close(ours(image())[-1], model.forward_features(image()).permute(0, 3, 1, 2))
 
 
 def test_relative_index():
