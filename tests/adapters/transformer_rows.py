@@ -9,6 +9,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from mmir.ivtuning import IVTuning
+from mmir.ivtuning.layer import PromptLayer
 from mmir.peft import VPT, AdaptFormer, LoRA
 from mmir.testing.contract import Case
 
@@ -31,12 +33,18 @@ METHODS: dict[str, tuple[type, dict[str, Any]]] = {
     'AdaptFormer': (AdaptFormer, dict(rank=4)),
     'VPT-deep': (VPT, dict(number=3)),
     'VPT-shallow': (VPT, dict(number=3, deep=False)),
+    'IVTuning': (IVTuning, dict(rank=4, prompt_rank=4, zero_init=True)),
+    'IVTuning-published': (IVTuning, dict(rank=4, prompt_rank=4)),
+    'IVTuning-mp': (IVTuning, dict(variant='mp', rank=4, prompt_rank=4)),
 }
 """Name of a row -> method and its options."""
 FIELDS: dict[str, dict[str, Any]] = {
     'AdaptFormer': dict(merges=False),
     'VPT-deep': dict(merges=False, neutral=False),
     'VPT-shallow': dict(merges=False, neutral=False),
+    'IVTuning': dict(merges=False),
+    'IVTuning-published': dict(merges=False, neutral=False),
+    'IVTuning-mp': dict(merges=False, neutral=False),
 }
 """Name of a row -> fields of its `Case`."""
 
@@ -66,20 +74,22 @@ def network(name: str) -> nn.Module:
     return copy.deepcopy(_network(name))
 
 
-def images() -> Tensor:
-    """Two images."""
-    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+def images(model: nn.Module) -> Tensor:
+    """Two images; with the infrared ones for a model that reads them."""
+    x = torch.randn(2, 6, 64, 64, generator=torch.Generator().manual_seed(3))
+    paired = any(isinstance(module, PromptLayer) for module in model.modules())
+    return x if paired else x[:, :3]
 
 
 def loss(model: nn.Module) -> Tensor:
     """Return the cross-entropy of two images."""
-    return nn.functional.cross_entropy(model(images()), torch.tensor([1, 3]))
+    return nn.functional.cross_entropy(model(images(model)), torch.tensor([1, 3]))
 
 
 @torch.no_grad()
 def outputs(model: nn.Module) -> list[Tensor]:
     """Return scores and features."""
-    return [model(images()), *model.backbone(images())]
+    return [model(images(model)), *model.backbone(images(model))]
 
 
 def case(method: str, name: str) -> Case:
@@ -90,6 +100,6 @@ def case(method: str, name: str) -> Case:
         method=partial(cls, **options),
         loss=loss,
         outputs=outputs,
-        part=lambda model: (model.backbone, images()),
+        part=lambda model: (model.backbone, images(model)),
         **FIELDS.get(method, {}),
     )
