@@ -43,7 +43,7 @@ SOURCES = (
 )
 EXTRAS = {
     *('onedl', 'classic', 'det', 'seg', 'reid'),
-    *('mim', 'mminstall', 'deploy', 'docs', 'tests'),
+    *('mim', 'mminstall', 'sod', 'deploy', 'docs', 'tests'),
 }
 HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 USE = """
