@@ -19,6 +19,7 @@ from mmir.fusion import (
     TwoStreamBackbone,
     widen_stem_,
 )
+from mmir.ivtuning import IVTuning, SplitFuseEnhancer
 from mmir.peft import (
     VPT,
     AdaptFormer,
@@ -52,10 +53,12 @@ __all__ = [
     'EarlyFusion',
     'Frozen',
     'Full',
+    'IVTuning',
     'LoRA',
     'LoRAConv2d',
     'LoRALinear',
     'SingleModality',
+    'SplitFuseEnhancer',
     'TensorFact',
     'TensorFactConv',
     'TransformerTaps',

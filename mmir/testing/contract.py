@@ -10,7 +10,8 @@ To test a method, from mmir or your own, list its cases in a table::
         check(case)
 
 Each check raises an AssertionError that says what failed. Models are cached per `Case`:
-create each case once and run its checks in turn. `projects/example_project` has more.
+create each case once and run its checks in turn. For a method from outside mmir see
+`projects/example_project`.
 """
 
 import copy
