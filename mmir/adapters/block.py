@@ -1,16 +1,13 @@
 """Adapter layers on transformer blocks, with a step between attention and MLP."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from .host_layer import HostLayer
-from .insert import InsertReport, insert_adapters_
 from .recompute import recomputed
-from .transformers import PATTERNS, the_transformer
-from .walk import NameFilter
+from .transformers import PATTERNS
 
 NORMS = tuple(dict.fromkeys(pattern.norm for pattern in PATTERNS.values()))
 Change = Callable[[Tensor], Tensor]
@@ -89,32 +86,6 @@ class BlockLayer(HostLayer):
         if added:
             out = out + added[0].view(out.shape)
         return out, middle[0].view(out.shape)
-
-
-def insert_in_blocks_(
-    model: nn.Module, name: str, kind: type[BlockLayer], **options: Any
-) -> InsertReport:
-    """Add an adapter to every block of the only vision transformer of a model.
-
-    Args:
-        model: The model, not wrapped.
-        name: Name of the adapters.
-        kind: Layer to put on the blocks.
-        **options: Arguments of its `add_adapter`.
-
-    Returns:
-        See `insert_adapters_`.
-
-    Raises:
-        ValueError: See `the_transformer` and `insert_adapters_`. The model is unchanged
-            then.
-    """
-    found = the_transformer(model, kind.__name__)
-    modules = dict(model.named_modules())
-    blocks = [modules[n] for n in found.blocks]
-    types = {type(b): kind for b in blocks if not isinstance(b, kind)}
-    names = NameFilter([f'^{re.escape(n)}$' for n in found.blocks], [])
-    return insert_adapters_(model, name, [kind], names, types=types, **options)
 
 
 def second_norm(block: nn.Module) -> nn.Module | None:

@@ -1,12 +1,17 @@
 """Adapter layers that stand on a module of a host, such as a transformer block."""
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from types import new_class
+from typing import Any
 
 from torch import nn
 
+from .insert import InsertReport, insert_adapters_
 from .layer import AdapterLayer, take_over
-from .plain import why_not_plain
+from .plain import why_not_plain, why_tied
+from .walk import NameFilter
 
 
 class HostLayer(AdapterLayer):
@@ -61,3 +66,36 @@ def _blank(cls: type[HostLayer], host: type[nn.Module]) -> HostLayer:
     """Instance without state, for unpickling and copies."""
     made = on_host(cls, host)
     return made.__new__(made)
+
+
+def insert_at_(
+    model: nn.Module, name: str, layers: Mapping[str, type[HostLayer]], **options: Any
+) -> InsertReport:
+    """Add an adapter to modules of a model, to all of them or to none.
+
+    Args:
+        model: The model, not wrapped.
+        name: Name of the adapters.
+        layers: Name of a module -> layer to put on it.
+        **options: Arguments of `add_adapter`.
+
+    Returns:
+        See `insert_adapters_`.
+
+    Raises:
+        ValueError: A module cannot have the adapter, see `HostLayer.why_unfit`; the
+            message begins with its name. The model is unchanged then.
+    """
+    tied, types = why_tied(model), {}
+    for key, kind in layers.items():
+        module = model.get_submodule(key)
+        if isinstance(module, kind):
+            module.check_name(name)
+            continue
+        reason = why_not_plain(module, (type(module),)) or tied.get(module)
+        if reason := reason or kind.why_unfit(module):
+            raise ValueError(f'{key}: no {kind.__name__} here: {reason}')
+        types[type(module)] = kind
+    names = NameFilter([f'^{re.escape(key)}$' for key in layers], [])
+    kinds = list(dict.fromkeys(layers.values()))
+    return insert_adapters_(model, name, kinds, names, types=types, **options)

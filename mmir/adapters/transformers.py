@@ -1,10 +1,14 @@
 """Where the parts of a vision transformer are, in each family of backbones."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+Grid = tuple[int, int]
+"""Rows and columns of patches."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,9 @@ def _at(name: str, module: nn.Module) -> Iterator[Transformer]:
         prefix, blocks = f'{name}.' if name else '', {}
         for key, block in module.named_modules():
             match = re.fullmatch(pattern.blocks, key)
-            if type(block).__name__ in POST_NORM:
+            if not match or type(block).__name__ in POST_NORM:
                 continue
-            if match and {pattern.norm, pattern.mlp} <= {
-                k for k, _ in block.named_children()
-            }:
+            if {pattern.norm, pattern.mlp} <= {k for k, _ in block.named_children()}:
                 blocks[prefix + key] = int((match.groups() or (0,))[0])
         if blocks:
             yield Transformer(name, family, prefix + pattern.embed, blocks)
@@ -110,13 +112,40 @@ def the_transformer(model: nn.Module, method: str) -> Transformer:
     found = find_transformers(model)
     if not found:
         raise ValueError(
-            f'{method}: nothing to adapt: {type(model).__name__} has no vision '
+            f'{method}: {type(model).__name__} has no vision '
             f'transformer of a known form: {", ".join(PATTERNS)}'
         )
     if len(found) > 1:
         raise ValueError(
             f'{method}: {type(model).__name__} has several vision transformers '
-            f'({", ".join(t.name for t in found)}): adapt one, with '
+            f'({", ".join(t.name for t in found)}): take one; adapt it with '
             "backbone=dict(type='mmir.Adapted', ...)"
         )
     return found[0]
+
+
+def grid_given(inputs: Iterable[Any]) -> Grid | None:
+    """Grid of the patches, if a block was given it, as in EVA-02 and Swin.
+
+    Args:
+        inputs: Arguments of the block's `forward` after the tokens.
+    """
+    pairs = (v for v in inputs if isinstance(v, tuple) and len(v) == 2)
+    # sizes are 0-dimensional tensors while a model is traced
+    return next((v for v in pairs if not any(getattr(n, 'ndim', 0) for n in v)), None)
+
+
+def grid_of_embedding(module: nn.Module, image: Tensor, out: Any) -> Grid:
+    """Grid of the patches, from the output of a patch embedding.
+
+    Args:
+        module: The patch embedding.
+        image: Its input, shape (N, C, H, W).
+        out: Its output: tokens and grid (mmpretrain, mmdet, mmseg), a map (N, h, w, D),
+            or tokens alone (timm).
+    """
+    if isinstance(out, tuple):
+        return tuple(out[1])
+    if out.ndim == 4:
+        return tuple(out.shape[1:3])
+    return module.dynamic_feat_size(tuple(image.shape[2:]))

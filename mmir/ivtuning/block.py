@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from mmir.adapters.block import BlockLayer
 from mmir.adapters.recompute import recomputed
+from mmir.adapters.transformers import Grid, grid_given
 
 from .layer import PromptLayer
-from .modules import Grid, HybridAdapter, InternalPromptAdapter, PromptMixer
+from .modules import HybridAdapter, InternalPromptAdapter, PromptMixer
 from .options import Options
 
 
@@ -83,10 +84,7 @@ class PromptedBlock(PromptLayer, BlockLayer):
         """Grid of the patches: of the map, given to the block, or of the embedding."""
         if x.ndim == 4:
             return tuple(x.shape[1:3])
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, tuple) and len(value) == 2:
-                return value
-        return self.shared_board().grid
+        return grid_given((*args, *kwargs.values())) or self.shared_board().grid
 
     def _prompt(self, x: Tensor, grid: Grid) -> Tensor:
         """Prompt tokens (N, L, D) for this block, see `IVTuning`."""

@@ -5,13 +5,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmir.adapters import names_of
-from mmir.adapters.transformers import find_transformers
+from mmir.adapters.board import PromptBoard
+from mmir.adapters.transformers import Grid, find_transformers, grid_of_embedding
 
 from .block import PromptedBlock
-from .board import PromptBoard
 from .layer import PromptLayer
-from .modules import Grid, PromptGenerator
+from .modules import PromptGenerator
 from .options import Options
 
 COLORS = 3
@@ -52,12 +51,11 @@ class PromptedEmbedding(PromptLayer):
 
     def connect(self, model: nn.Module) -> None:
         """Share a board with the blocks of the backbone, and tell them their stage."""
-        names = {module: names[0] for module, names in names_of(model, nn.Module)}
-        backbone = next(t for t in find_transformers(model) if t.embed == names[self])
+        found = find_transformers(model)
+        backbone = next(t for t in found if model.get_submodule(t.embed) is self)
         self.board, seen = PromptBoard(), set()
-        blocks = {names_: m for m, names_ in names.items() if names_ in backbone.blocks}
         for name, stage in backbone.blocks.items():
-            block = blocks[name]
+            block = model.get_submodule(name)
             if isinstance(block, PromptedBlock):
                 block.board, block.stage = self.board, stage
                 block.first, block.pyramid = stage not in seen, backbone.pyramid
@@ -80,7 +78,8 @@ class PromptedEmbedding(PromptLayer):
             )
         adapter = self.active()[0]
         tokens, grid = self._tokens(out, x)
-        other, _ = self._tokens(adapter['embed'](ir.expand_as(rgb), *args, **kwargs), x)
+        embedded = adapter['embed'](ir.expand_as(rgb), *args, **kwargs)
+        other, _ = self._tokens(embedded, x)
         prompt = adapter['prompt'](tokens, other, grid)
         board = self.shared_board()
         board.grid, board.prompts = grid, {0: prompt}
@@ -90,11 +89,7 @@ class PromptedEmbedding(PromptLayer):
 
     def _tokens(self, out: Any, image: Tensor) -> tuple[Tensor, Grid]:
         """Tokens (N, L, D) and their grid, from the output of a patch embedding."""
+        grid = grid_of_embedding(self, image, out)
         if isinstance(out, tuple):
-            return out[0], tuple(out[1])
-        if out.ndim == 4:
-            return out.flatten(1, 2), tuple(out.shape[1:3])
-        rows, columns = (
-            n // p for n, p in zip(image.shape[2:], self.patch_size, strict=True)
-        )
-        return out, (rows, columns)
+            return out[0], grid
+        return (out.flatten(1, 2) if out.ndim == 4 else out), grid

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
+from mmir.adapters.board import PromptBoard
 from mmir.adapters.host_layer import HostLayer
 
-from .board import PromptBoard
 from .options import Options
 
 

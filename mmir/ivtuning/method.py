@@ -1,6 +1,5 @@
 """`IVTuning`, the method."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmir.adapters import Method, NameFilter, insert_adapters_
+from mmir.adapters import Method
+from mmir.adapters.host_layer import insert_at_
 from mmir.adapters.transformers import the_transformer
 
 from .block import PromptedBlock
 from .embedding import PromptedEmbedding
-from .layer import PromptLayer
 from .options import Options, PromptUpdate, Variant
 
 
@@ -82,20 +81,7 @@ class IVTuning(Method):
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Adapt patch embedding and blocks of the only transformer; see `Method`."""
         found = the_transformer(model, 'IV-tuning')
-        names = [found.embed, *found.blocks]
-        modules = dict(model.named_modules())
-        plain = [n for n in names if not isinstance(modules[n], PromptLayer)]
-        types = {type(modules[n]): PromptedBlock for n in plain if n in found.blocks}
-        if found.embed in plain:
-            types[type(modules[found.embed])] = PromptedEmbedding
-        done = insert_adapters_(
-            model,
-            name,
-            [PromptedEmbedding, PromptedBlock],
-            NameFilter([f'^{re.escape(n)}$' for n in names], []),
-            types=types,
-            **asdict(self.options),
-        )
-        return {
-            'backbone': f'{found.name or "the model"} ({found.family})'
-        } | done.notes
+        layers = dict.fromkeys(found.blocks, PromptedBlock)
+        layers[found.embed] = PromptedEmbedding
+        insert_at_(model, name, layers, **asdict(self.options))
+        return {'backbone': f'{found.name or "the model"} ({found.family})'}

@@ -12,8 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmir.adapters.projection import Init, Projection
-
-Grid = tuple[int, int]
+from mmir.adapters.transformers import Grid
 
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:

@@ -10,9 +10,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmir.adapters.transformers import Transformer, find_transformers
-
-Grid = tuple[int, int]
+from mmir.adapters.transformers import (
+    Grid,
+    Transformer,
+    grid_given,
+    grid_of_embedding,
+    the_transformer,
+)
 
 OUTPUT_LAYERS = r'(ln|norm|fc_norm)\d*|channel_reduction'
 """Direct children of a backbone that only its own outputs pass through."""
@@ -61,7 +65,7 @@ class TransformerTaps(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.backbone = MODELS.build(dict(backbone))
-        found = _the_transformer(self.backbone)
+        found = the_transformer(self.backbone, 'TransformerTaps')
         number = len(found.blocks)
         if not blocks or not all(0 <= index < number for index in blocks):
             raise ValueError(f'blocks={tuple(blocks)}: give some of 0 to {number - 1}')
@@ -98,11 +102,11 @@ class TransformerTaps(BaseModule):
         maps: dict[str, Tensor] = {}
 
         def embedded(module: nn.Module, inputs: tuple, out: Any) -> None:
-            grid.append(_grid_of_embedding(module, inputs[0], out))
+            grid.append(grid_of_embedding(module, inputs[0], out))
 
         def tap(name: str) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
-                given = _grid_given((*args, *kwargs.values()))
+                given = grid_given((*args, *kwargs.values()))
                 maps[name] = _to_map(out, given or grid[-1])
 
             return hook
@@ -123,19 +127,6 @@ class TransformerTaps(BaseModule):
         return tuple(_resized(maps[name], scale) for name, scale in pairs)
 
 
-def _the_transformer(backbone: nn.Module) -> Transformer:
-    """The only vision transformer of a backbone; raises a ValueError if not one."""
-    found = find_transformers(backbone)
-    if len(found) == 1:
-        return found[0]
-    names = ', '.join(transformer.name for transformer in found)
-    what = f'several ({names})' if found else 'none of a known form'
-    raise ValueError(
-        f'TransformerTaps needs one vision transformer; {type(backbone).__name__} has '
-        f'{what}'
-    )
-
-
 def _unread(
     backbone: nn.Module, found: Transformer, last: str
 ) -> Iterator[nn.Parameter]:
@@ -154,21 +145,6 @@ def _unread(
     for name, child in base.named_children():
         if re.fullmatch(OUTPUT_LAYERS, name):
             yield from child.parameters()
-
-
-def _grid_given(inputs: tuple) -> Grid | None:
-    """Grid of the patches, if a block was given it, as in EVA-02 and Swin."""
-    grids = (v for v in inputs if isinstance(v, tuple) and len(v) == 2)
-    return next(grids, None)
-
-
-def _grid_of_embedding(module: nn.Module, image: Tensor, out: Any) -> Grid:
-    """Grid of the patches, from the output of a patch embedding or its patch size."""
-    if isinstance(out, tuple):
-        return tuple(out[1])
-    if out.ndim == 4:  # (N, H, W, C)
-        return tuple(out.shape[1:3])
-    return module.dynamic_feat_size(tuple(image.shape[2:]))  # timm
 
 
 def _to_map(out: Tensor, grid: Grid) -> Tensor:

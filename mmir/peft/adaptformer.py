@@ -7,8 +7,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmir.adapters import Method
-from mmir.adapters.block import BlockLayer, insert_in_blocks_
+from mmir.adapters.block import BlockLayer
+from mmir.adapters.host_layer import insert_at_
 from mmir.adapters.projection import Projection
+from mmir.adapters.transformers import the_transformer
 
 
 class Bottleneck(nn.Module):
@@ -83,5 +85,7 @@ class AdaptFormer(Method):
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:
         """Adapt the blocks of the only transformer of a model; see `Method`."""
-        options = dict(rank=self.rank, scale=self.scale)
-        return insert_in_blocks_(model, name, AdaptFormerBlock, **options).notes
+        blocks = the_transformer(model, 'AdaptFormer').blocks
+        layers = dict.fromkeys(blocks, AdaptFormerBlock)
+        insert_at_(model, name, layers, rank=self.rank, scale=self.scale)
+        return {}

@@ -1,29 +1,16 @@
 """VPT: learnable prompt tokens in the blocks of a frozen vision transformer."""
 
-import re
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmir.adapters import Method, NameFilter, insert_adapters_
+from mmir.adapters import Method
 from mmir.adapters.block import BlockLayer
+from mmir.adapters.board import PromptBoard
+from mmir.adapters.host_layer import insert_at_
 from mmir.adapters.transformers import Transformer, the_transformer
-
-
-class Carried:
-    """Prompts on their way from block to block, by name of the adapter.
-
-    One object is shared by the blocks of a backbone. Its content is that of the latest
-    forward pass; copies and pickles are empty.
-    """
-
-    def __init__(self) -> None:
-        self.prompts: dict[str, Tensor] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {'prompts': {}}
 
 
 class Prompts(nn.Module):
@@ -52,7 +39,7 @@ class VPTBlock(BlockLayer):
     The host sees no prompts: they are removed from the output.
     """
 
-    carried: Carried | None = None
+    board: PromptBoard | None = None
     no_decay = ('tokens',)
 
     @property
@@ -78,13 +65,13 @@ class VPTBlock(BlockLayer):
         """Share the carried prompts with the other blocks of the backbone."""
         found = the_transformer(model, 'VPT')
         blocks = [model.get_submodule(name) for name in found.blocks]
-        boards = [b.carried for b in blocks if getattr(b, 'carried', None)]
-        self.carried = boards[0] if boards else Carried()
+        boards = [b.board for b in blocks if isinstance(b, VPTBlock) and b.board]
+        self.board = boards[0] if boards else PromptBoard()
 
     def release(self) -> nn.Module:
         """See `AdapterLayer`."""
         module = super().release()
-        module.__dict__.pop('carried', None)
+        module.__dict__.pop('board', None)
         return module
 
     def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -92,14 +79,14 @@ class VPTBlock(BlockLayer):
         active = {n: a for n, a in self.named_adapters() if a.enabled}
         prefix = next(iter(active.values())).prefix
         prompts = [
-            a.tokens.expand(len(x), -1, -1) if a.number else self.carried.prompts[n]
+            a.tokens.expand(len(x), -1, -1) if a.number else self.board.prompts[n]
             for n, a in active.items()
         ]
         tokens = torch.cat([x[:, :prefix], *prompts, x[:, prefix:]], 1)
         out, _ = self.run_host(tokens, *args, **kwargs)
         sizes = [prefix, *(p.shape[1] for p in prompts), x.shape[1] - prefix]
         first, *left, patches = out.split(sizes, 1)
-        self.carried.prompts.update(zip(active, left, strict=True))
+        self.board.prompts.update(zip(active, left, strict=True))
         return torch.cat([first, patches], 1)
 
 
@@ -134,25 +121,13 @@ class VPT(Method):
         if reason := _why_no_prompts(model, found):
             kind = type(backbone).__name__
             raise ValueError(f'VPT cannot add tokens to {kind}: {reason}')
-        names = list(found.blocks)
-        for key in names:
-            block = model.get_submodule(key)
-            if isinstance(block, VPTBlock):
-                try:
-                    block.check_name(name)
-                except ValueError as error:
-                    raise ValueError(f'{key}: {error}') from error
-        groups = [(names, self.number)]
-        if not self.deep:
-            groups = [(names[:1], self.number), (names[1:], 0)]
-        options = dict(prefix=_prefix(backbone), bound=_bound(model, found))
-        for group, number in groups:
-            blocks = [model.get_submodule(key) for key in group]
-            types = {type(b): VPTBlock for b in blocks if not isinstance(b, VPTBlock)}
-            chosen = NameFilter([f'^{re.escape(key)}$' for key in group], [])
-            more = dict(types=types, number=number, **options)
+        names, options = [*found.blocks], dict(prefix=_prefix(backbone))
+        options['bound'] = _bound(model, found)
+        own = len(names) if self.deep else 1
+        for group, number in ((names[:own], self.number), (names[own:], 0)):
             if group:
-                insert_adapters_(model, name, [VPTBlock], chosen, **more)
+                layers = dict.fromkeys(group, VPTBlock)
+                insert_at_(model, name, layers, number=number, **options)
         return {}
 
 

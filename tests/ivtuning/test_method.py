@@ -409,3 +409,58 @@ def test_a_plain_checkpoint_loads_before_and_after():
     assert all('.adapters.ir.' in key for key in found.missing_keys)
     before.eval()
     assert equal(outputs(before, image()), outputs(after, image()))
+
+
+def test_a_block_that_cannot_be_adapted_is_refused_by_name():
+    model = network('vit')
+    model.layers[1].forward = model.layers[1].forward  # replaced, as compilers do
+    keys = list(model.state_dict())
+    with pytest.raises(ValueError, match=r'layers\.1: .*its forward was replaced'):
+        adapt_(model, IVTuning(**SMALL), trainable=[])
+    assert list(model.state_dict()) == keys
+
+
+TIMM = {
+    'vit_tiny_patch16_224': dict(reg_tokens=2, dynamic_img_size=True),
+    'eva02_tiny_patch14_224': dict(patch_size=16, dynamic_img_size=True),
+    'beit_base_patch16_224': dict(embed_dim=48, num_heads=3),
+    'swin_tiny_patch4_window7_224': dict(
+        window_size=4, depths=(2, 2), num_heads=(3, 6), embed_dim=24
+    ),
+}
+
+
+def timm_model(name: str, **options) -> nn.Module:
+    pytest.importorskip('timm')
+    network('vit')  # imports the host
+    depth = {} if 'swin' in name else dict(depth=2)
+    cfg = dict(type='mmpretrain.TIMMBackbone', model_name=name, img_size=64)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg | depth | options)
+    model.eval()
+    return model.requires_grad_(False)
+
+
+@pytest.mark.parametrize('name', TIMM)
+def test_backbones_of_timm(name):
+    width = 96 if 'dynamic_img_size' in TIMM[name] else 64
+    x = torch.randn(2, 6, 64, width, generator=torch.Generator().manual_seed(3))
+    plain = timm_model(name, **TIMM[name])
+    neutral, model = copy.deepcopy(plain), copy.deepcopy(plain)
+    adapt_(neutral, IVTuning(**SMALL, zero_init=True), trainable=[])
+    neutral.eval()
+    assert equal(outputs(neutral, x), outputs(plain, x[:, :3]))
+    adapt_(model, IVTuning(**SMALL), trainable=[])
+    model.train()
+    sum(out.square().mean() for out in model(x)).backward()
+    for key, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == ('.adapters.ir.' in key), key
+
+
+def test_padded_images_of_timm_have_a_padded_grid():
+    options = dict(dynamic_img_size=True, dynamic_img_pad=True)
+    model = timm_model('vit_tiny_patch16_224', **options)
+    adapt_(model, IVTuning(**SMALL), trainable=[])
+    model.eval()
+    outputs(model, torch.randn(1, 6, 64, 70))
+    assert model.timm_model.patch_embed.board.grid == (4, 5)

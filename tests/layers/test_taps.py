@@ -305,7 +305,9 @@ def test_errors(monkeypatch):
     with pytest.raises(ValueError, match='1 scales for 2 blocks'):
         tapped('vit', (0, 1), scales=(2,))
     resnet = dict(type='mmpretrain.ResNet', depth=18)
-    with pytest.raises(ValueError, match='ResNet has none of a known form'):
+    with pytest.raises(
+        ValueError, match='ResNet has no vision transformer of a known form'
+    ):
         TransformerTaps(resnet, blocks=(0,))
     both = dict(type='mmir.TwoStreamBackbone', backbone=OWN['vit'])
     with pytest.raises(ValueError, match=r'several .*streams\.rgb.*streams\.ir'):

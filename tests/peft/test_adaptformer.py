@@ -47,5 +47,5 @@ def test_the_options_of_the_paper_are_the_defaults():
 
 
 def test_a_model_without_a_transformer_is_refused():
-    with pytest.raises(ValueError, match='nothing to adapt'):
+    with pytest.raises(ValueError, match='has no vision transformer of a known form'):
         adapt_(nn.Sequential(nn.Conv2d(3, 4, 1)), AdaptFormer(), trainable=[])
