@@ -4,13 +4,12 @@ python tools/benchmark/coco_transfer_report.py work_dirs/coco_transfer
 """
 
 import argparse
-import itertools
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
+from _paired import difference, table
 
 from mmir.cli import cli
 from mmir.cli.study import collect, grouped, mean_std
@@ -22,27 +21,6 @@ SIZE = 416  # of the curves, in pixels
 METRIC = 'mAP_50'
 
 
-def bootstrap_interval(
-    values: Sequence[float], coverage: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean, over all resamples of a few values.
-
-    With n values there are n**n resamples, all of which are taken, so the result is
-    exact and has no seed. With 3 values the interval spans nearly all of them.
-
-    Args:
-        values (Sequence[float]): At most 6 values.
-        coverage (float): Share of the resampled means inside.
-
-    Returns:
-        tuple[float, float]: Lower and upper end.
-    """
-    resamples = np.array(list(itertools.product(values, repeat=len(values))))
-    tail = 50 * (1 - coverage)
-    low, high = np.percentile(resamples.mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
-
-
 def by_seed(rows: Iterable[dict]) -> dict[int, float]:
     """MAP50 on the thermal test images, by seed."""
     return {row['settings']['seed']: score(row) for row in rows}
@@ -51,25 +29,6 @@ def by_seed(rows: Iterable[dict]) -> dict[int, float]:
 def score(row: dict, camera: str = 'thermal') -> float:
     """MAP50 of a run; 0 if nothing was detected."""
     return row[camera].get(METRIC, 0.0)
-
-
-def difference(rows: Sequence[dict], others: Sequence[dict]) -> str:
-    """Paired difference of two rows over their common seeds, with its interval."""
-    a, b = by_seed(rows), by_seed(others)
-    seeds = sorted(set(a) & set(b))
-    if len(seeds) < 3:
-        return ''
-    values = [100 * (a[seed] - b[seed]) for seed in seeds]
-    low, high = bootstrap_interval(values)
-    text = f'{statistics.mean(values):+.1f} [{low:+.1f}, {high:+.1f}]'
-    return f'**{text}**' if low > 0 or high < 0 else text
-
-
-def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """Markdown table."""
-    text = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
-    text += ['| ' + ' | '.join(map(str, line)) + ' |' for line in lines]
-    return '\n'.join(text)
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -126,11 +85,18 @@ def results_table(runs: list[dict]) -> str:
 def difference_table(runs: list[dict], images: int) -> str:
     """Differences of the adapter rows to the fine-tuning rows, in points of mAP50."""
     cells = grouped([r for r in runs if r['settings']['images'] == images], ['row'])
-    rows = ordered(row for (row,) in cells)
+    scores = {row: by_seed(group) for (row,), group in cells.items()}
+    rows = ordered(scores)
     names = [n for n in rows if _place(n) == len(FINE_TUNING)]
     baselines = [n for n in rows if n not in names]
     lines = [
-        [name, *(difference(cells[name,], cells[other,]) for other in baselines)]
+        [
+            name,
+            *(
+                difference(by_seed(cells[name,]), by_seed(cells[other,]))
+                for other in baselines
+            ),
+        ]
         for name in names
     ]
     return table([f'{images} images', *(f'minus {b}' for b in baselines)], lines)

@@ -1,0 +1,121 @@
+"""Rows of the IV-tuning study: how a CLIP ViT-B/16 reads pairs, and what trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mmengine.registry import MODELS
+from torch import nn
+
+BACKBONE: dict[str, Any] = dict(
+    type='mmpretrain.VisionTransformer',
+    arch='b',
+    img_size=224,
+    patch_size=16,
+    pre_norm=True,
+    norm_cfg=dict(type='LN', eps=1e-5),
+    layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')),
+)
+BLOCKS = 12
+CLIP_FILE = 'clip_vitb16_mmpretrain_fp16.safetensors'
+COLORS = dict(  # of CLIP, for both cameras
+    mean=[122.7709383, 116.7460125, 104.09373615],
+    std=[68.5005327, 66.6321579, 70.32316305],
+)
+Reads = Literal['rgb', 'ir', 'sum', 'two', 'prompts']
+FULL_RATES = 1e-5, 3e-5, 1e-4, 3e-4
+RATES = 1e-4, 3e-4, 1e-3, 3e-3
+HEAD_RATE = 1e-3  # of head and neck, in all rows
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row reads and what trains besides head and neck.
+
+    Attributes:
+        reads: `'rgb'` or `'ir'`: one image. `'sum'`: both, embedded and added. `'two'`:
+            both, through the same frozen weights, with concatenated features.
+            `'prompts'`: both, by IV-tuning.
+        adapt: Method; None trains everything.
+        rates: Learning rates of the backbone to choose from.
+        choices: Arguments of the method to choose from.
+    """
+
+    reads: Reads
+    adapt: dict | None = None
+    rates: tuple[float, ...] = RATES
+    choices: tuple[tuple[tuple[str, Any], ...], ...] = ((),)
+
+
+FROZEN = dict(type='Frozen', norm='frozen')
+STARTS = ((('zero_init', False),), (('zero_init', True),))
+ROWS = {
+    'rgb': Row('rgb', FROZEN, rates=(HEAD_RATE,)),
+    'ir': Row('ir', FROZEN, rates=(HEAD_RATE,)),
+    'two': Row('two', FROZEN, rates=(HEAD_RATE,)),
+    'full_rgb': Row('rgb', rates=FULL_RATES),
+    'full_ir': Row('ir', rates=FULL_RATES),
+    'full': Row('sum', rates=FULL_RATES),
+    'frozen': Row('sum', FROZEN),
+    'lora': Row('sum', dict(type='LoRA', norm='frozen')),
+    'adaptformer': Row('sum', dict(type='AdaptFormer', norm='frozen')),
+    'vpt': Row('sum', dict(type='VPT', deep=True, norm='frozen')),
+    'ivt': Row('prompts', dict(type='IVTuning'), choices=STARTS),
+    'ivt_mp': Row('prompts', dict(type='IVTuning', variant='mp'), choices=STARTS),
+}
+
+
+def backbone(weights: Path, **options: Any) -> dict:
+    """Config of the plain backbone, which loads CLIP's weights."""
+    loads = dict(type='Pretrained', checkpoint=str(weights / CLIP_FILE))
+    return dict(BACKBONE, init_cfg=loads, **options)
+
+
+def reading(row: Row, plain: dict) -> dict:
+    """Config of the backbone with the input of a row."""
+    if row.reads == 'sum':
+        early = dict(plain, type='mmir.EarlyFusion', target=plain['type'])
+        return dict(early, fusion=dict(channels=(3, 3), init='zero'))
+    if row.reads in ('rgb', 'ir', 'two') and row.adapt is not None:
+        return dict(plain, frozen_stages=BLOCKS)
+    return plain
+
+
+def method_of(row: Row, choice: dict, heads: Sequence[str]) -> dict:
+    """The key `adapt` of a row that adapts the whole model."""
+    assert row.adapt is not None
+    trainable = [*heads, *(['patch_embed'] if row.reads == 'sum' else [])]
+    return dict(row.adapt, trainable=trainable, **choice)
+
+
+def model_config(
+    row: Row, choice: dict, model: dict, plain: dict, heads: Sequence[str]
+) -> dict:
+    """Config of a host's model in the form of a row.
+
+    Args:
+        row: The row.
+        choice: Arguments of its method.
+        model: Config of the host's model; its `backbone` is a `mmir.TransformerTaps`
+            without the backbone itself.
+        plain: Config of the plain backbone.
+        heads: Names of the parts that train in all rows.
+    """
+    taps = dict(model['backbone'], backbone=reading(row, plain))
+    if row.reads == 'two':
+        taps = dict(type='mmir.TwoStreamBackbone', backbone=taps, fuse='concat')
+    host = {key: value for key, value in model.items() if key != 'type'}
+    host.update(target=model['type'], backbone=taps)
+    if row.reads in ('rgb', 'ir'):
+        return dict(host, type='mmir.SingleModality', modality=row.reads)
+    if row.reads == 'two' or row.adapt is None:
+        return dict(host, type='mmir.Adapted', adapt=None)
+    return dict(host, type='mmir.Adapted', adapt=method_of(row, choice, heads))
+
+
+def built(row: Row, plain: dict) -> nn.Module:
+    """Build the backbone of a row with its weights, not adapted yet."""
+    net = MODELS.build(reading(row, plain))
+    net.init_weights()
+    return net

@@ -1,0 +1,264 @@
+"""Tasks of the IV-tuning study: segmentation of a field, detection in streets."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _coco_tasks import hold_out
+from _ivtuning_rows import COLORS
+
+CAMERAS = dict(rgb=dict(COLORS, bgr_to_rgb=True), ir=dict(COLORS, bgr_to_rgb=True))
+TAPS = dict(type='mmir.TransformerTaps')
+BRIGHTNESS = dict(
+    type='mmir.RandomEnhance',
+    brightness=(0.7, 1.3),
+    contrast=(0.7, 1.3),
+    color=(1, 1),
+    sharpness=(1, 1),
+)
+IMAGES = dict(type='mmir.LoadPairedImages', modalities=dict(rgb={}, ir={}))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a task gives to the config of a run.
+
+    Attributes:
+        scope: Default scope of the host.
+        metric: Name of the measured value.
+        model: Config of the host's model; its backbone is completed by the row.
+        heads: Names of the parts that train in all rows.
+        train, test: Datasets.
+        evaluator: The metric.
+        steps, batch: Length of a run, and pairs per step.
+    """
+
+    scope: str
+    metric: str
+    model: dict[str, Any]
+    heads: tuple[str, ...]
+    train: dict[str, Any]
+    test: dict[str, Any]
+    evaluator: dict[str, Any]
+    steps: int
+    batch: int
+
+
+FIELD = dict(classes=('soil', 'crop', 'weed'))
+FIELD_CROP = (320, 320)
+
+
+def field(data: Path, out: Path, held: bool) -> Parts:
+    """Segmentation of crop and weed (`cwfid`): a red and a near-infrared band."""
+    load = [IMAGES, dict(type='mmseg.LoadAnnotations')]
+    augmented = dict(
+        type='mmir.PairedTransform',
+        transforms=[
+            dict(
+                type='RandomResize',
+                scale=(648, 483),
+                ratio_range=(0.75, 1.5),
+                keep_ratio=True,
+            ),
+            dict(type='mmseg.RandomCrop', crop_size=FIELD_CROP),
+            dict(type='mmseg.RandomFlip', prob=0.5),
+            dict(type='mmseg.RandomFlip', prob=0.5, direction='vertical'),
+        ],
+    )
+    pack = dict(type='mmir.PackPairedInputs')
+    light = [
+        dict(type='mmir.OnModality', modality=name, transforms=BRIGHTNESS)
+        for name in CAMERAS
+    ]
+    names = _field_names(data, out, held)
+    shared = dict(
+        type='mmir.PairedSegDataset',
+        data_root=str(data / 'cwfid'),
+        data_prefix=dict(rgb='red', ir='nir', seg_map_path='label'),
+        metainfo=FIELD,
+    )
+    channels, blocks = 768, (3, 5, 8, 11)
+    model = dict(
+        type='mmseg.EncoderDecoder',
+        data_preprocessor=dict(
+            type='mmir.PairedSegDataPreprocessor',
+            modalities=CAMERAS,
+            size=FIELD_CROP,
+            pad_val=0,
+            seg_pad_val=255,
+        ),
+        backbone=dict(TAPS, blocks=blocks, scales=(4, 2, 1, 0.5)),
+        decode_head=dict(
+            type='mmseg.SegformerHead',
+            in_channels=[channels] * len(blocks),
+            in_index=[*range(len(blocks))],
+            channels=128,
+            dropout_ratio=0.1,
+            num_classes=3,
+            norm_cfg=dict(type='BN'),
+            align_corners=False,
+            loss_decode=dict(type='mmseg.CrossEntropyLoss'),
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode='slide', crop_size=FIELD_CROP, stride=(240, 240)),
+    )
+    return Parts(
+        scope='mmseg',
+        metric='mIoU',
+        model=model,
+        heads=('decode_head',),
+        train=dict(
+            shared, ann_file=str(names[0]), pipeline=[*load, augmented, *light, pack]
+        ),
+        test=dict(
+            shared, ann_file=str(names[1]), pipeline=[*load, pack], test_mode=True
+        ),
+        evaluator=dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
+        steps=200,
+        batch=8,
+    )
+
+
+def _field_names(data: Path, out: Path, held: bool) -> tuple[Path, Path]:
+    """Write the names of the training and the test images."""
+    images = json.loads((data / 'cwfid/index.json').read_text())['images']
+    names = {s: [i['id'] for i in images if i['split'] == s] for s in ('train', 'test')}
+    if held:
+        every = names['train']
+        names = dict(
+            train=[n for k, n in enumerate(every) if k % 3 != 2], test=every[2::3]
+        )
+    paths = []
+    for split, rows in names.items():
+        paths.append((out / f'field_{"held_" if held else ""}{split}.txt').resolve())
+        paths[-1].write_text('\n'.join(rows))
+    return paths[0], paths[1]
+
+
+STREET = dict(classes=('person', 'bicycle', 'car'))
+STREET_SIZE = (416, 320)
+GRAY = (114.0, 114.0, 114.0)
+
+
+def street(data: Path, out: Path, held: bool) -> Parts:
+    """Detection on streets at day and night (`street_pairs`), labels of both images."""
+    load = [IMAGES, dict(type='mmdet.LoadAnnotations', with_bbox=True)]
+    zoom = [
+        dict(
+            type='RandomResize',
+            scale=STREET_SIZE,
+            ratio_range=(0.8, 1.5),
+            keep_ratio=True,
+            resize_type='mmdet.Resize',
+        ),
+        dict(
+            type='mmdet.RandomCrop',
+            crop_size=STREET_SIZE,
+            allow_negative_crop=True,
+        ),
+        dict(type='mmdet.RandomFlip', prob=0.5),
+        dict(type='mmdet.Pad', size=STREET_SIZE, pad_val=dict(img=114)),
+    ]
+    train_pipeline = [
+        *load,
+        dict(type='mmir.PairedTransform', transforms=zoom),
+        *(
+            dict(type='mmir.OnModality', modality=name, transforms=BRIGHTNESS)
+            for name in CAMERAS
+        ),
+        dict(type='mmdet.FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
+        dict(type='mmir.PackPairedInputs'),
+    ]
+    test_pipeline = [
+        IMAGES,
+        dict(
+            type='mmir.PairedTransform',
+            transforms=[
+                dict(type='mmdet.Resize', scale=STREET_SIZE, keep_ratio=True),
+                dict(type='mmdet.Pad', size=STREET_SIZE, pad_val=dict(img=114)),
+            ],
+        ),
+        load[1],
+        dict(type='mmir.PackPairedInputs', meta_keys=('instances',)),
+    ]
+    sets = {}
+    for split in ('train', 'val'):
+        sets[split] = dict(
+            type='mmir.FLIRDataset',
+            modality='both',
+            data_root=str(data / 'street_pairs'),
+            ann_file=str(data / f'street_pairs/{split}/fused_annotations.json'),
+            data_prefix=dict(img=f'{split}/'),
+            metainfo=STREET,
+            pipeline=train_pipeline if split == 'train' else test_pipeline,
+            test_mode=split == 'val',
+        )
+    if held:
+        files = hold_out(Path(sets['train']['ann_file']), out)
+        sets['val'].update(data_prefix=dict(img='train/'), ann_file=str(files[1]))
+        sets['train']['ann_file'] = str(files[0])
+    return Parts(
+        scope='mmdet',
+        metric='coco/bbox_mAP_50',
+        model=_detector(),
+        heads=('^neck', '^bbox_head'),
+        train=sets['train'],
+        test=sets['val'],
+        evaluator=dict(type='mmdet.CocoMetric', metric='bbox', classwise=True),
+        steps=400,
+        batch=8,
+    )
+
+
+def _detector() -> dict:
+    """RTMDet's head and training on three maps of the backbone."""
+    norm, strides = dict(type='BN'), (8, 16, 32)
+    return dict(
+        type='mmdet.RTMDet',
+        data_preprocessor=dict(
+            type='mmir.PairedDetDataPreprocessor',
+            modalities=CAMERAS,
+            pad_size_divisor=32,
+        ),
+        backbone=dict(TAPS, blocks=(5, 8, 11), scales=(2, 1, 0.5)),
+        neck=dict(
+            type='mmdet.ChannelMapper',
+            in_channels=[768] * 3,
+            out_channels=128,
+            kernel_size=1,
+            norm_cfg=norm,
+            act_cfg=dict(type='SiLU'),
+        ),
+        bbox_head=dict(
+            type='mmdet.RTMDetSepBNHead',
+            num_classes=3,
+            in_channels=128,
+            feat_channels=128,
+            stacked_convs=2,
+            anchor_generator=dict(
+                type='mmdet.MlvlPointGenerator', offset=0, strides=strides
+            ),
+            bbox_coder=dict(type='mmdet.DistancePointBBoxCoder'),
+            loss_cls=dict(type='mmdet.QualityFocalLoss', use_sigmoid=True, beta=2.0),
+            loss_bbox=dict(type='mmdet.GIoULoss', loss_weight=2.0),
+            with_objectness=False,
+            exp_on_reg=False,
+            share_conv=True,
+            pred_kernel_size=1,
+            norm_cfg=norm,
+            act_cfg=dict(type='SiLU'),
+        ),
+        train_cfg=dict(
+            assigner=dict(type='mmdet.DynamicSoftLabelAssigner', topk=13),
+            allowed_border=-1,
+            pos_weight=-1,
+        ),
+        test_cfg=dict(
+            nms_pre=1000,
+            min_bbox_size=0,
+            score_thr=0.001,
+            nms=dict(type='nms', iou_threshold=0.65),
+            max_per_img=300,
+        ),
+    )

@@ -1,0 +1,286 @@
+"""IV-tuning and its baselines on real pairs, from CLIP ViT-B/16.
+
+Tasks: classification of object crops, segmentation of a field, detection in streets.
+Each row's learning rate (and start) is chosen on held-out training images; then all
+rows run on the test images. Several processes may run at once: each takes what no other
+has taken. Finished runs are skipped. `ivtuning_study_report.py` writes the tables.
+
+    python tools/benchmark/ivtuning_study.py crops field street --data FOLDER \\
+        --weights FOLDER
+"""
+
+import argparse
+import fcntl
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import _ivtuning_crops
+import _ivtuning_tasks
+import torch
+from _ivtuning_rows import HEAD_RATE, ROWS, backbone, model_config
+from mmengine.config import Config
+from mmengine.registry import LOOPS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+from tqdm import tqdm
+
+from mmir.adapters import save_adapter
+from mmir.cli import cli
+from mmir.utils.files import write_json
+
+RUNNERS = dict(field=_ivtuning_tasks.field, street=_ivtuning_tasks.street)
+TASKS = ('crops', *RUNNERS)
+SEARCH_SEEDS = (100,)
+CORRUPTED = 'full', 'lora', 'ivt', 'ivt_mp'  # rows tested on corrupted images
+STRENGTHS = (3,)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        task, row: Names in `TASKS` and `ROWS`.
+        rate: Learning rate of the backbone.
+        choice: Arguments of the method.
+        seed: Controls all randomness; in `crops` also the training crops.
+        held: Whether held-out training images take the place of the test images.
+    """
+
+    task: str
+    row: str
+    rate: float
+    choice: tuple[tuple[str, Any], ...]
+    seed: int
+    held: bool
+
+    def folder(self, out: Path) -> Path:
+        """Folder of the run."""
+        text = '_'.join(f'{k}={v}' for k, v in self.choice)
+        name = '_'.join(filter(None, [self.row, f'{self.rate:g}', text]))
+        part = 'held_out' if self.held else 'test'
+        return out / self.task / part / f'{name}_seed{self.seed}'
+
+
+def run_config(run: Run, args: argparse.Namespace) -> tuple[Config, str]:
+    """Config of a run for `Runner.from_cfg`, and the name of its metric."""
+    row, out = ROWS[run.row], args.out / run.task
+    parts = RUNNERS[run.task](args.data, out, run.held)
+    plain = backbone(args.weights, out_type='featmap')
+    model = model_config(row, dict(run.choice), parts.model, plain, parts.heads)
+    steps = args.steps or parts.steps
+    warm_up = max(1, steps // 20)
+    loader = dict(num_workers=0, persistent_workers=False)
+    test_loader = dict(
+        loader,
+        batch_size=4,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=parts.test,
+    )
+    factor = dict(lr_mult=run.rate / HEAD_RATE)
+    return Config(
+        dict(
+            default_scope=parts.scope,
+            model=model,
+            work_dir=str(run.folder(args.out)),
+            train_dataloader=dict(
+                loader,
+                batch_size=args.batch or parts.batch,
+                sampler=dict(type='InfiniteSampler', shuffle=True),
+                dataset=parts.train,
+            ),
+            val_dataloader=test_loader,
+            val_evaluator=parts.evaluator,
+            test_dataloader=test_loader,
+            test_evaluator=parts.evaluator,
+            train_cfg=dict(
+                type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1
+            ),
+            val_cfg=dict(),
+            test_cfg=dict(type='mmir.MissingModalityTestLoop', metrics=[parts.metric]),
+            optim_wrapper=dict(
+                type='mmir.AutocastOptimWrapper',
+                constructor='mmir.CompleteOptimWrapperConstructor',
+                paramwise_cfg=dict(custom_keys={'backbone': factor}),
+                optimizer=dict(type='AdamW', lr=HEAD_RATE, weight_decay=0.05),
+                clip_grad=dict(max_norm=1.0),
+            ),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=warm_up),
+                dict(
+                    type='CosineAnnealingLR',
+                    by_epoch=False,
+                    begin=warm_up,
+                    T_max=steps - warm_up,
+                    eta_min_ratio=0.01,
+                ),
+            ],
+            default_hooks=dict(
+                checkpoint=None,
+                non_finite=dict(type='mmir.NonFiniteLossHook', action='stop'),
+                random_state=dict(type='mmir.RandomStateHook'),
+            ),
+            log_processor=dict(by_epoch=False),
+            log_level='WARNING',
+            randomness=dict(seed=run.seed),
+            experiment_name=str(run.folder(args.out)).replace('/', '_'),
+        )
+    ), parts.metric
+
+
+def train(run: Run, args: argparse.Namespace) -> tuple[nn.Module, dict]:
+    """Train and test a run with a host's runner; returns model and measured values."""
+    cfg, metric = run_config(run, args)
+    init_default_scope(cfg.default_scope)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    values = {k: _plain(v) for k, v in runner.val_loop.run().items()}
+    result = dict(score=_plain(values.get(metric, 0.0)), values=values)
+    if not run.held:
+        result['subsets'] = by_variant(runner.test(), metric)
+    if not run.held and run.row in CORRUPTED:
+        corruptions = LOOPS.build(
+            dict(type='mmir.CorruptionTestLoop', strengths=STRENGTHS, metrics=[metric]),
+            default_args=dict(
+                runner=runner,
+                dataloader=runner.test_dataloader,
+                evaluator=runner.test_evaluator,
+            ),
+        )
+        result['corruptions'] = by_variant(corruptions.run(), metric)
+    return runner.model, result
+
+
+def by_variant(values: dict, metric: str) -> dict[str, float]:
+    """Take one metric from the results of a test loop with variants."""
+    ending = f'/{metric}'
+    return {
+        name.removesuffix(ending): _plain(value)
+        for name, value in values.items()
+        if name.endswith(ending)
+    }
+
+
+def execute(run: Run, args: argparse.Namespace) -> None:
+    """Train, test, and write the result."""
+    begin = time.monotonic()
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    if run.task == 'crops':
+        row, folders = ROWS[run.row], (args.data, args.weights)
+        model, values = _ivtuning_crops.run(
+            row, dict(run.choice), run.rate, run.seed, run.held, folders
+        )
+    else:
+        model, values = train(run, args)
+    parameters = list(model.parameters())
+    folder = run.folder(args.out)
+    result = dict(
+        settings=asdict(run) | dict(choice=dict(run.choice)),
+        seconds=round(time.monotonic() - begin, 1),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        parameters=sum(p.numel() for p in parameters),
+        adapter_bytes=adapter_bytes(model, folder),
+        memory=torch.cuda.max_memory_allocated() if on_gpu else None,
+        device=torch.cuda.get_device_name() if on_gpu else 'CPU',
+        **values,
+    )
+    write_json(result, folder / 'result.json')
+
+
+def adapter_bytes(model: nn.Module, folder: Path) -> int:
+    """Size of the file of what trained."""
+    path = folder / 'adapter.pth'
+    try:
+        save_adapter(model, path)
+    except ValueError:  # not adapted: what trains is stored in single precision
+        return 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    size = path.stat().st_size
+    path.unlink()
+    return size
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[bool]:
+    """Whether this process may do the run of a folder; no other may meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield not (folder / 'result.json').is_file()
+
+
+def finish(runs: Sequence[Run], args: argparse.Namespace) -> None:
+    """Do all runs that no other process does, and wait for the others."""
+    for run in tqdm(runs, unit='run', desc=f'{args.part}'):
+        with taken(run.folder(args.out)) as mine:
+            if mine:
+                execute(run, args)
+    while not all((run.folder(args.out) / 'result.json').is_file() for run in runs):
+        time.sleep(2)
+
+
+def search_runs(task: str, names: Sequence[str]) -> list[Run]:
+    """Runs that choose the rate and the start of each row."""
+    runs = []
+    for seed, name in itertools.product(SEARCH_SEEDS, names):
+        row = ROWS[name]
+        grid = list(itertools.product(row.rates, row.choices))
+        if len(grid) > 1:
+            runs += [Run(task, name, rate, c, seed, held=True) for rate, c in grid]
+    return runs
+
+
+def chosen(task: str, name: str, out: Path) -> tuple[float, tuple]:
+    """Rate and arguments with the best score on held-out training images."""
+    scores: dict[tuple, list[float]] = {}
+    for run in search_runs(task, [name]):
+        result = json.loads((run.folder(out) / 'result.json').read_text())
+        scores.setdefault((run.rate, run.choice), []).append(result['score'])
+    if not scores:
+        return ROWS[name].rates[0], ROWS[name].choices[0]
+    return max(scores, key=lambda key: statistics.mean(scores[key]))
+
+
+def _plain(value: Any) -> float:
+    return float(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('tasks', nargs='+', choices=TASKS)
+    parser.add_argument('--data', type=Path, required=True, help='real images')
+    parser.add_argument('--weights', type=Path, required=True, help='of CLIP')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/ivtuning'))
+    parser.add_argument('--rows', nargs='+', choices=ROWS, default=[*ROWS])
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--steps', type=int, help='shorter runs, to try things out')
+    parser.add_argument('--batch', type=int, help='pairs per step')
+    args = parser.parse_args()
+    for path in ('data', 'weights', 'out'):
+        setattr(args, path, getattr(args, path).resolve())
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.part = 'search'
+    finish([run for t in args.tasks for run in search_runs(t, args.rows)], args)
+    args.part = 'test'
+    runs = [
+        Run(task, name, *chosen(task, name, args.out), seed, held=False)
+        for task, seed, name in itertools.product(args.tasks, args.seeds, args.rows)
+    ]
+    finish(runs, args)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
