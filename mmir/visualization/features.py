@@ -12,6 +12,12 @@ from mmir.visualization.curves import Curve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DEPTH = {
+    'effective_rank': 'effective rank',
+    'normalized_effective_rank': 'effective rank, each token normalized',
+    'components_90': 'components that hold 90 % of the variance',
+}
+"""Numbers of a block that are plotted through depth -> title."""
 _STYLES = '-', '--', ':', '-.'
 
 
@@ -22,31 +28,30 @@ def save_spectrum_figure(
 
     Args:
         path: PNG file to write.
-        networks: Label -> `effective_rank` and `components_90`, a number per block, and
-            `spectrum`, the shares of the last block in descending order.
+        networks: Label -> the keys of `DEPTH`, a number per block, and `spectrum`, the
+            shares of the last block in descending order.
 
     Returns:
         The file.
     """
-    figure = _figure(15, 4.2)
-    rank, components, last = figure.subplots(1, 3)
+    figure = _figure(18, 4)
+    *through, last = axes = figure.subplots(1, len(DEPTH) + 1)
     for label, network in networks.items():
-        for ax, key in ((rank, 'effective_rank'), (components, 'components_90')):
+        for ax, key in zip(through, DEPTH, strict=True):
             values = network[key]
             ax.plot(range(1, len(values) + 1), values, marker='.', label=label)
         shares = np.asarray(network['spectrum'], float)
         shares = shares[shares > 1e-12]  # rounding errors of what is zero
         last.loglog(range(1, len(shares) + 1), shares, label=label)
-    for ax, title in (
-        (rank, 'effective rank'),
-        (components, 'components that hold 90 % of the variance'),
-    ):
-        ax.set(title=title, xlabel='block', ylim=(0, None))
+    for ax, title in zip(through, DEPTH.values(), strict=True):
+        ax.set_title(title, fontsize=10)
+        ax.set(xlabel='block', ylim=(0, None))
         ax.xaxis.get_major_locator().set_params(integer=True)
-    last.set(title='last block', xlabel='component', ylabel='share of the variance')
-    for ax in (rank, components, last):
+    last.set_title('last block: share of the variance', fontsize=10)
+    last.set_xlabel('component')
+    for ax in axes:
         ax.grid(alpha=0.3)
-    figure.legend(*rank.get_legend_handles_labels(), loc='outside right upper')
+    figure.legend(*last.get_legend_handles_labels(), loc='outside right upper')
     return _saved(figure, path)
 
 
@@ -86,12 +91,15 @@ def save_frequency_figure(
 
 
 def save_map_figure(
-    path: str | Path, rows: Sequence[tuple[str, Mapping[str, np.ndarray]]]
+    path: str | Path,
+    titles: Sequence[str],
+    rows: Sequence[tuple[str, Mapping[str, np.ndarray]]],
 ) -> Path:
     """Draw pictures and energy maps, a row per pair and network.
 
     Args:
         path: PNG file to write.
+        titles: Titles of the columns.
         rows: Label and panels of each row: title -> picture (H, W, 3), uint8, or energy
             map (h, w). The color scale of a map ends at its 1st and 99th percentiles,
             since a few patches of a transformer can have outstanding norms.
@@ -99,7 +107,6 @@ def save_map_figure(
     Returns:
         The file.
     """
-    titles = list(dict.fromkeys(title for _, panels in rows for title in panels))
     figure = _figure(2.3 * len(titles) + 0.6, 2.1 * len(rows) + 0.3)
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for (label, panels), line in zip(rows, axes, strict=True):

@@ -11,6 +11,7 @@ features.json.
 """
 
 import argparse
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ import numpy as np
 import torch
 from _networks import Network, build_network, networks_of
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
+from mmengine.runner import set_random_seed
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 from tqdm import tqdm
 
 import mmir  # noqa: F401 - before any host: it stands in for missing mmcv operators
@@ -39,6 +43,7 @@ from mmir.utils.errors import UserError
 from mmir.utils.files import few, write_json
 from mmir.visualization.color_maps import to_display
 from mmir.visualization.features import (
+    DEPTH,
     save_frequency_figure,
     save_map_figure,
     save_spectrum_figure,
@@ -47,6 +52,7 @@ from mmir.visualization.labeled import packed_images
 from mmir.visualization.pipeline_stages import build_dataset
 
 FILES = ('spectrum.png', 'maps.png', 'frequency.png', 'features.json')
+FIRST_PROMPT, LAST_BLOCK = 'first prompt', 'last block'
 RINGS = 64
 """Number of frequency bins: equal width, up to the corner of the spectrum."""
 
@@ -62,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--labels', nargs='+', help='name of each network in the plots')
     parser.add_argument('--number', type=int, default=32, help='random pairs to use')
     parser.add_argument('--maps', type=int, default=4, help='pairs to draw in maps.png')
-    parser.add_argument('--seed', type=int, default=0, help='seed of --number')
+    parser.add_argument('--seed', type=int, default=0, help='for pairs, random weights')
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
     )
@@ -109,6 +115,7 @@ class Study:
     def __init__(self, network: Network, args: argparse.Namespace) -> None:
         self.network, self.args = network, args
         self.spectra: dict[str, FeatureSpectrum] = defaultdict(FeatureSpectrum)
+        self.normalized: dict[str, FeatureSpectrum] = defaultdict(FeatureSpectrum)
         self.images: dict[str, RadialMean] = defaultdict(RadialMean)
         self.embeddings: dict[str, RadialMean] = defaultdict(RadialMean)
         self.rows: list[dict[str, np.ndarray]] = []
@@ -124,6 +131,7 @@ class Study:
         if not len(dataset):
             raise UserError(f'{self.network.config}: the val dataset is empty')
         order = np.random.default_rng(self.args.seed).permutation(len(dataset))
+        set_random_seed(self.args.seed)  # parts that no file has the weights of
         model = build_network(self.network).to(self.args.device)
         try:
             channels = layout_of(model)
@@ -148,7 +156,10 @@ class Study:
             gray = torch.from_numpy(picture.astype(np.float64).mean(2))
             self.images[name].update(gray[None, None])
         for name, x in features.blocks.items():
-            self.spectra[name].update(x.flatten(2).transpose(1, 2))
+            tokens = x.flatten(2).transpose(1, 2)
+            self.spectra[name].update(tokens)
+            # what the next block reads; a few tokens of huge norm do not decide here
+            self.normalized[name].update(layer_norm(tokens, tokens.shape[-1:]))
         height = sample['inputs'].shape[1]
         for name, x in features.embeddings.items():
             self.embeddings[name].update(x, stride=height / x.shape[2])
@@ -159,12 +170,14 @@ class Study:
         """Results of the network, as in features.json."""
         blocks = []
         for name, found in self.spectra.items():
-            spectrum = found.spectrum()
+            spectrum, normalized = found.spectrum(), self.normalized[name].spectrum()
             block = dict(
                 name=name,
                 tokens=found.count,
                 effective_rank=effective_rank(spectrum),
                 components_90=components_for(spectrum),
+                normalized_effective_rank=effective_rank(normalized),
+                normalized_components_90=components_for(normalized),
                 spectrum=spectrum.tolist(),
             )
             blocks.append(block)
@@ -197,10 +210,10 @@ def panels(
     """Pictures and energy maps of a sample."""
     found = {name: to_display(picture) for name, picture in pictures.items()}
     for name, x in features.embeddings.items():
-        title = 'first prompt' if name == PROMPT else f'embedding of {name}'
+        title = FIRST_PROMPT if name == PROMPT else f'embedding of {name}'
         found[title] = energy_map(x)[0].cpu().numpy()
     last = list(features.blocks.values())[-1]
-    return found | {'last block': energy_map(last)[0].cpu().numpy()}
+    return found | {LAST_BLOCK: energy_map(last)[0].cpu().numpy()}
 
 
 def map_rows(studies: Sequence[Study]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -220,6 +233,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
             f'{args.out} already holds {few(there)}; choose another folder with --out, '
             'or use --force to overwrite'
         )
+    # building a network logs a line per parameter
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
     studies = []
     for network in networks_of(args.networks, args.labels, args.cfg_options):
         studies.append(Study(network, args))
@@ -244,13 +259,14 @@ def write(out: Path, studies: Sequence[Study], reports: Sequence[dict]) -> None:
     lines = {}
     for report in reports:
         blocks = report['blocks']
-        lines[report['label']] = dict(
-            effective_rank=[block['effective_rank'] for block in blocks],
-            components_90=[block['components_90'] for block in blocks],
-            spectrum=blocks[-1]['spectrum'],
-        )
+        depth = {key: [block[key] for block in blocks] for key in DEPTH}
+        lines[report['label']] = dict(depth, spectrum=blocks[-1]['spectrum'])
     save_spectrum_figure(out / 'spectrum.png', lines)
-    save_map_figure(out / 'maps.png', list(map_rows(studies)))
+    rows = list(map_rows(studies))
+    titles = dict.fromkeys(title for _, row in rows for title in row)
+    last = [title for title in (FIRST_PROMPT, LAST_BLOCK) if title in titles]
+    titles = [*(title for title in titles if title not in last), *last]
+    save_map_figure(out / 'maps.png', titles, rows)
     save_frequency_figure(
         out / 'frequency.png',
         reports[0]['image_power'],
