@@ -34,7 +34,7 @@ def transformed(plane: np.ndarray) -> np.ndarray:
         np.ndarray: (H, W // 2 + 1) complex, divided by the number of pixels; the other
         half is its mirror image.
     """
-    window = _window(*plane.shape)
+    window = hann_window(*plane.shape)
     values = plane.astype(np.float64)
     values -= (values * window).sum() / window.sum()
     values *= window
@@ -44,8 +44,16 @@ def transformed(plane: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _window(height: int, width: int) -> np.ndarray:
-    """Periodic Hann window sampled at pixel centers: positive on every pixel."""
+def hann_window(height: int, width: int) -> np.ndarray:
+    """Periodic Hann window sampled at pixel centers: positive on every pixel.
+
+    Args:
+        height (int): Rows of the image.
+        width (int): Columns of the image.
+
+    Returns:
+        np.ndarray: (height, width) float64. Shared between calls, do not change it.
+    """
     down, across = (np.sin(np.pi * (np.arange(n) + 0.5) / n) for n in (height, width))
     return np.outer(down**2, across**2)
 

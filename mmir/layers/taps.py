@@ -1,8 +1,7 @@
 """`mmir.TransformerTaps`: feature maps of any block of a vision transformer."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
@@ -10,13 +9,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmir.adapters.transformers import (
-    Grid,
-    Transformer,
-    grid_given,
-    grid_of_embedding,
-    the_transformer,
-)
+from mmir.adapters.block_maps import block_maps
+from mmir.adapters.transformers import Transformer, the_transformer
 
 OUTPUT_LAYERS = r'(ln|norm|fc_norm)\d*|channel_reduction'
 """Direct children of a backbone that only its own outputs pass through."""
@@ -74,14 +68,15 @@ class TransformerTaps(BaseModule):
             raise ValueError(f'{len(self.scales)} scales for {len(blocks)} blocks')
         names = tuple(found.blocks)
         self.taps = tuple(names[index] for index in blocks)
-        self.embed, self.norm = found.embed, found.pattern.norm
+        self.found = found
         for parameter in _unread(self.backbone, found, names[max(blocks)]):
             parameter.requires_grad_(False)
 
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Number of channels of each map."""
-        norms = (self.backbone.get_submodule(f'{n}.{self.norm}') for n in self.taps)
+        norm = self.found.pattern.norm
+        norms = (self.backbone.get_submodule(f'{n}.{norm}') for n in self.taps)
         return tuple(norm.normalized_shape[0] for norm in norms)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -98,28 +93,7 @@ class TransformerTaps(BaseModule):
             RuntimeError: The backbone does not run a tapped block, or drops tokens, as
                 masked autoencoders in pretraining do.
         """
-        grid: list[Grid] = []
-        maps: dict[str, Tensor] = {}
-
-        def embedded(module: nn.Module, inputs: tuple, out: Any) -> None:
-            grid.append(grid_of_embedding(module, inputs[0], out))
-
-        def tap(name: str) -> Callable[..., None]:
-            def hook(_: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
-                given = grid_given((*args, *kwargs.values()))
-                maps[name] = _to_map(out, given or grid[-1])
-
-            return hook
-
-        # Adapting replaces modules, so those of this moment are hooked. The hooks are
-        # gone before the module can be copied or pickled.
-        with ExitStack() as hooks:
-            module = self.backbone.get_submodule
-            hooks.enter_context(module(self.embed).register_forward_hook(embedded))
-            for name in dict.fromkeys(self.taps):
-                hooks.enter_context(
-                    module(name).register_forward_hook(tap(name), with_kwargs=True)
-                )
+        with block_maps(self.backbone, self.found, self.taps) as maps:
             self.backbone(x)
         if missing := [name for name in self.taps if name not in maps]:
             raise RuntimeError(f'the backbone does not run {", ".join(missing)}')
@@ -145,19 +119,6 @@ def _unread(
     for name, child in base.named_children():
         if re.fullmatch(OUTPUT_LAYERS, name):
             yield from child.parameters()
-
-
-def _to_map(out: Tensor, grid: Grid) -> Tensor:
-    """Map (N, C, H, W) of the output of a block: tokens (N, L, C) or (N, H, W, C)."""
-    if out.ndim == 4:
-        return out.permute(0, 3, 1, 2).contiguous()
-    rows, columns = grid
-    extra = out.shape[1] - rows * columns
-    if extra < 0:
-        raise RuntimeError(
-            f'{out.shape[1]} tokens for a grid of {rows} x {columns} patches'
-        )
-    return out[:, extra:].transpose(1, 2).unflatten(2, (rows, columns)).contiguous()
 
 
 def _resized(x: Tensor, scale: float) -> Tensor:
