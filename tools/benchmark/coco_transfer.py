@@ -192,7 +192,8 @@ def execute(run: Run, row: Row, args: argparse.Namespace, held: bool) -> dict:
         parameters=sum(p.numel() for p in parameters),
         adapter_bytes=adapter.stat().st_size if adapter.is_file() else None,
         training_loss=training_loss(runner),
-        precision='bfloat16' if has_bfloat16('cpu') else 'float32',
+        device=parameters[0].device.type,
+        precision='bfloat16' if has_bfloat16(parameters[0].device.type) else 'float32',
         thermal=_short(thermal),
         rgb=_short(rgb),
     )

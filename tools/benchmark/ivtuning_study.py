@@ -26,6 +26,7 @@ import _ivtuning_crops
 import _ivtuning_tasks
 import torch
 from _ivtuning_rows import HEAD_RATE, ROWS, backbone, model_config
+from _ivtuning_spectra import effective_ranks
 from mmengine.config import Config
 from mmengine.registry import LOOPS, init_default_scope
 from mmengine.runner import Runner
@@ -41,6 +42,7 @@ TASKS = ('crops', *RUNNERS)
 SEARCH_SEEDS = (100,)
 CORRUPTED = 'full', 'lora', 'ivt', 'ivt_mp'  # rows tested on corrupted images
 STRENGTHS = (3,)
+ANALYZED = 'rgb', 'full_rgb', 'full', 'frozen', 'lora', 'ivt', 'ivt_mp'
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def train(run: Run, args: argparse.Namespace) -> tuple[nn.Module, dict]:
             ),
         )
         result['corruptions'] = by_variant(corruptions.run(), metric)
+    if not run.held and run.row in ANALYZED:
+        result['effective_rank'] = effective_ranks(runner)
     return runner.model, result
 
 
