@@ -24,8 +24,8 @@ COLORS = dict(  # of CLIP, for both cameras
     std=[68.5005327, 66.6321579, 70.32316305],
 )
 Reads = Literal['rgb', 'ir', 'sum', 'two', 'prompts']
-FULL_RATES = 1e-5, 3e-5, 1e-4, 3e-4
-RATES = 1e-4, 3e-4, 1e-3, 3e-3
+FULL_RATES = 1e-5, 3e-5, 1e-4
+RATES = 1e-4, 5e-4, 2e-3
 HEAD_RATE = 1e-3  # of head and neck, in all rows
 
 

@@ -206,7 +206,7 @@ def street(data: Path, out: Path, held: bool) -> Parts:
         train=sets['train'],
         test=sets['val'],
         evaluator=dict(type='mmdet.CocoMetric', metric='bbox', classwise=True),
-        steps=400,
+        steps=300,
         batch=8,
     )
 
