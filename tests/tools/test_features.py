@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS
 from paired_configs import tool
 
+from mmir.adapters import save_adapter
 from mmir.evaluation.feature_spectrum import components_for, pca_spectrum
 from mmir.testing.scenes import write_flir
 from mmir.utils.errors import UserError
@@ -105,6 +106,31 @@ def test_the_spectrum_of_a_checkpoint(features, configs, tmp_path):
     assert np.allclose(last['spectrum'], expected.numpy(), atol=1e-6)
     assert last['components_90'] == components_for(expected)
     assert network['label'] == f'early {tmp_path.name}/weights'
+
+
+def test_an_adapter_file_and_a_checkpoint_are_the_same(features, configs, tmp_path):
+    config = features.cli.load_config(configs[0])
+    torch.manual_seed(6)
+    model = MODELS.build(config.model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'all.pth')
+    backbone = {
+        k.removeprefix('backbone.'): v
+        for k, v in model.state_dict().items()
+        if '.adapters.' not in k
+    }
+    torch.save({'state_dict': backbone}, tmp_path / 'backbone.pth')
+    save_adapter(model, tmp_path / 'adapter.pth')
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'))
+    text = (
+        Path(configs[0]).read_text() + f"model['backbone']['init_cfg'] = {pretrained}"
+    )
+    (tmp_path / 'iv.py').write_text(text)
+    files = [str(tmp_path / name) for name in ('all.pth', 'adapter.pth')]
+    command = [str(tmp_path / 'iv.py'), *files, '--out', str(tmp_path / 'out')]
+    found = features.main([*command, '--device', 'cpu'])
+    one, other = found['networks']
+    assert one['blocks'] == other['blocks']
+    assert one['embedding_power'] == other['embedding_power']
 
 
 def test_wrong_arguments(features, configs, tmp_path):
