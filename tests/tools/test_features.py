@@ -133,6 +133,23 @@ def test_an_adapter_file_and_a_checkpoint_are_the_same(features, configs, tmp_pa
     assert one['embedding_power'] == other['embedding_power']
 
 
+def test_prompts_that_are_zero_leave_the_backbone(features, configs, tmp_path):
+    text = Path(configs[0]).read_text()
+    zero = text.replace('rank=8,', 'rank=8, zero_init=True,')
+    plain = text.replace(TUNED, "type='mmir.SingleModality', modality='rgb'")
+    for name, content in (('zero', zero), ('plain', plain)):
+        (tmp_path / f'{name}.py').write_text(content)
+    paths = [str(tmp_path / name) for name in ('zero.py', 'plain.py', 'rgb.pth')]
+    model = MODELS.build(features.cli.load_config(paths[1]).model)
+    torch.save({'state_dict': model.state_dict()}, paths[2])
+    command = [paths[0], paths[2], paths[1], paths[2]]
+    found = features.main([*command, '--device', 'cpu', '--out', str(tmp_path / 'out')])
+    one, other = found['networks']
+    assert one['embedding_power']['prompt'] == ([], [])
+    for block, expected in zip(one['blocks'], other['blocks'], strict=True):
+        assert block['spectrum'] == pytest.approx(expected['spectrum'], abs=1e-9)
+
+
 def test_wrong_arguments(features, configs, tmp_path):
     def run(*arguments: str) -> None:
         features.main([*arguments, '--out', str(tmp_path), '--device', 'cpu'])
@@ -147,6 +164,12 @@ def test_wrong_arguments(features, configs, tmp_path):
         run(configs[0], configs[0])
     with pytest.raises(UserError, match='at least 1'):
         run(configs[0], '--number', '0')
+    text = (
+        Path(configs[0]).read_text().replace(TUNED, "type='mmir.Adapted', adapt=None")
+    )
+    (tmp_path / 'one.py').write_text(text)
+    with pytest.raises(UserError, match=r'not read 6 channels: .*SingleModality'):
+        run(str(tmp_path / 'one.py'))
     wrong = tmp_path / 'wrong.pth'
     torch.save({'state_dict': {'backbone.cls_token': torch.zeros(3)}}, wrong)
     with pytest.raises(UserError, match='does not fit the model'):
