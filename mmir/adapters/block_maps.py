@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .tokens import patches_of, to_map
 from .transformers import Grid, Transformer, grid_given, grid_of_embedding
 
 
@@ -68,11 +69,5 @@ def tokens_to_map(tokens: Tensor, grid: Grid) -> Tensor:
         RuntimeError: Fewer tokens than patches.
     """
     if tokens.ndim == 4:
-        return tokens.permute(0, 3, 1, 2).contiguous()
-    rows, columns = grid
-    extra = tokens.shape[1] - rows * columns
-    if extra < 0:
-        raise RuntimeError(
-            f'{tokens.shape[1]} tokens for a grid of {rows} x {columns} patches'
-        )
-    return tokens[:, extra:].transpose(1, 2).unflatten(2, (rows, columns)).contiguous()
+        grid = tuple(tokens.shape[1:3])
+    return to_map(patches_of(tokens, grid), grid).contiguous()

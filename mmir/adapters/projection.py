@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Init = Literal['trunc_normal', 'xavier', 'zero']
+Init = Literal['trunc_normal', 'xavier', 'linear', 'zero']
 
 
 class Projection(nn.Module):
@@ -18,8 +18,9 @@ class Projection(nn.Module):
     Args:
         in_features, out_features: Sizes of the last dimension.
         init: Initialization of the weight: `'trunc_normal'` with standard deviation
-            0.02, `'xavier'` (uniform), `'zero'`. The bias is zero, except that
-            `'xavier'` keeps torch's default for a linear layer.
+            0.02, `'xavier'` (uniform), `'linear'` (torch's default for a linear layer),
+            `'zero'`. The bias is zero, except that `'xavier'` and `'linear'` have
+            torch's default.
     """
 
     def __init__(
@@ -32,7 +33,11 @@ class Projection(nn.Module):
             nn.init.trunc_normal_(self.weight, std=0.02)
         elif init == 'xavier':
             nn.init.xavier_uniform_(self.weight)
-            nn.init.uniform_(self.bias, -(in_features**-0.5), in_features**-0.5)
+        bound = in_features**-0.5
+        if init == 'linear':
+            nn.init.uniform_(self.weight, -bound, bound)
+        if init in ('xavier', 'linear'):
+            nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Project `x` (..., in_features) to (..., out_features)."""

@@ -15,8 +15,8 @@ from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
 
 __all__ = [
-    'BlockFeatures',
     'CORRUPTIONS',
+    'BlockFeatures',
     'Corruption',
     'CorruptionTestLoop',
     'FeatureSpectrum',

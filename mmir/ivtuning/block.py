@@ -1,14 +1,13 @@
 """Transformer blocks of IV-tuning."""
 
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmir.adapters.block import BlockLayer
-from mmir.adapters.recompute import recomputed
-from mmir.adapters.transformers import Grid, grid_given
+from mmir.adapters.grid_block import GridBlock
+from mmir.adapters.recompute import recomputed_in_training
+from mmir.adapters.tokens import patches_of
+from mmir.adapters.transformers import Grid
 
 from .layer import PromptLayer
 from .modules import HybridAdapter, InternalPromptAdapter, PromptMixer
@@ -31,9 +30,7 @@ class Steps(nn.Module):
     def forward(self, place: int, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
         """Update for tokens after attention (`place` 0) or the MLP (1)."""
         step = self.steps[min(place, len(self.steps) - 1)]
-        if not (step.training and torch.is_grad_enabled()):
-            return step(x, prompt, grid)
-        return recomputed(step, step, x, prompt, grid)
+        return recomputed_in_training(step, x, prompt, grid)
 
 
 class HybridStep(nn.Module):
@@ -51,11 +48,8 @@ class HybridStep(nn.Module):
         return self.tokens(x, grid) + self.prompt(prompt)
 
 
-class PromptedBlock(PromptLayer, BlockLayer):
-    """Transformer block with updates after attention and after the MLP.
-
-    Tokens before the patches (class token, registers) pass by.
-    """
+class PromptedBlock(PromptLayer, GridBlock):
+    """Transformer block with updates from its tokens and its prompts."""
 
     stage = 0
     first = False
@@ -67,24 +61,13 @@ class PromptedBlock(PromptLayer, BlockLayer):
 
     def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """See `BlockLayer`."""
-        adapter, grid = self.active()[0], self._grid(x, args, kwargs)
+        adapter, grid = self.active()[0], self.grid(x, *args, **kwargs)
         prompt = self._prompt(x, grid)
 
-        def update(place: int, x: Tensor) -> Tensor:
-            """Update of all tokens; zero for those before the patches."""
-            tokens = x.flatten(1, 2) if x.ndim == 4 else x
-            extra = tokens.shape[1] - grid[0] * grid[1]
-            change = adapter(place, tokens[:, extra:], prompt, grid)
-            return nn.functional.pad(change, (0, 0, extra, 0)).view(x.shape)
+        def update(place: int, tokens: Tensor) -> Tensor:
+            return adapter(place, tokens, prompt, grid)
 
-        out, _ = self.run_host(x, *args, change=partial(update, 0), **kwargs)
-        return out + update(1, out)
-
-    def _grid(self, x: Tensor, args: tuple, kwargs: dict) -> Grid:
-        """Grid of the patches: of the map, given to the block, or of the embedding."""
-        if x.ndim == 4:
-            return tuple(x.shape[1:3])
-        return grid_given((*args, *kwargs.values())) or self.shared_board().grid
+        return self.run_updated(x, *args, update=update, grid=grid, **kwargs)
 
     def _prompt(self, x: Tensor, grid: Grid) -> Tensor:
         """Prompt tokens (N, L, D) for this block, see `IVTuning`."""
@@ -93,8 +76,7 @@ class PromptedBlock(PromptLayer, BlockLayer):
         generated = self.first and self.stage == 0
         if generated or (per_stage and not self.first):
             return board.prompts[self.stage]
-        tokens = x.flatten(1, 2) if x.ndim == 4 else x
-        prompt = tokens[:, tokens.shape[1] - grid[0] * grid[1] :]
+        prompt = patches_of(x, grid)
         if per_stage:
             board.prompts[self.stage] = prompt
         return prompt

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmir.adapters.board import PromptBoard
-from mmir.adapters.transformers import Grid, find_transformers, grid_of_embedding
+from mmir.adapters.grid_block import GridEmbedding
+from mmir.adapters.transformers import Grid, grid_of_embedding
 
 from .block import PromptedBlock
 from .layer import PromptLayer
@@ -16,7 +16,7 @@ from .options import Options
 COLORS = 3
 
 
-class PromptedEmbedding(PromptLayer):
+class PromptedEmbedding(PromptLayer, GridEmbedding):
     """Patch embedding of both modalities: tokens of the visible image plus prompts.
 
     The image is (N, 6, H, W) or, with one infrared channel, (N, 4, H, W), RGB first.
@@ -51,14 +51,13 @@ class PromptedEmbedding(PromptLayer):
 
     def connect(self, model: nn.Module) -> None:
         """Share a board with the blocks of the backbone, and tell them their stage."""
-        found = find_transformers(model)
-        backbone = next(t for t in found if model.get_submodule(t.embed) is self)
-        self.board, seen = PromptBoard(), set()
+        super().connect(model)
+        backbone, seen = self.backbone_in(model), set()
         for name, stage in backbone.blocks.items():
             block = model.get_submodule(name)
             if isinstance(block, PromptedBlock):
-                block.board, block.stage = self.board, stage
-                block.first, block.pyramid = stage not in seen, backbone.pyramid
+                block.stage, block.first = stage, stage not in seen
+                block.pyramid = backbone.pyramid
             seen.add(stage)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -81,8 +80,7 @@ class PromptedEmbedding(PromptLayer):
         embedded = adapter['embed'](ir.expand_as(rgb), *args, **kwargs)
         other, _ = self._tokens(embedded, x)
         prompt = adapter['prompt'](tokens, other, grid)
-        board = self.shared_board()
-        board.grid, board.prompts = grid, {0: prompt}
+        self.shared_board().prompts = {0: prompt}
         if isinstance(out, tuple):
             return (tokens + prompt, *out[1:])
         return (tokens + prompt).view(out.shape)

@@ -5,17 +5,16 @@ from typing import Any
 
 from torch import nn
 
-from mmir.adapters.board import PromptBoard
-from mmir.adapters.host_layer import HostLayer
+from mmir.adapters.grid_block import BoardLayer
 
 from .options import Options
 
 
-class PromptLayer(HostLayer):
-    """Layer of IV-tuning: one adapter with `Options`, and the board of the backbone."""
+class PromptLayer(BoardLayer):
+    """Layer of IV-tuning: one adapter with `Options`, and what a backbone shares."""
 
     no_decay = ('gamma', 'beta')
-    board: PromptBoard | None = None
+    shared = ('board', 'stage', 'first', 'pyramid')
 
     @property
     def adapter_parameters(self) -> tuple[str, ...]:
@@ -37,13 +36,6 @@ class PromptLayer(HostLayer):
         adapter.enabled, adapter.options = True, chosen
         self.adapters[name] = adapter.train(self.training)
 
-    def release(self) -> nn.Module:
-        """See `AdapterLayer`."""
-        module = super().release()
-        for key in ('board', 'stage', 'first', 'pyramid'):
-            module.__dict__.pop(key, None)
-        return module
-
     def new_adapter(self, options: Options) -> nn.Module:
         """Create the adapter of this layer."""
         raise NotImplementedError
@@ -59,16 +51,3 @@ class PromptLayer(HostLayer):
             for child in self.children():
                 child.train(child is self.adapters)
         return self
-
-    def shared_board(self) -> PromptBoard:
-        """The board of the backbone.
-
-        Raises:
-            RuntimeError: The layer is not connected to a patch embedding.
-        """
-        if self.board is None:
-            raise RuntimeError(
-                'this block of IV-tuning is used without the patch embedding of its '
-                'backbone; adapt the backbone as a whole'
-            )
-        return self.board

@@ -12,17 +12,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmir.adapters.projection import Init, Projection
+from mmir.adapters.tokens import to_map, to_tokens
 from mmir.adapters.transformers import Grid
-
-
-def to_map(tokens: Tensor, grid: Grid) -> Tensor:
-    """Reshape tokens (N, h w, C) to a feature map (N, C, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
-
-
-def to_tokens(x: Tensor) -> Tensor:
-    """Reshape a feature map (N, C, h, w) to tokens (N, h w, C)."""
-    return x.flatten(2).transpose(1, 2)
 
 
 @MODELS.register_module()

@@ -30,6 +30,7 @@ from mmir.peft import (
     LoRA,
     LoRAConv2d,
     LoRALinear,
+    Mona,
 )
 from mmir.tensorfact import (
     TensorFact,
@@ -57,6 +58,7 @@ __all__ = [
     'LoRA',
     'LoRAConv2d',
     'LoRALinear',
+    'Mona',
     'SingleModality',
     'SplitFuseEnhancer',
     'TensorFact',

@@ -4,6 +4,7 @@ from .adaptformer import AdaptFormer, AdaptFormerBlock
 from .baselines import BitFit, Frozen, Full
 from .conv_lora import ConvLoRA, LoRAConv2d
 from .lora import LoRA, LoRALinear
+from .mona import Mona, MonaAdapter, MonaBlock
 from .vpt import VPT, VPTBlock
 
 __all__ = [
@@ -17,5 +18,8 @@ __all__ = [
     'LoRA',
     'LoRAConv2d',
     'LoRALinear',
+    'Mona',
+    'MonaAdapter',
+    'MonaBlock',
     'VPTBlock',
 ]

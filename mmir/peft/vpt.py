@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmir.adapters import Method
 from mmir.adapters.block import BlockLayer
 from mmir.adapters.board import PromptBoard
+from mmir.adapters.grid_block import BoardLayer
 from mmir.adapters.host_layer import insert_at_
 from mmir.adapters.transformers import Transformer, the_transformer
 
@@ -32,14 +33,13 @@ class Prompts(nn.Module):
         self.enabled = True
 
 
-class VPTBlock(BlockLayer):
+class VPTBlock(BoardLayer, BlockLayer):
     """Transformer block with prompt tokens between class token and patches.
 
     Its own prompts are inserted, or those that left the block before it (VPT-shallow).
     The host sees no prompts: they are removed from the output.
     """
 
-    board: PromptBoard | None = None
     no_decay = ('tokens',)
 
     @property
@@ -67,12 +67,6 @@ class VPTBlock(BlockLayer):
         blocks = [model.get_submodule(name) for name in found.blocks]
         boards = [b.board for b in blocks if isinstance(b, VPTBlock) and b.board]
         self.board = boards[0] if boards else PromptBoard()
-
-    def release(self) -> nn.Module:
-        """See `AdapterLayer`."""
-        module = super().release()
-        module.__dict__.pop('board', None)
-        return module
 
     def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on tokens (N, L, D) with prompts among them."""

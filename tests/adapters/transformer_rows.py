@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmir.ivtuning import IVTuning
 from mmir.ivtuning.layer import PromptLayer
-from mmir.peft import VPT, AdaptFormer, LoRA
+from mmir.peft import VPT, AdaptFormer, LoRA, Mona
 from mmir.testing.contract import Case
 
 VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
@@ -33,6 +33,8 @@ METHODS: dict[str, tuple[type, dict[str, Any]]] = {
     'AdaptFormer': (AdaptFormer, dict(rank=4)),
     'VPT-deep': (VPT, dict(number=3)),
     'VPT-shallow': (VPT, dict(number=3, deep=False)),
+    'Mona': (Mona, dict(rank=4, zero_init=True)),
+    'Mona-published': (Mona, dict(rank=4)),
     'IVTuning': (IVTuning, dict(rank=4, prompt_rank=4, zero_init=True)),
     'IVTuning-published': (IVTuning, dict(rank=4, prompt_rank=4)),
     'IVTuning-mp': (IVTuning, dict(variant='mp', rank=4, prompt_rank=4)),
@@ -42,6 +44,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     'AdaptFormer': dict(merges=False),
     'VPT-deep': dict(merges=False, neutral=False),
     'VPT-shallow': dict(merges=False, neutral=False),
+    'Mona': dict(merges=False),
+    'Mona-published': dict(merges=False, neutral=False),
     'IVTuning': dict(merges=False),
     'IVTuning-published': dict(merges=False, neutral=False),
     'IVTuning-mp': dict(merges=False, neutral=False),

@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS
 from paired_configs import tool
 
+from mmir.adapters import save_adapter
 from mmir.evaluation.feature_spectrum import components_for, pca_spectrum
 from mmir.testing.scenes import write_flir
 from mmir.utils.errors import UserError
@@ -107,6 +108,48 @@ def test_the_spectrum_of_a_checkpoint(features, configs, tmp_path):
     assert network['label'] == f'early {tmp_path.name}/weights'
 
 
+def test_an_adapter_file_and_a_checkpoint_are_the_same(features, configs, tmp_path):
+    config = features.cli.load_config(configs[0])
+    torch.manual_seed(6)
+    model = MODELS.build(config.model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'all.pth')
+    backbone = {
+        k.removeprefix('backbone.'): v
+        for k, v in model.state_dict().items()
+        if '.adapters.' not in k
+    }
+    torch.save({'state_dict': backbone}, tmp_path / 'backbone.pth')
+    save_adapter(model, tmp_path / 'adapter.pth')
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'))
+    text = (
+        Path(configs[0]).read_text() + f"model['backbone']['init_cfg'] = {pretrained}"
+    )
+    (tmp_path / 'iv.py').write_text(text)
+    files = [str(tmp_path / name) for name in ('all.pth', 'adapter.pth')]
+    command = [str(tmp_path / 'iv.py'), *files, '--out', str(tmp_path / 'out')]
+    found = features.main([*command, '--device', 'cpu'])
+    one, other = found['networks']
+    assert one['blocks'] == other['blocks']
+    assert one['embedding_power'] == other['embedding_power']
+
+
+def test_prompts_that_are_zero_leave_the_backbone(features, configs, tmp_path):
+    text = Path(configs[0]).read_text()
+    zero = text.replace('rank=8,', 'rank=8, zero_init=True,')
+    plain = text.replace(TUNED, "type='mmir.SingleModality', modality='rgb'")
+    for name, content in (('zero', zero), ('plain', plain)):
+        (tmp_path / f'{name}.py').write_text(content)
+    paths = [str(tmp_path / name) for name in ('zero.py', 'plain.py', 'rgb.pth')]
+    model = MODELS.build(features.cli.load_config(paths[1]).model)
+    torch.save({'state_dict': model.state_dict()}, paths[2])
+    command = [paths[0], paths[2], paths[1], paths[2]]
+    found = features.main([*command, '--device', 'cpu', '--out', str(tmp_path / 'out')])
+    one, other = found['networks']
+    assert one['embedding_power']['prompt'] == ([], [])
+    for block, expected in zip(one['blocks'], other['blocks'], strict=True):
+        assert block['spectrum'] == pytest.approx(expected['spectrum'], abs=1e-9)
+
+
 def test_wrong_arguments(features, configs, tmp_path):
     def run(*arguments: str) -> None:
         features.main([*arguments, '--out', str(tmp_path), '--device', 'cpu'])
@@ -121,6 +164,12 @@ def test_wrong_arguments(features, configs, tmp_path):
         run(configs[0], configs[0])
     with pytest.raises(UserError, match='at least 1'):
         run(configs[0], '--number', '0')
+    text = (
+        Path(configs[0]).read_text().replace(TUNED, "type='mmir.Adapted', adapt=None")
+    )
+    (tmp_path / 'one.py').write_text(text)
+    with pytest.raises(UserError, match=r'not read 6 channels: .*SingleModality'):
+        run(str(tmp_path / 'one.py'))
     wrong = tmp_path / 'wrong.pth'
     torch.save({'state_dict': {'backbone.cls_token': torch.zeros(3)}}, wrong)
     with pytest.raises(UserError, match='does not fit the model'):

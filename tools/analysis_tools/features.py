@@ -83,12 +83,13 @@ class RadialMean:
 
     def __init__(self) -> None:
         self.power, self.count = torch.zeros(2, RINGS, dtype=torch.float64)
+        self.stride = 1.0
 
     def update(self, x: Tensor, stride: float = 1) -> None:
         """Add maps (N, C, H, W); frequencies are in cycles per `stride` pixels."""
         frequency, power, count = (v.cpu() for v in radial_power(tapered(x)))
         variance = (power * count).sum()
-        if not variance:  # an empty image
+        if not variance:  # a black image, prompts that are zero at first
             return
         ring = (frequency / 0.5**0.5 * RINGS).long().clamp_max(RINGS - 1)
         self.stride = stride
@@ -98,7 +99,10 @@ class RadialMean:
         self.count.index_add_(0, ring[1:], count[1:])
 
     def curve(self) -> tuple[list[float], list[float]]:
-        """Frequencies in cycles per pixel and power (1 for white noise)."""
+        """Frequencies in cycles per pixel and power (1 for white noise).
+
+        Both are empty if all maps were constant.
+        """
         there = self.count > 0
         centers = (torch.arange(RINGS) + 0.5) * 0.5**0.5 / RINGS / self.stride
         return centers[there].tolist(), (self.power / self.count)[there].tolist()
@@ -195,13 +199,26 @@ class Study:
 
 @torch.no_grad()
 def run_backbone(model: nn.Module, sample: dict) -> None:
-    """Run the backbone of a model on a packed sample."""
+    """Run the backbone of a model on a packed sample.
+
+    Raises:
+        UserError: It has no data preprocessor, or reads another number of channels.
+    """
     data = pseudo_collate([sample])
     if getattr(model, 'data_preprocessor', None) is None:
         raise UserError(f'{type(model).__name__} has no data_preprocessor')
     inputs = model.data_preprocessor(data, False)['inputs']
     # without heads, sliding windows and test-time augmentation
-    getattr(model, 'extract_feat', getattr(model, 'backbone', model))(inputs)
+    run = getattr(model, 'extract_feat', getattr(model, 'backbone', model))
+    try:
+        run(inputs)
+    except RuntimeError as error:
+        if 'channels' not in str(error):
+            raise
+        raise UserError(
+            f'the backbone does not read {inputs.shape[1]} channels: wrap the model in '
+            'mmir.SingleModality or mmir.EarlyFusion, or use IV-tuning'
+        ) from error
 
 
 def panels(
