@@ -10,7 +10,9 @@ import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
+from mmir.adapters.precision import own_precision
 from mmir.adapters.projection import Init, Projection
 from mmir.adapters.tokens import to_map, to_tokens
 from mmir.adapters.transformers import Grid
@@ -75,10 +77,12 @@ class SimAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weight tokens (N, L, C), channel by channel over the L positions."""
-        deviation = (x - x.mean(1, keepdim=True)).square()
-        # at a single position the deviation is 0, whatever it is divided by
-        variance = deviation.sum(1, keepdim=True) / max(1, x.shape[1] - 1)
-        energy = deviation / (4 * (variance + self.regularization)) + 0.5
+        # d / (sum(d) / (n - 1) + lambda) = (n - 1) / n z^2, where z is x normalized
+        # over the positions with epsilon lambda (n - 1) / n: a single kernel
+        number = x.shape[1]
+        eps = self.regularization * max(1, number - 1) / number
+        z = layer_norm(x.transpose(1, 2), (number,), eps=eps).transpose(1, 2)
+        energy = z.square() * ((number - 1) / (4 * number)) + 0.5
         return x * energy.sigmoid()
 
 
@@ -133,6 +137,7 @@ class PromptGenerator(nn.Module):
         self.attention = SimAM() if attention else nn.Identity()
         self.up = Projection(rank, channels, 'zero' if zero_init else 'xavier')
 
+    @own_precision
     def forward(self, rgb: Tensor, ir: Tensor, grid: Grid) -> Tensor:
         """Generate prompts (N, L, D) from tokens (N, L, D) on a grid."""
         visible = to_map(self.down_rgb(self.norm(rgb)), grid)
@@ -169,6 +174,7 @@ class HybridAdapter(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.up = Projection(rank, channels, _up(zero_init))
 
+    @own_precision
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Update for tokens (N, L, D) on a grid; the same shape."""
         low = self.enhance(to_map(self.down(self.scale(x)), grid))
@@ -195,6 +201,7 @@ class InternalPromptAdapter(nn.Module):
         self.up = Projection(rank, channels, _up(zero_init))
         self.rescale = ScaleShift(channels, norm=False)
 
+    @own_precision
     def forward(self, prompt: Tensor) -> Tensor:
         """Prompts (N, L, D) from prompt tokens (N, L, D)."""
         low = self.act(self.attention(self.down(self.scale(prompt))))
@@ -231,6 +238,7 @@ class PromptMixer(nn.Module):
         self.act = nn.GELU()
         self.up = Projection(rank, channels, _up(zero_init))
 
+    @own_precision
     def forward(self, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
         """Update for tokens (N, L, D) on a grid; the same shape."""
         low = to_tokens(self.enhance(to_map(self.down(self.norm(x)), grid)))
