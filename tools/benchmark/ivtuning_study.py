@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import _ivtuning_crops
-import _ivtuning_tasks
+import _clip_crops
+import _clip_tasks
 import torch
-from _ivtuning_rows import HEAD_RATE, ROWS, backbone, model_config
-from _ivtuning_spectra import effective_ranks
+from _clip_rows import HEAD_RATE, ROWS, backbone, model_config, rates_by_name
+from _clip_spectra import effective_ranks
 from mmengine.config import Config
 from mmengine.registry import LOOPS, init_default_scope
 from mmengine.runner import Runner
@@ -37,7 +37,7 @@ from mmir.adapters import save_adapter
 from mmir.cli import cli
 from mmir.utils.files import write_json
 
-RUNNERS = dict(field=_ivtuning_tasks.field, street=_ivtuning_tasks.street)
+RUNNERS = dict(field=_clip_tasks.field, street=_clip_tasks.street)
 TASKS = ('crops', *RUNNERS)
 SEARCH_SEEDS = (100,)
 CORRUPTED = 'full', 'lora', 'ivt', 'ivt_mp'  # rows tested on corrupted images
@@ -87,7 +87,8 @@ def run_config(run: Run, args: argparse.Namespace) -> tuple[Config, str]:
         sampler=dict(type='DefaultSampler', shuffle=False),
         dataset=parts.test,
     )
-    factor = dict(lr_mult=run.rate / HEAD_RATE)
+    rates = rates_by_name(run.row, run.rate)
+    factors = {k: dict(lr_mult=v / HEAD_RATE) for k, v in rates.items()}
     return Config(
         dict(
             default_scope=parts.scope,
@@ -111,7 +112,11 @@ def run_config(run: Run, args: argparse.Namespace) -> tuple[Config, str]:
             optim_wrapper=dict(
                 type='mmir.AutocastOptimWrapper',
                 constructor='mmir.CompleteOptimWrapperConstructor',
-                paramwise_cfg=dict(custom_keys={'backbone': factor}),
+                paramwise_cfg=dict(
+                    custom_keys={
+                        k: dict(lr_mult=v / HEAD_RATE) for k, v in rates.items()
+                    }
+                ),
                 optimizer=dict(type='AdamW', lr=HEAD_RATE, weight_decay=0.05),
                 clip_grad=dict(max_norm=1.0),
             ),
@@ -181,8 +186,9 @@ def execute(run: Run, args: argparse.Namespace) -> None:
         torch.cuda.reset_peak_memory_stats()
     if run.task == 'crops':
         row, folders = ROWS[run.row], (args.data, args.weights)
-        model, values = _ivtuning_crops.run(
-            row, dict(run.choice), run.rate, run.seed, run.held, folders
+        rates = rates_by_name(run.row, run.rate)
+        model, values = _clip_crops.run(
+            row, dict(run.choice), rates, run.seed, run.held, folders
         )
     else:
         model, values = train(run, args)
@@ -226,14 +232,34 @@ def taken(folder: Path) -> Iterator[bool]:
             yield not (folder / 'result.json').is_file()
 
 
-def finish(runs: Sequence[Run], args: argparse.Namespace) -> None:
-    """Do all runs that no other process does, and wait for the others."""
-    for run in tqdm(runs, unit='run', desc=f'{args.part}'):
-        with taken(run.folder(args.out)) as mine:
-            if mine:
-                execute(run, args)
-    while not all((run.folder(args.out) / 'result.json').is_file() for run in runs):
-        time.sleep(2)
+def work(args: argparse.Namespace) -> None:
+    """Do all runs that no other process does; return when all are done.
+
+    A test run can begin when the search of its row is complete.
+    """
+    search = [run for task in args.tasks for run in search_runs(task, args.rows)]
+    order = list(itertools.product(args.seeds, args.tasks, args.rows))
+    progress = tqdm(total=len(search) + len(order), unit='run')
+    finished: set[Path] = set()
+    while len(finished) < progress.total:
+        tests = [
+            Run(task, name, *best, seed, held=False)
+            for seed, task, name in order
+            if (best := chosen(task, name, args.out)) is not None
+        ]
+        before = len(finished)
+        for run in (*search, *tests):
+            folder = run.folder(args.out)
+            if folder in finished:
+                continue
+            with taken(folder) as mine:
+                if mine:
+                    execute(run, args)
+            if (folder / 'result.json').is_file():
+                finished.add(folder)
+                progress.update()
+        if len(finished) == before:
+            time.sleep(2)  # all that is left is in the hands of others
 
 
 def search_runs(task: str, names: Sequence[str]) -> list[Run]:
@@ -247,12 +273,19 @@ def search_runs(task: str, names: Sequence[str]) -> list[Run]:
     return runs
 
 
-def chosen(task: str, name: str, out: Path) -> tuple[float, tuple]:
-    """Rate and arguments with the best score on held-out training images."""
+def chosen(task: str, name: str, out: Path) -> tuple[float, tuple] | None:
+    """Rate and arguments with the best score on held-out training images.
+
+    Returns:
+        None if the search is not complete.
+    """
     scores: dict[tuple, list[float]] = {}
     for run in search_runs(task, [name]):
-        result = json.loads((run.folder(out) / 'result.json').read_text())
-        scores.setdefault((run.rate, run.choice), []).append(result['score'])
+        path = run.folder(out) / 'result.json'
+        if not path.is_file():
+            return None
+        score = json.loads(path.read_text())['score']
+        scores.setdefault((run.rate, run.choice), []).append(score)
     if not scores:
         return ROWS[name].rates[0], ROWS[name].choices[0]
     return max(scores, key=lambda key: statistics.mean(scores[key]))
@@ -276,14 +309,7 @@ def main() -> None:
     for path in ('data', 'weights', 'out'):
         setattr(args, path, getattr(args, path).resolve())
     args.out.mkdir(parents=True, exist_ok=True)
-    args.part = 'search'
-    finish([run for t in args.tasks for run in search_runs(t, args.rows)], args)
-    args.part = 'test'
-    runs = [
-        Run(task, name, *chosen(task, name, args.out), seed, held=False)
-        for task, seed, name in itertools.product(args.tasks, args.seeds, args.rows)
-    ]
-    finish(runs, args)
+    work(args)
 
 
 if __name__ == '__main__':

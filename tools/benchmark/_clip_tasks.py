@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _clip_rows import COLORS
 from _coco_tasks import hold_out
-from _ivtuning_rows import COLORS
 
 CAMERAS = dict(rgb=dict(COLORS, bgr_to_rgb=True), ir=dict(COLORS, bgr_to_rgb=True))
 TAPS = dict(type='mmir.TransformerTaps')
@@ -206,7 +206,7 @@ def street(data: Path, out: Path, held: bool) -> Parts:
         train=sets['train'],
         test=sets['val'],
         evaluator=dict(type='mmdet.CocoMetric', metric='bbox', classwise=True),
-        steps=300,
+        steps=250,
         batch=8,
     )
 

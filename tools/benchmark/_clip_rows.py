@@ -24,9 +24,10 @@ COLORS = dict(  # of CLIP, for both cameras
     std=[68.5005327, 66.6321579, 70.32316305],
 )
 Reads = Literal['rgb', 'ir', 'sum', 'two', 'prompts']
-FULL_RATES = 1e-5, 3e-5, 1e-4
+FULL_RATES = 3e-6, 1e-5, 3e-5
 RATES = 1e-4, 5e-4, 2e-3
 HEAD_RATE = 1e-3  # of head and neck, in all rows
+EMBED_RATE = 1e-5  # of a patch embedding of both images that trains with adapters
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,25 @@ ROWS = {
     'full_rgb': Row('rgb', rates=FULL_RATES),
     'full_ir': Row('ir', rates=FULL_RATES),
     'full': Row('sum', rates=FULL_RATES),
-    'frozen': Row('sum', FROZEN),
+    'frozen': Row('sum', FROZEN, rates=(*FULL_RATES, 1e-4)),
     'lora': Row('sum', dict(type='LoRA', norm='frozen')),
     'adaptformer': Row('sum', dict(type='AdaptFormer', norm='frozen')),
     'vpt': Row('sum', dict(type='VPT', deep=True, norm='frozen')),
     'ivt': Row('prompts', dict(type='IVTuning'), choices=STARTS),
     'ivt_mp': Row('prompts', dict(type='IVTuning', variant='mp'), choices=STARTS),
 }
+
+
+def rates_by_name(name: str, rate: float) -> dict[str, float]:
+    """Learning rates by part of a parameter's name; the longest part decides.
+
+    Args:
+        name: Name of the row.
+        rate: Its learning rate.
+    """
+    adapted = ROWS[name].reads == 'sum' and ROWS[name].adapt not in (None, FROZEN)
+    rates = dict(backbone=rate)
+    return rates | dict(patch_embed=EMBED_RATE) if adapted else rates
 
 
 def backbone(weights: Path, **options: Any) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from _ivtuning_rows import BACKBONE, COLORS, HEAD_RATE, Row, backbone, built, method_of
+from _clip_rows import COLORS, HEAD_RATE, Row, backbone, built, method_of
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -24,7 +24,7 @@ CLASSES = 'person', 'bicycle', 'car'
 SIZE, STORED = 224, 256  # pixels of the input, and of a stored crop
 SHORTEST = 24  # pixels of the longer side of a box
 CONTEXT = 1.3  # side of a crop, by the longer side of its box
-SHOTS, STEPS, BATCH = 20, 150, 12
+SHOTS, STEPS, BATCH = 20, 120, 12
 METRIC = 'macro accuracy'
 
 
@@ -140,28 +140,29 @@ def classifier(row: Row, choice: dict, weights: Path) -> Classifier:
     return model
 
 
-def optimizer_of(model: Classifier, rate: float) -> torch.optim.Optimizer:
-    """AdamW with the rate of the head and that of the backbone; no decay of vectors."""
-    exempt = {id(p) for p in undecayed(model)}
+def optimizer_of(model: Classifier, rates: dict[str, float]) -> torch.optim.Optimizer:
+    """AdamW with the rates of `rates_by_name`; vectors do not decay."""
+    exempt = undecayed(model)
     groups: dict[tuple, list] = defaultdict(list)
     for name, p in model.named_parameters():
         if p.requires_grad:
+            part = max((k for k in rates if k in name), key=len, default='head')
             decays = p.ndim > 1 and id(p) not in exempt
-            groups[name.startswith('head'), decays].append(p)
+            groups[part, decays].append(p)
     return torch.optim.AdamW(
         [
             dict(
                 params=params,
-                lr=HEAD_RATE if head else rate,
+                lr=rates.get(part, HEAD_RATE),
                 weight_decay=0.05 if decays else 0.0,
             )
-            for (head, decays), params in groups.items()
+            for (part, decays), params in groups.items()
         ]
     )
 
 
 def run(
-    row: Row, choice: dict, rate: float, seed: int, held: bool, folders: tuple
+    row: Row, choice: dict, rates: dict, seed: int, held: bool, folders: tuple
 ) -> tuple[Classifier, dict]:
     """Train and test a row; returns the model and its measured values."""
     data, weights = folders
@@ -169,7 +170,7 @@ def run(
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = classifier(row, choice, weights).to(device)
     crops, labels, test, truth = (t.to(device) for t in sets(data, held, seed))
-    optimizer = optimizer_of(model, rate)
+    optimizer = optimizer_of(model, rates)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         [g['lr'] for g in optimizer.param_groups],
@@ -209,6 +210,3 @@ def accuracies(model: Classifier, test: Tensor, truth: Tensor) -> dict:
         per_class = [hits[truth == k].mean() for k in range(len(CLASSES))]
         values[name] = float(torch.stack(per_class).mean())
     return dict(score=values['rgb+ir'], subsets=values)
-
-
-assert BACKBONE['img_size'] == SIZE
