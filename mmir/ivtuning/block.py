@@ -30,10 +30,7 @@ class Steps(nn.Module):
 
     def forward(self, place: int, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
         """Update for tokens after attention (`place` 0) or the MLP (1)."""
-        step = self.steps[min(place, len(self.steps) - 1)]
-        if not (step.training and torch.is_grad_enabled()):
-            return step(x, prompt, grid)
-        return recomputed(step, step, x, prompt, grid)
+        return self.steps[min(place, len(self.steps) - 1)](x, prompt, grid)
 
 
 class HybridStep(nn.Module):
@@ -58,27 +55,53 @@ class PromptedBlock(PromptLayer, BlockLayer):
     """
 
     stage = 0
-    first = False
+    first = last = False
     pyramid = False
 
     def new_adapter(self, options: Options) -> nn.Module:
         """The two updates."""
         return Steps(self.dims, options)
 
-    def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """See `BlockLayer`."""
-        adapter, grid = self.active()[0], self._grid(x, args, kwargs)
-        prompt = self._prompt(x, grid)
+    def given(self, x: Tensor, args: tuple, kwargs: dict) -> tuple[Tensor, Grid]:
+        """Prompts of the block and grid of the patches; see `BlockLayer`."""
+        grid = self._grid(x, args, kwargs)
+        return self._prompt(x, grid), grid
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """See `BlockLayer`; the last block takes the prompts off the board."""
+        out = super().forward(x, *args, **kwargs)
+        if self.last and self.active():
+            self.shared_board().prompts.clear()
+        return out
+
+    def run(
+        self, x: Tensor, prompt: Tensor, grid: Grid, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """See `BlockLayer`.
+
+        In training, the updates are computed again in the backward pass, together with
+        the norm and the sum that follow. So a block saves two more tensors of the size
+        of its tokens than a frozen block without adapters, less the input of the norm.
+        """
+        adapter = self.active()[0]
+        saves = not adapter.training or not torch.is_grad_enabled()
+        recompute = not saves and not self.checkpoints()
 
         def update(place: int, x: Tensor) -> Tensor:
             """Update of all tokens; zero for those before the patches."""
             tokens = x.flatten(1, 2) if x.ndim == 4 else x
             extra = tokens.shape[1] - grid[0] * grid[1]
             change = adapter(place, tokens[:, extra:], prompt, grid)
-            return nn.functional.pad(change, (0, 0, extra, 0)).view(x.shape)
+            if extra:
+                change = nn.functional.pad(change, (0, 0, extra, 0))
+            return change.view(x.shape)
 
-        out, _ = self.run_host(x, *args, change=partial(update, 0), **kwargs)
-        return out + update(1, out)
+        def updated(x: Tensor) -> Tensor:
+            return x + update(1, x)
+
+        change = partial(update, 0)
+        out, _ = self.run_host(x, *args, change=change, recompute=recompute, **kwargs)
+        return recomputed(adapter, updated, out) if recompute else updated(out)
 
     def _grid(self, x: Tensor, args: tuple, kwargs: dict) -> Grid:
         """Grid of the patches: of the map, given to the block, or of the embedding."""

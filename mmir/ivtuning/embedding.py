@@ -1,11 +1,14 @@
 """Patch embedding of IV-tuning."""
 
 import copy
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmir.adapters.board import PromptBoard
+from mmir.adapters.recompute import recomputed
 from mmir.adapters.transformers import Grid, find_transformers, grid_of_embedding
 
 from .block import PromptedBlock
@@ -53,12 +56,13 @@ class PromptedEmbedding(PromptLayer):
         """Share a board with the blocks of the backbone, and tell them their stage."""
         found = find_transformers(model)
         backbone = next(t for t in found if model.get_submodule(t.embed) is self)
-        self.board, seen = PromptBoard(), set()
+        self.board, seen, last = PromptBoard(), set(), [*backbone.blocks][-1]
         for name, stage in backbone.blocks.items():
             block = model.get_submodule(name)
             if isinstance(block, PromptedBlock):
                 block.board, block.stage = self.board, stage
                 block.first, block.pyramid = stage not in seen, backbone.pyramid
+                block.last = name == last
             seen.add(stage)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -80,7 +84,10 @@ class PromptedEmbedding(PromptLayer):
         tokens, grid = self._tokens(out, x)
         embedded = adapter['embed'](ir.expand_as(rgb), *args, **kwargs)
         other, _ = self._tokens(embedded, x)
-        prompt = adapter['prompt'](tokens, other, grid)
+        prompt = adapter['prompt']
+        if prompt.training and torch.is_grad_enabled():
+            prompt = partial(recomputed, prompt, prompt)
+        prompt = prompt(tokens, other, grid)
         board = self.shared_board()
         board.grid, board.prompts = grid, {0: prompt}
         if isinstance(out, tuple):

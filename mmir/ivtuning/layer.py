@@ -40,7 +40,7 @@ class PromptLayer(HostLayer):
     def release(self) -> nn.Module:
         """See `AdapterLayer`."""
         module = super().release()
-        for key in ('board', 'stage', 'first', 'pyramid'):
+        for key in ('board', 'stage', 'first', 'last', 'pyramid'):
             module.__dict__.pop(key, None)
         return module
 
