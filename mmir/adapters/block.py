@@ -1,12 +1,13 @@
 """Adapter layers on transformer blocks, with a step between attention and MLP."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
 from .host_layer import HostLayer
+from .lean import instead, lean
 from .recompute import recomputed
 from .transformers import PATTERNS
 
@@ -88,8 +89,9 @@ class BlockLayer(HostLayer):
             x: Tokens (N, L, D), or a map (N, H, W, D).
             *args: Further arguments of the host's `forward`.
             change: Tokens after attention -> what is added to them.
-            recompute: Whether change and norm are computed again in the backward pass.
-                Of both, autograd then saves only the tokens after attention.
+            recompute: Whether the change and the norm are computed again in the
+                backward pass, and what `lean` says. Of change and norm, autograd then
+                saves only the tokens after attention.
             **kwargs: As `args`.
 
         Returns:
@@ -110,24 +112,12 @@ class BlockLayer(HostLayer):
             added.append(found[0])
             return found[1]
 
-        with _instead(norm, changed), _no_checkpointing(self):
+        saving = lean(self) if recompute else nullcontext()
+        with instead(norm, changed), _no_checkpointing(self), saving:
             out = super().forward(x, *args, **kwargs)
         if added:
             out = out + added[0].view(out.shape)
         return out, seen[0].view(out.shape)
-
-
-@contextmanager
-def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Give a module another `forward` for a while; its hooks run as before."""
-    former = module.__dict__.get('forward')
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if former is not None:
-            module.forward = former
 
 
 @contextmanager
