@@ -29,7 +29,7 @@ class Steps(nn.Module):
         self.steps = nn.ModuleList(steps)
 
     def forward(self, place: int, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens after attention (`place` 0) or the MLP (1)."""
+        """Update of the patches after attention (`place` 0) or the MLP (1)."""
         return self.steps[min(place, len(self.steps) - 1)](x, prompt, grid)
 
 
@@ -44,7 +44,7 @@ class HybridStep(nn.Module):
         )
 
     def forward(self, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens (N, L, D) on a grid; the same shape."""
+        """Update (N, h w, D) for tokens (N, L, D) on a grid, see `to_map`."""
         return self.tokens(x, grid) + self.prompt(prompt)
 
 
@@ -91,7 +91,8 @@ class PromptedBlock(PromptLayer, BlockLayer):
             """Update of all tokens; zero for those before the patches."""
             tokens = x.flatten(1, 2) if x.ndim == 4 else x
             extra = tokens.shape[1] - grid[0] * grid[1]
-            change = adapter(place, tokens[:, extra:], prompt, grid)
+            # Sliced at low rank: a slice of the tokens would be copied.
+            change = adapter(place, tokens, prompt, grid)
             if extra:
                 change = nn.functional.pad(change, (0, 0, extra, 0))
             return change.view(x.shape)

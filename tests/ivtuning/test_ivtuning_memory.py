@@ -84,7 +84,7 @@ def test_recomputing_saves_memory():
     model.train()
     few = sum(kept(model, x).values())
     keep_everything(model)
-    assert few < 0.6 * sum(kept(model, x).values())
+    assert few < 0.7 * sum(kept(model, x).values())
 
 
 @pytest.mark.parametrize('name', ['vit', 'swin'])
