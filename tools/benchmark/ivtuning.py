@@ -14,6 +14,7 @@ peak. Prints Markdown and writes JSON. `make gpu` runs it last.
 """
 
 import argparse
+import gc
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def fitting_batch(make: partial[Run], batch: int) -> int:
 def memory_row(make: partial[Run], name: str, batch: int) -> Row:
     """Measure the memory of a row alone, and the size of its adapter file."""
     cuda = make.keywords['device'] == 'cuda'
+    gc.collect()  # or the row before would be freed while this one is measured
     before = torch.cuda.memory_allocated() if cuda else 0
     run = make(name, batch)
     with count_saved(run.model) as saved:
@@ -100,6 +102,8 @@ def time_rows(
 ) -> list[Row]:
     """Time steps and inference, in turns if all rows fit into memory together."""
     clock = clock_for(args.device, args.threads)
+    gc.collect()
+    torch.cuda.empty_cache()
     need = sum(r['resident'] for r in rows) + max(r['memory'] for r in rows)
     together = args.device == 'cpu' or need < 0.9 * torch.cuda.mem_get_info()[0]
     names = [row['name'] for row in rows]
@@ -227,8 +231,8 @@ def _table(rows: Sequence[Row], targets: dict[str, float]) -> list[str]:
         share = '-' if row['adapter'] is None else f'{row["adapter"]:.1%}'
         lines.append(
             f'| {row["name"]} | {row["trainable"] / 1e6:.2f} M '
-            f'| {cells(row, "step", 1, 1)} | {cells(row, "memory", 1e-9, 2)} '
-            f'| {cells(row, "activations", 1e-9, 2)} | {share} '
+            f'| {cells(row, "step", 1, 1)} | {cells(row, "memory", 1e-9, 3)} '
+            f'| {cells(row, "activations", 1e-9, 3)} | {share} '
             f'| {cells(row, "inference", 1, 2)} |'
         )
     lines.append(
