@@ -1,7 +1,8 @@
 # make demo | test: build the environment if it is missing, then run. `make help` lists.
 # STACK=classic takes the last releases of the original hosts, in `.venv-classic`.
 # PYTHON=/path/to/python uses an environment of your own in the place of `.venv`.
-# `make gpu OUT=docs/results/gpu.md` writes the table there as well.
+# `make gpu OUT=docs/results/gpu.md` writes the table there as well, and that of IV-tuning
+# beside it.
 
 SHELL := /bin/bash
 PYTHON ?=
@@ -50,9 +51,10 @@ test: $(NEEDS)  ## the tests, without the slow ones
 test-all: $(NEEDS)  ## all tests
 	$(PY) -m pytest -m 'slow or not slow'
 
-gpu: $(NEEDS)  ## what only a CUDA GPU shows: its tests, then the speed table (8 minutes)
+gpu: $(NEEDS)  ## what only a CUDA GPU shows: its tests, then the speed tables (11 minutes)
 	$(PY) -m pytest -m gpu -rs tests/gpu
 	$(PY) tools/benchmark/gpu.py --if-present $(if $(OUT),--out $(OUT))
+	$(PY) tools/benchmark/ivtuning.py --if-present $(if $(OUT),--out $(dir $(OUT))ivtuning_speed.md)
 
 lint: $(NEEDS)  ## style and spelling
 	$(PY) -m ruff check .

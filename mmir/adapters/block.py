@@ -1,11 +1,13 @@
 """Adapter layers on transformer blocks, with a step between attention and MLP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
 from .host_layer import HostLayer
+from .lean import instead, lean
 from .recompute import recomputed
 from .transformers import PATTERNS
 
@@ -32,21 +34,50 @@ class BlockLayer(HostLayer):
         """Number of channels D of the tokens."""
         return second_norm(self).normalized_shape[0]
 
+    def given(self, x: Tensor, args: tuple, kwargs: dict) -> tuple[Any, ...]:
+        """What the block gets from other layers: arguments of `run` after the tokens.
+
+        It is asked for once. With gradient checkpointing `run` gets it again, when the
+        other layers may have gone on to the next image.
+
+        Args:
+            x: Tokens (N, L, D), or a map (N, H, W, D).
+            args: Further arguments of the host's `forward`.
+            kwargs: As `args`.
+        """
+        return ()
+
     def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Run the block with its active adapters."""
+        """Run the block with its active adapters.
+
+        Args:
+            x: Tokens (N, L, D), or a map (N, H, W, D).
+            *args: What `given` returns, then the arguments of the host's `forward`.
+            **kwargs: Those of the host's `forward`.
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Run the block on tokens (N, L, D), or on a map (N, H, W, D)."""
         if not self.active():
             return super().forward(x, *args, **kwargs)
-        if not (getattr(self, 'with_cp', False) and self.training):
+        args = (*self.given(x, args, kwargs), *args)
+        if not self.checkpoints():
             return self.run(x, *args, **kwargs)
         # the host's would not see the gradients of the adapters
         return recomputed(self, self.run, x, *args, **kwargs)
 
+    def checkpoints(self) -> bool:
+        """Whether the whole block is computed again in the backward pass."""
+        return bool(getattr(self, 'with_cp', False) and self.training)
+
     def run_host(
-        self, x: Tensor, *args: Any, change: Change | None = None, **kwargs: Any
+        self,
+        x: Tensor,
+        *args: Any,
+        change: Change | None = None,
+        recompute: bool = False,
+        **kwargs: Any,
     ) -> tuple[Tensor, Tensor]:
         """Run the host's block, with a change of the tokens after attention.
 
@@ -58,34 +89,48 @@ class BlockLayer(HostLayer):
             x: Tokens (N, L, D), or a map (N, H, W, D).
             *args: Further arguments of the host's `forward`.
             change: Tokens after attention -> what is added to them.
+            recompute: Whether the change and the norm are computed again in the
+                backward pass, and what `lean` says. Of change and norm, autograd then
+                saves only the tokens after attention.
             **kwargs: As `args`.
 
         Returns:
-            Output of the block, and its tokens after attention, with the change.
+            Output of the block, and its tokens after attention, without the change.
         """
-        middle, added = [], []
+        norm, seen, added = second_norm(self), [], []
+        plain = norm.forward
 
-        def between(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-            tokens = inputs[0]
-            if change is not None:
-                added.append(change(tokens))
-                tokens = tokens + added[0]
-            middle.append(tokens)
-            return (tokens, *inputs[1:])
+        def both(tokens: Tensor) -> tuple[Tensor, Tensor]:
+            change_of = change(tokens)
+            return change_of, plain(tokens + change_of)
 
-        handle = second_norm(self).register_forward_pre_hook(between)
-        with_cp = self.__dict__.get('with_cp')
-        try:
-            if with_cp:
-                self.with_cp = False
+        def changed(tokens: Tensor) -> Tensor:
+            seen.append(tokens)
+            if change is None:
+                return plain(tokens)
+            found = recomputed(self, both, tokens) if recompute else both(tokens)
+            added.append(found[0])
+            return found[1]
+
+        saving = lean(self) if recompute else nullcontext()
+        with instead(norm, changed), _no_checkpointing(self), saving:
             out = super().forward(x, *args, **kwargs)
-        finally:
-            handle.remove()
-            if with_cp:
-                self.with_cp = True
         if added:
             out = out + added[0].view(out.shape)
-        return out, middle[0].view(out.shape)
+        return out, seen[0].view(out.shape)
+
+
+@contextmanager
+def _no_checkpointing(block: nn.Module) -> Iterator[None]:
+    """Switch the host's own gradient checkpointing off for a while."""
+    former = block.__dict__.get('with_cp')
+    if former:
+        block.with_cp = False
+    try:
+        yield
+    finally:
+        if former:
+            block.with_cp = True
 
 
 def second_norm(block: nn.Module) -> nn.Module | None:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .block import BlockLayer
 from .board import PromptBoard
 from .host_layer import HostLayer
-from .tokens import patches_of
+from .recompute import recomputed
 from .transformers import (
     Grid,
     Transformer,
@@ -19,7 +20,7 @@ from .transformers import (
 )
 
 Update = Callable[[int, Tensor], Tensor]
-"""Place (0 after attention, 1 after the MLP) and tokens (N, h w, D) -> their update."""
+"""Place (0: after attention, 1: MLP), tokens (N, L, D) -> update (N, h w, D)."""
 
 
 class BoardLayer(HostLayer):
@@ -119,28 +120,42 @@ class GridBlock(BoardLayer, BlockLayer):
             return tuple(x.shape[1:3])
         return grid_given((*args, *kwargs.values())) or self.shared_board().grid
 
+    def given(self, x: Tensor, args: tuple, kwargs: dict) -> tuple[Any, ...]:
+        """Grid of the patches; see `BlockLayer`."""
+        return (self.grid(x, *args, **kwargs),)
+
     def run_updated(
         self, x: Tensor, *args: Any, update: Update, grid: Grid, **kwargs: Any
     ) -> Tensor:
         """Run the host's block; add an update after attention and one after the MLP.
 
+        In training, the updates are computed again in the backward pass, together with
+        the norm and the sum that follow. So a block saves two more tensors of the size
+        of its tokens than a frozen block without adapters, less the input of the norm.
+
         Args:
             x: Tokens (N, L, D), or a map (N, H, W, D).
             *args: Further arguments of the host's `forward`.
-            update: Place and tokens of the patches -> what is added to them.
+            update: Place and tokens (N, L, D) -> what is added to the patches.
             grid: Rows and columns of the patches.
             **kwargs: As `args`.
 
         Returns:
             Output of the block, of the shape of `x`.
         """
+        trains = any(a.training for a in self.active()) and torch.is_grad_enabled()
+        recompute = trains and not self.checkpoints()
 
         def change(tokens: Tensor, place: int = 0) -> Tensor:
             """Update of all tokens; zero for those before the patches."""
-            added = update(place, patches_of(tokens, grid))
-            if tokens.ndim == 3:
-                added = pad(added, (0, 0, tokens.shape[1] - added.shape[1], 0))
+            flat = tokens.flatten(1, 2) if tokens.ndim == 4 else tokens
+            added = update(place, flat)
+            if extra := flat.shape[1] - added.shape[1]:
+                added = pad(added, (0, 0, extra, 0))
             return added.view(tokens.shape)
 
-        out, _ = self.run_host(x, *args, change=change, **kwargs)
-        return out + change(out, 1)
+        def updated(tokens: Tensor) -> Tensor:
+            return tokens + change(tokens, 1)
+
+        out, _ = self.run_host(x, *args, change=change, recompute=recompute, **kwargs)
+        return recomputed(self, updated, out) if recompute else updated(out)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -25,13 +24,6 @@ def recomputed(module: nn.Module, call: Callable, *args: Any, **kwargs: Any) -> 
         return nullcontext(), _fixed_statistics(module)
 
     return checkpoint(call, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-
-
-def recomputed_in_training(module: nn.Module, *args: Any) -> Any:
-    """Call a module; while it trains, keep its inputs only, see `recomputed`."""
-    if not (module.training and torch.is_grad_enabled()):
-        return module(*args)
-    return recomputed(module, module, *args)
 
 
 @contextmanager

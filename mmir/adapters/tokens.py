@@ -6,8 +6,11 @@ from .transformers import Grid
 
 
 def to_map(tokens: Tensor, grid: Grid) -> Tensor:
-    """Reshape tokens (N, h w, C), in row-major order, to a feature map (N, C, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    """Reshape tokens (N, L, C), in row-major order, to a feature map (N, C, h, w).
+
+    Tokens before those of the patches, such as the class token, are left out.
+    """
+    return patches_of(tokens, grid).transpose(1, 2).unflatten(2, grid)
 
 
 def to_tokens(x: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmir.adapters.grid_block import GridBlock
-from mmir.adapters.recompute import recomputed_in_training
 from mmir.adapters.tokens import patches_of
 from mmir.adapters.transformers import Grid
 
@@ -28,9 +27,8 @@ class Steps(nn.Module):
         self.steps = nn.ModuleList(steps)
 
     def forward(self, place: int, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens after attention (`place` 0) or the MLP (1)."""
-        step = self.steps[min(place, len(self.steps) - 1)]
-        return recomputed_in_training(step, x, prompt, grid)
+        """Update of the patches after attention (`place` 0) or the MLP (1)."""
+        return self.steps[min(place, len(self.steps) - 1)](x, prompt, grid)
 
 
 class HybridStep(nn.Module):
@@ -44,7 +42,7 @@ class HybridStep(nn.Module):
         )
 
     def forward(self, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens (N, L, D) on a grid; the same shape."""
+        """Update (N, h w, D) for tokens (N, L, D) on a grid, see `to_map`."""
         return self.tokens(x, grid) + self.prompt(prompt)
 
 
@@ -52,17 +50,30 @@ class PromptedBlock(PromptLayer, GridBlock):
     """Transformer block with updates from its tokens and its prompts."""
 
     stage = 0
-    first = False
+    first = last = False
     pyramid = False
 
     def new_adapter(self, options: Options) -> nn.Module:
         """The two updates."""
         return Steps(self.dims, options)
 
-    def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def given(self, x: Tensor, args: tuple, kwargs: dict) -> tuple[Grid, Tensor]:
+        """Grid of the patches and prompts of the block; see `BlockLayer`."""
+        (grid,) = super().given(x, args, kwargs)
+        return grid, self._prompt(x, grid)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """See `BlockLayer`; the last block takes the prompts off the board."""
+        out = super().forward(x, *args, **kwargs)
+        if self.last and self.active():
+            self.shared_board().prompts.clear()
+        return out
+
+    def run(
+        self, x: Tensor, grid: Grid, prompt: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """See `BlockLayer`."""
-        adapter, grid = self.active()[0], self.grid(x, *args, **kwargs)
-        prompt = self._prompt(x, grid)
+        adapter = self.active()[0]
 
         def update(place: int, tokens: Tensor) -> Tensor:
             return adapter(place, tokens, prompt, grid)

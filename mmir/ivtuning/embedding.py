@@ -1,11 +1,14 @@
 """Patch embedding of IV-tuning."""
 
 import copy
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmir.adapters.grid_block import GridEmbedding
+from mmir.adapters.recompute import recomputed
 from mmir.adapters.transformers import Grid, grid_of_embedding
 
 from .block import PromptedBlock
@@ -53,11 +56,12 @@ class PromptedEmbedding(PromptLayer, GridEmbedding):
         """Share a board with the blocks of the backbone, and tell them their stage."""
         super().connect(model)
         backbone, seen = self.backbone_in(model), set()
+        last = [*backbone.blocks][-1]
         for name, stage in backbone.blocks.items():
             block = model.get_submodule(name)
             if isinstance(block, PromptedBlock):
                 block.stage, block.first = stage, stage not in seen
-                block.pyramid = backbone.pyramid
+                block.pyramid, block.last = backbone.pyramid, name == last
             seen.add(stage)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -79,7 +83,10 @@ class PromptedEmbedding(PromptLayer, GridEmbedding):
         tokens, grid = self._tokens(out, x)
         embedded = adapter['embed'](ir.expand_as(rgb), *args, **kwargs)
         other, _ = self._tokens(embedded, x)
-        prompt = adapter['prompt'](tokens, other, grid)
+        prompt = adapter['prompt']
+        if prompt.training and torch.is_grad_enabled():
+            prompt = partial(recomputed, prompt, prompt)
+        prompt = prompt(tokens, other, grid)
         self.shared_board().prompts = {0: prompt}
         if isinstance(out, tuple):
             return (tokens + prompt, *out[1:])

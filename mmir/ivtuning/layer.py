@@ -14,7 +14,7 @@ class PromptLayer(BoardLayer):
     """Layer of IV-tuning: one adapter with `Options`, and what a backbone shares."""
 
     no_decay = ('gamma', 'beta')
-    shared = ('board', 'stage', 'first', 'pyramid')
+    shared = ('board', 'stage', 'first', 'last', 'pyramid')
 
     @property
     def adapter_parameters(self) -> tuple[str, ...]:

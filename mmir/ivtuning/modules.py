@@ -11,6 +11,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
+from torch.nn.functional import linear as linear_
 
 from mmir.adapters.precision import own_precision
 from mmir.adapters.projection import Init, Projection
@@ -89,6 +90,9 @@ class SimAM(nn.Module):
 class ScaleShift(nn.Module):
     """Learnable scale and shift of each channel, after an optional layer norm (SFT).
 
+    The adapters do not call it but fold it into the linear layer before or after it,
+    which spares tensors of the size of the tokens, forward and backward.
+
     Args:
         channels: Number of channels.
         norm: Whether a layer norm, with weight and bias of its own, comes first.
@@ -103,6 +107,23 @@ class ScaleShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift `x` (..., C)."""
         return torch.addcmul(self.beta, self.norm(x), self.gamma)
+
+    def then(self, linear: Projection, x: Tensor) -> Tensor:
+        """Compute `linear(self(x))` for `x` (..., C), with a layer norm.
+
+        W (a n + b) + c = (W a) n + (W b + c), where n is `x` normalized, a and b are
+        the scale and shift of norm and SFT together.
+        """
+        norm = self.norm
+        normed = layer_norm(x, norm.normalized_shape, eps=norm.eps)
+        shift = torch.addcmul(self.beta, norm.bias, self.gamma)
+        bias = linear.bias + (linear.weight * shift).sum(1)
+        return linear_(normed, linear.weight * (norm.weight * self.gamma), bias)
+
+    def after(self, linear: Projection, x: Tensor) -> Tensor:
+        """Compute `self(linear(x))` for `x` (..., r), without a norm."""
+        bias = torch.addcmul(self.beta, linear.bias, self.gamma)
+        return linear_(x, linear.weight * self.gamma[:, None], bias)
 
 
 class PromptGenerator(nn.Module):
@@ -176,8 +197,8 @@ class HybridAdapter(nn.Module):
 
     @own_precision
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens (N, L, D) on a grid; the same shape."""
-        low = self.enhance(to_map(self.down(self.scale(x)), grid))
+        """Update (N, h w, D) for tokens (N, L, D) on a grid, see `to_map`."""
+        low = self.enhance(to_map(self.scale.then(self.down, x), grid))
         return self.up(self.dropout(self.act(to_tokens(low))))
 
 
@@ -204,8 +225,8 @@ class InternalPromptAdapter(nn.Module):
     @own_precision
     def forward(self, prompt: Tensor) -> Tensor:
         """Prompts (N, L, D) from prompt tokens (N, L, D)."""
-        low = self.act(self.attention(self.down(self.scale(prompt))))
-        return self.act(self.rescale(self.up(low)))
+        low = self.act(self.attention(self.scale.then(self.down, prompt)))
+        return self.act(self.rescale.after(self.up, low))
 
 
 class PromptMixer(nn.Module):
@@ -240,7 +261,7 @@ class PromptMixer(nn.Module):
 
     @own_precision
     def forward(self, x: Tensor, prompt: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens (N, L, D) on a grid; the same shape."""
+        """Update (N, h w, D) for tokens (N, L, D) on a grid, see `to_map`."""
         low = to_tokens(self.enhance(to_map(self.down(self.norm(x)), grid)))
         return self.up(self.act(low + self.down_prompt(self.norm_prompt(prompt))))
 

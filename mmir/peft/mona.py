@@ -11,7 +11,6 @@ from mmir.adapters import Method
 from mmir.adapters.grid_block import GridBlock, GridEmbedding
 from mmir.adapters.host_layer import HostLayer, insert_at_
 from mmir.adapters.projection import Projection
-from mmir.adapters.recompute import recomputed_in_training
 from mmir.adapters.tokens import to_map, to_tokens
 from mmir.adapters.transformers import Grid, the_transformer
 
@@ -98,7 +97,7 @@ class MonaAdapter(nn.Module):
         )
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """Update for tokens (N, L, D) on a grid; the same shape."""
+        """Update (N, h w, D) for tokens (N, L, D) on a grid, see `to_map`."""
         low = self.conv(to_map(self.down(self.scale(x)), grid))
         return self.up(self.dropout(self.act(to_tokens(low))))
 
@@ -131,12 +130,12 @@ class MonaBlock(GridBlock):
         """See `AdapterLayer`."""
         return asdict(self.adapters[name].options)
 
-    def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def run(self, x: Tensor, grid: Grid, *args: Any, **kwargs: Any) -> Tensor:
         """See `BlockLayer`."""
-        grid, active = self.grid(x, *args, **kwargs), self.active()
+        active = self.active()
 
         def update(place: int, tokens: Tensor) -> Tensor:
-            return sum(recomputed_in_training(a[place], tokens, grid) for a in active)
+            return sum(adapter[place](tokens, grid) for adapter in active)
 
         return self.run_updated(x, *args, update=update, grid=grid, **kwargs)
 

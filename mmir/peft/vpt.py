@@ -68,14 +68,22 @@ class VPTBlock(BoardLayer, BlockLayer):
         boards = [b.board for b in blocks if isinstance(b, VPTBlock) and b.board]
         self.board = boards[0] if boards else PromptBoard()
 
-    def run(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Run the block on tokens (N, L, D) with prompts among them."""
+    def given(self, x: Tensor, args: tuple, kwargs: dict) -> tuple[list[Tensor]]:
+        """Prompts that left the block before this one, or its own; see `BlockLayer`."""
+        own = {n: a for n, a in self.named_adapters() if a.enabled}
+        return (
+            [
+                a.tokens.expand(len(x), -1, -1) if a.number else self.board.prompts[n]
+                for n, a in own.items()
+            ],
+        )
+
+    def run(
+        self, x: Tensor, prompts: list[Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Run the block on tokens (N, L, D) with prompts (N, P, D) among them."""
         active = {n: a for n, a in self.named_adapters() if a.enabled}
         prefix = next(iter(active.values())).prefix
-        prompts = [
-            a.tokens.expand(len(x), -1, -1) if a.number else self.board.prompts[n]
-            for n, a in active.items()
-        ]
         tokens = torch.cat([x[:, :prefix], *prompts, x[:, prefix:]], 1)
         out, _ = self.run_host(tokens, *args, **kwargs)
         sizes = [prefix, *(p.shape[1] for p in prompts), x.shape[1] - prefix]

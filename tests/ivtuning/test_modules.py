@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from mmir.adapters.projection import Projection
 from mmir.ivtuning import (
     HybridAdapter,
     InternalPromptAdapter,
@@ -17,6 +18,7 @@ from mmir.ivtuning import (
     SimAM,
     SplitFuseEnhancer,
 )
+from mmir.ivtuning.modules import ScaleShift
 
 
 def count(module: nn.Module) -> int:
@@ -149,6 +151,24 @@ def test_the_adapter_of_tokens_knows_the_grid():
     x = torch.randn(1, 12, 16, dtype=torch.double)
     wide, tall = ha(x, (3, 4)), ha(x, (4, 3))
     assert (wide - tall).norm() > 1e-3 * wide.norm()
+
+
+@pytest.mark.parametrize('shape', [(2, 12, 16), (5, 16)])
+def test_scale_and_shift_folded_into_a_linear_layer(shape):
+    torch.manual_seed(0)
+    sft, linear = ScaleShift(16, norm=True), Projection(16, 8)
+    rescale, up = ScaleShift(16, norm=False), Projection(8, 16)
+    parameters = [p for m in (sft, linear, rescale, up) for p in m.parameters()]
+    for parameter in parameters:
+        nn.init.normal_(parameter.data)
+    for module in (sft, linear, rescale, up):
+        module.double()
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    found = []
+    for out in (rescale.after(up, sft.then(linear, x)), rescale(up(linear(sft(x))))):
+        gradients = torch.autograd.grad(out.square().sum(), [x, *parameters])
+        found.append([out, *gradients])
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize('kind', [HybridAdapter, PromptMixer])

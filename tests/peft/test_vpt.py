@@ -53,6 +53,24 @@ def test_prompts_are_uniform_within_the_bound_of_the_paper(deep, blocks):
     assert tokens.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
 
 
+@pytest.mark.parametrize('deep', [False, True])
+def test_checkpointed_blocks_keep_the_prompts_of_their_own_image(deep):
+    found = []
+    for checkpoint in (False, True):
+        model = network().backbone
+        torch.manual_seed(1)
+        adapt_(model, VPT(3, deep), trainable=[])
+        model.double()
+        model.train()
+        for block in model.layers:
+            block.with_cp = checkpoint
+        torch.manual_seed(2)
+        images = torch.randn(2, 1, 3, 64, 64, dtype=torch.float64)
+        sum(model(image)[-1].square().mean() for image in images).backward()
+        found.append([p.grad for p in model.parameters() if p.requires_grad])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize(
     ('kind', 'why'),
     [

@@ -1,9 +1,11 @@
-"""Interleaved timing, peak memory, and a description of the machine."""
+"""Interleaved timing, peak memory, time limits and a description of the machine."""
 
 import ctypes
 import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +19,10 @@ from torch.profiler import ProfilerActivity, profile
 
 Clock = Callable[[], float]
 Call = Callable[[], object]
+NO_GPU = (
+    'torch sees no CUDA GPU: nothing was measured. Run this where `python -c "import '
+    'torch; print(torch.cuda.is_available())"` prints True'
+)
 
 
 def keep_memory() -> None:
@@ -132,6 +138,36 @@ def peak_memory(call: Call, device: str) -> int:
     ]
     level = np.cumsum([0] + [size for _, size in sorted(changes, key=lambda c: c[0])])
     return int(level.max())
+
+
+class Deadline:
+    """Runs measurements until time is up; records those left out."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end, self.left_out = time.monotonic() + seconds, []
+
+    def run(
+        self, name: str, measure: Callable[[], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """Measure, or record that there was not enough time or memory."""
+        if time.monotonic() > self.end:
+            self.left_out.append(f'{name}: out of time')
+            return []
+        try:
+            return measure()
+        except torch.OutOfMemoryError:
+            self.left_out.append(f'{name}: out of memory')
+            return []
+
+
+def driver() -> str | None:
+    """Version of the GPU driver, or None."""
+    if not shutil.which('nvidia-smi'):
+        return None
+    query = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    lines = answer.stdout.split()
+    return lines[0] if answer.returncode == 0 and lines else None
 
 
 def environment(device: str, **options: Any) -> dict[str, Any]:

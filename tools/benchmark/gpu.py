@@ -15,10 +15,7 @@ seconds and lists what it left out. `make gpu` runs it after the tests.
 
 import argparse
 import copy
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -37,7 +34,17 @@ from _detectors import (
     resident_bytes,
 )
 from _gpu_ops import Operator, operators
-from _timing import Call, clock_for, environment, peak_memory, summarize, take_turns
+from _timing import (
+    NO_GPU,
+    Call,
+    Deadline,
+    clock_for,
+    driver,
+    environment,
+    peak_memory,
+    summarize,
+    take_turns,
+)
 from torch import Tensor, nn
 
 from mmir.adapters import merge_
@@ -48,10 +55,6 @@ from mmir.utils.files import write_json, write_text
 
 Row = dict[str, Any]
 AUTOCAST = dict(bf16=torch.bfloat16, fp16=torch.float16)
-NO_GPU = (
-    'torch sees no CUDA GPU: nothing was measured. Run this where `python -c "import '
-    'torch; print(torch.cuda.is_available())"` prints True'
-)
 
 
 def training_row(
@@ -151,24 +154,6 @@ def _with_gradients(inputs: Sequence[Tensor], function: Callable[..., Tensor]) -
     return call
 
 
-class Deadline:
-    """Runs measurements until time is up; records those left out."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end, self.left_out = time.monotonic() + seconds, []
-
-    def run(self, name: str, measure: Callable[[], list[Row]]) -> list[Row]:
-        """Measure, or record that there was not enough time or memory."""
-        if time.monotonic() > self.end:
-            self.left_out.append(f'{name}: out of time')
-            return []
-        try:
-            return measure()
-        except torch.OutOfMemoryError:
-            self.left_out.append(f'{name}: out of memory')
-            return []
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure everything, small networks first."""
     deadline = Deadline(args.limit)
@@ -206,16 +191,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         left_out=deadline.left_out,
         **tables,
     )
-
-
-def driver() -> str | None:
-    """Version of the GPU driver, or None."""
-    if not shutil.which('nvidia-smi'):
-        return None
-    query = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
-    answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    lines = answer.stdout.split()
-    return lines[0] if answer.returncode == 0 and lines else None
 
 
 def page(result: dict[str, Any]) -> str:

@@ -112,11 +112,7 @@ def run_config(run: Run, args: argparse.Namespace) -> tuple[Config, str]:
             optim_wrapper=dict(
                 type='mmir.AutocastOptimWrapper',
                 constructor='mmir.CompleteOptimWrapperConstructor',
-                paramwise_cfg=dict(
-                    custom_keys={
-                        k: dict(lr_mult=v / HEAD_RATE) for k, v in rates.items()
-                    }
-                ),
+                paramwise_cfg=dict(custom_keys=factors),
                 optimizer=dict(type='AdamW', lr=HEAD_RATE, weight_decay=0.05),
                 clip_grad=dict(max_norm=1.0),
             ),
