@@ -25,7 +25,7 @@ COLORS = dict(  # of CLIP, for both cameras
 )
 Reads = Literal['rgb', 'ir', 'sum', 'two', 'prompts']
 FULL_RATES = 3e-6, 1e-5, 3e-5
-RATES = 1e-4, 5e-4, 2e-3
+RATES = 2e-4, 1e-3
 HEAD_RATE = 1e-3  # of head and neck, in all rows
 EMBED_RATE = 1e-5  # of a patch embedding of both images that trains with adapters
 
@@ -58,7 +58,7 @@ ROWS = {
     'full_rgb': Row('rgb', rates=FULL_RATES),
     'full_ir': Row('ir', rates=FULL_RATES),
     'full': Row('sum', rates=FULL_RATES),
-    'frozen': Row('sum', FROZEN, rates=(*FULL_RATES, 1e-4)),
+    'frozen': Row('sum', FROZEN, rates=(1e-5, 3e-5, 1e-4)),
     'lora': Row('sum', dict(type='LoRA', norm='frozen')),
     'adaptformer': Row('sum', dict(type='AdaptFormer', norm='frozen')),
     'vpt': Row('sum', dict(type='VPT', deep=True, norm='frozen')),

@@ -115,7 +115,7 @@ def field(data: Path, out: Path, held: bool) -> Parts:
             shared, ann_file=str(names[1]), pipeline=[*load, pack], test_mode=True
         ),
         evaluator=dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
-        steps=200,
+        steps=150,
         batch=8,
     )
 
@@ -206,7 +206,7 @@ def street(data: Path, out: Path, held: bool) -> Parts:
         train=sets['train'],
         test=sets['val'],
         evaluator=dict(type='mmdet.CocoMetric', metric='bbox', classwise=True),
-        steps=250,
+        steps=200,
         batch=8,
     )
 
