@@ -10,7 +10,7 @@ num_workers = 4
 # ========================= values that rarely change ==========================
 images = dict(type='mmir.LoadPairedImages', modalities=dict(rgb=dict(), ir=dict()))
 short_sides = dict(
-    type='mmdet.RandomChoiceResize',
+    type='RandomChoiceResize',
     scales=[(side, 640) for side in range(480, 801, 32)],
     resize_type='mmdet.Resize',
     keep_ratio=True,
@@ -28,7 +28,7 @@ train_pipeline = [
                     [short_sides],
                     [
                         dict(
-                            type='mmdet.RandomChoiceResize',
+                            type='RandomChoiceResize',
                             scales=[(400, 4200), (500, 4200), (600, 4200)],
                             resize_type='mmdet.Resize',
                             keep_ratio=True,
