@@ -1,4 +1,4 @@
-"""Every config of IV-tuning builds at small scale, trains a step and predicts on pairs."""
+"""Every config of IV-tuning builds at small scale, trains a step and predicts."""
 
 from pathlib import Path
 

@@ -67,3 +67,4 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))
 test_evaluator = val_evaluator
+demo = dict(data='crops')  # synthetic data of `--demo`
