@@ -1,5 +1,6 @@
 """Every config of IV-tuning builds at small scale, trains a step and predicts."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -98,39 +99,33 @@ def train_step(cfg: Config) -> nn.Module:
     return model
 
 
+def predict(cfg: Config, model: nn.Module) -> None:
+    """Predict an image of the test set and evaluate it."""
+    test = DATASETS.build(cfg.test_dataloader.dataset)
+    metric = METRICS.build(cfg.test_evaluator)
+    metric.dataset_meta = test.metainfo
+    item = test[0]
+    batch = pseudo_collate([item])
+    with torch.no_grad():
+        samples = model.test_step(batch)
+    classes, size = len(test.metainfo['classes']), item['data_samples'].ori_shape
+    check_prediction(samples[0], task_of(cfg), classes, size)
+    metric.process(batch, [sample.to_dict() for sample in samples])
+    # mmdet gives no figures where there are no boxes
+    boxless = task_of(cfg) == 'det' and len(samples[0].pred_instances) == 0
+    assert bool(metric.evaluate(1)) != boxless
+
+
 @each
 def test_trains_and_predicts(path: Path, data: Path) -> None:
     cfg = small(path, data)
     model = train_step(cfg)
-    test = DATASETS.build(cfg.test_dataloader.dataset)
-    metric = METRICS.build(cfg.test_evaluator)
-    metric.dataset_meta = test.metainfo
-    batch = pseudo_collate([test[0]])
-    with torch.no_grad():
-        samples = model.test_step(batch)
-    check_prediction(samples[0], task_of(cfg), len(test.metainfo['classes']))
-    metric.process(batch, [sample.to_dict() for sample in samples])
-    assert metric.results
+    check_stage(path, model)
+    predict(cfg, model)
 
 
-def check_prediction(sample: object, task: str, classes: int) -> None:
-    """The result has the form of its task and is finite."""
-    if task == 'det':
-        boxes = sample.pred_instances
-        assert torch.isfinite(boxes.bboxes).all()
-        assert ((boxes.labels >= 0) & (boxes.labels < classes)).all()
-    elif task == 'cls':
-        assert sample.pred_score.shape == (classes,)
-        assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-5)
-    else:
-        channels = 1 if task == 'sod' else classes
-        assert sample.seg_logits.data.numel() == channels * SIZE[0] * SIZE[1]
-        assert torch.isfinite(sample.seg_logits.data).all()
-
-
-@each
-def test_the_backbone_trains_what_the_method_says(path: Path, data: Path) -> None:
-    model = MODELS.build(small(path, data).model)
+def check_stage(path: Path, model: nn.Module) -> None:
+    """Of the backbone, what the method says trains; of the rest, everything."""
     trains = {k for k, p in model.named_parameters() if p.requires_grad}
     body = {k for k, _ in model.named_parameters() if k.startswith('backbone.')}
     rest = {k for k, _ in model.named_parameters()} - body
@@ -149,6 +144,98 @@ def test_the_backbone_trains_what_the_method_says(path: Path, data: Path) -> Non
     else:
         assert inside == adapters
     assert bool(adapters) == (kind not in ('full', 'frozen'))
+
+
+def check_prediction(
+    sample: object, task: str, classes: int, size: tuple[int, int]
+) -> None:
+    """The result has the form of its task and is finite."""
+    if task == 'det':
+        boxes = sample.pred_instances
+        assert torch.isfinite(boxes.bboxes).all()
+        assert ((boxes.labels >= 0) & (boxes.labels < classes)).all()
+    elif task == 'cls':
+        assert sample.pred_score.shape == (classes,)
+        assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-5)
+    else:
+        channels = 1 if task == 'sod' else classes
+        assert sample.seg_logits.data.numel() == channels * size[0] * size[1]
+        assert torch.isfinite(sample.seg_logits.data).all()
+
+
+def street(real: Path, root: Path) -> None:
+    """Street pairs with boxes, in FLIR layout as they are."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    root.symlink_to(real / 'street_pairs')
+
+
+def fields(real: Path, root: Path) -> None:
+    """Red and near infrared of a field with soil, crop and weed, in layout of MSRS."""
+    images = json.loads((real / 'cwfid/index.json').read_text())['images']
+    for split in ('train', 'test'):
+        for row in [r for r in images if r['split'] == split][:3]:
+            for source, target in (
+                ('red/{}.jpg', 'vi/{}.png'),
+                ('nir/{}.jpg', 'ir/{}.png'),
+                ('label/{}.png', 'Segmentation_labels/{}.png'),
+            ):
+                image = cv2.imread(str(real / 'cwfid' / source.format(row['id'])), -1)
+                save(image, root / split / target.format(row['id']))
+
+
+def leaves(real: Path, root: Path) -> None:
+    """Leaves in RGB and thermal images, in the layout of VT5000."""
+    rows = json.loads((real / 'apple_rgbt/index.json').read_text())
+    for split in ('train', 'test'):
+        for row in [r for r in rows if r['split'] == split][:3]:
+            name = row['name']
+            for source, target, factor in (
+                ('rgb', f'RGB/{name}.jpg', 1),
+                ('thermal8', f'T/{name}.jpg', 1),
+                ('mask', f'GT/{name}.png', 255),
+            ):
+                file = next((real / 'apple_rgbt' / source).glob(f'{name}.*'))
+                image = cv2.imread(str(file), -1) * np.uint8(factor)
+                save(image, root / split.capitalize() / target)
+
+
+def crops(real: Path, root: Path) -> None:
+    """Crops of the boxes of the street pairs, one folder per class."""
+    names = {1: 'person', 2: 'bicycle', 3: 'car'}
+    for split in ('train', 'val'):
+        folder = real / 'street_pairs' / split
+        coco = json.loads((folder / 'thermal_annotations.json').read_text())
+        files = {row['id']: Path(row['file_name']).stem for row in coco['images']}
+        for label, name in names.items():
+            own = (a for a in coco['annotations'] if a['category_id'] == label)
+            large = [a for a in own if min(a['bbox'][2:]) >= 16][:2]
+            for k, thing in enumerate(large):
+                x, y, w, h = map(int, thing['bbox'])
+                for kind, where in (('rgb', 'RGB'), ('ir', 'thermal_8_bit')):
+                    file = next((folder / where).glob(f'{files[thing["image_id"]]}.*'))
+                    image = cv2.imread(str(file), -1)[y : y + h, x : x + w]
+                    save(image, root / split / kind / name / f'{k}.png')
+
+
+def save(image: np.ndarray, path: Path) -> None:
+    """Write an image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+REAL = {
+    'rtmdet-vit-s_flir': street,
+    'upernet-vit-b_msrs': fields,
+    'sod-vit-b_vt5000': leaves,
+    'clip-vit-b_pairs': crops,
+}
+
+
+@pytest.mark.parametrize('name', REAL)
+def test_real_pairs(name: str, real_data: Path, tmp_path: Path) -> None:
+    REAL[name](real_data, tmp_path / name.split('_')[1])
+    cfg = small(FOLDER / f'{name}.py', tmp_path)
+    predict(cfg, train_step(cfg))
 
 
 @each
