@@ -20,3 +20,4 @@ model = dict(
         ),
     )
 )
+demo = dict(length=2)  # epochs of `--demo`: DINO is slow on a CPU

@@ -35,7 +35,8 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     The config's key `demo` selects the scenes that replace its dataset:
     `dict(data='street', modality='ir')` or `'drone'` for a detector of one camera or of
     FLIR pairs; for other pairs `dict(data='MFNet')` or another key of
-    `mmir.testing.demo_pairs.WRITERS`.
+    `mmir.testing.demo_pairs.WRITERS`, with the `length` of the training in epochs or
+    iterations for slow networks.
 
     Args:
         cfg (Config): A shipped config. It is not modified.
@@ -61,6 +62,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     if modality is None:
         train, test = demo_pairs(cfg.demo.data, DATA / f'pairs_{cfg.demo.data}')
         length = PAIR_STEPS if 'max_iters' in cfg.train_cfg else PAIR_EPOCHS
+        length = cfg.demo.get('length', length)
     else:
         train, test = (_street if street else _drone)(modality)
         length = EPOCHS[modality]
@@ -69,7 +71,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     _dataset(small.train_dataloader).pop('subset', None)  # use all of the few images
     _crop_instead_of_mixing(small)
     set_schedule(small, length, BATCH_SIZE)
-    small.train_cfg.val_interval = length // 3
+    small.train_cfg.val_interval = max(1, length // 3)
     small.load_from = _start(small, street, Path(work_dir).parent)
     if small.load_from is None:
         small.optim_wrapper.optimizer.lr = FROM_SCRATCH

@@ -17,7 +17,7 @@ WIDTH = 32
 """Width of the small network; of Swin, that of its first stage."""
 
 _HEAD_FACTOR = 8  # widths of mmseg heads are divided by this
-_DINO = dict(encoder=2, decoder=2)  # layers
+_DINO = dict(encoder=1, decoder=2)  # layers
 
 
 def shrink_transformer_(model: dict) -> bool:
@@ -25,7 +25,8 @@ def shrink_transformer_(model: dict) -> bool:
 
     The number of blocks stays the same in a ViT, since configs refer to them by index;
     each stage of a Swin keeps two blocks. Input channels of necks and heads follow,
-    segmentation heads become narrower, and DINO gets fewer layers. Checkpoints of the
+    segmentation heads become narrower, and DINO gets fewer layers and
+    queries. Checkpoints of the
     backbone no longer fit and are removed.
 
     Args:
@@ -56,6 +57,8 @@ def shrink_transformer_(model: dict) -> bool:
     for name, layers in _DINO.items():
         if 'num_layers' in (model.get(name) or ()):
             model[name]['num_layers'] = layers
+            model[name]['layer_cfg']['ffn_cfg']['feedforward_channels'] = 2 * WIDTH
+            model['num_queries'] = 100
     return True
 
 

@@ -15,6 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, init_default_scope
 from torch import nn
 
+from mmir.cli.config import apply_options
 from mmir.testing import shrink
 from mmir.testing.scenes import render_scene, write_flir
 from mmir.testing.scenes.det_layouts import write_llvip, write_m3fd
@@ -249,6 +250,36 @@ def test_the_host_is_unchanged_around_the_backbone(path: Path) -> None:
     assert backbone.init_cfg == dict(type='Pretrained', checkpoint=cfg.checkpoint)
     # no smaller rate for the backbone, in which the prompts are
     assert 'paramwise_cfg' not in cfg.optim_wrapper
+
+
+@pytest.mark.parametrize('kind', ['', '_full', '_frozen', '_lora'])
+def test_weights_of_the_plain_backbone_load(kind: str, tmp_path: Path) -> None:
+    cfg = shrink(Config.fromfile(FOLDER / f'sod-vit-b_vt5000{kind}.py'), (CROP, CROP))
+    init_default_scope(cfg.default_scope)
+    inner = cfg.model.backbone.backbone
+    plain = {k: v for k, v in inner.items() if k not in ('target', 'adapt')}
+    torch.manual_seed(0)
+    weights = MODELS.build(dict(plain, type=inner.target)).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'vit.pth')
+    inner.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    loaded = model.backbone.backbone.state_dict()
+    key = 'patch_embed.projection.weight'
+    kernel = loaded[key]
+    assert torch.equal(kernel[:, :3], weights[key])
+    assert kernel.shape[1] == (6 if kind else 3)
+    assert not kernel[:, 3:].any()  # baselines start as the RGB model
+    rest = weights.keys() - {key}
+    assert [k for k in rest if not torch.equal(loaded[k], weights[k])] == []
+
+
+def test_the_checkpoint_is_one_option() -> None:
+    for path in CONFIGS:
+        cfg = Config.fromfile(path)
+        apply_options(cfg, dict(checkpoint='mine.pth'))
+        backbone = cfg.model.backbone.get('backbone', cfg.model.backbone)
+        assert backbone.init_cfg.checkpoint == 'mine.pth', path
 
 
 def test_baselines_differ_in_the_model_and_the_rate_only() -> None:

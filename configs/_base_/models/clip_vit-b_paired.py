@@ -28,7 +28,7 @@ model = dict(
         out_type='featmap',
         init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
     ),
-    neck=dict(type='GlobalAveragePooling'),
+    neck=dict(type='mmpretrain.GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',
         num_classes=num_classes,
