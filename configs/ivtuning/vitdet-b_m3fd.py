@@ -22,3 +22,4 @@ model = dict(
     )
 )
 optim_wrapper = dict(optimizer=dict(weight_decay=0.1))  # published for ViTDet
+demo = dict(length=2)  # epochs of `--demo`: two stages are slow on a CPU

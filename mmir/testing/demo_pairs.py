@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from mmir.data.layouts.det import JSON_FOLDER, LLVIP, M3FD, DetLayout
 from mmir.data.readers import read_voc
 from mmir.testing.scenes.det_layouts import pair_scene, write_llvip, write_m3fd
+from mmir.testing.scenes.disk import _write_image, _write_once
 from mmir.testing.scenes.scene import Scene
 from mmir.testing.scenes.seg_layouts import write_mfnet, write_msrs, write_vtsod
 from mmir.utils.files import write_json
@@ -93,10 +93,17 @@ def _convert(root: Path, layout: DetLayout, split: str) -> None:
 
 def _crops(root: Path) -> Arguments:
     """Crops of single objects, one folder per class, for classification."""
-    for part, (split, number) in enumerate((('train', TRAIN), ('val', TEST))):
-        if not (root / split).is_dir():
+    counts = dict(train=TRAIN, val=TEST)
+
+    def render_into(folder: Path) -> None:
+        """Render all splits."""
+        for part, (split, number) in enumerate(counts.items()):
+            for kind, name in product(('rgb', 'ir'), CROPPED):  # some may stay empty
+                (folder / split / kind / name).mkdir(parents=True)
             for k in range(number):
-                _save_crops(root / split, k, pair_scene(0, part, k, SIZE))
+                _save_crops(folder / split, k, pair_scene(0, part, k, SIZE))
+
+    _write_once(root, dict(layout='crops', size=SIZE, **counts), render_into)
     return tuple(
         dict(data_root=str(root), data_prefix=f'{s}/rgb') for s in ('train', 'val')
     )
@@ -110,9 +117,7 @@ def _save_crops(folder: Path, number: int, scene: Scene) -> None:
             continue
         for kind, image in (('rgb', scene.rgb), ('ir', scene.thermal8)):
             path = folder / kind / thing.label / f'{number:03d}_{k}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not cv2.imwrite(str(path), image[y : y + height, x : x + width]):
-                raise OSError(f'could not write the crop {path}')
+            _write_image(path, image[y : y + height, x : x + width])
 
 
 WRITERS: dict[str, Callable[[Path], Arguments]] = {
