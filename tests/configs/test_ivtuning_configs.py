@@ -247,7 +247,8 @@ def test_the_host_is_unchanged_around_the_backbone(path: Path) -> None:
     assert backbone.type == 'mmir.Adapted'
     assert backbone.adapt.type == BASELINES.get(kind, 'IVTuning')
     assert (model.type == 'mmir.EarlyFusion') == (kind in BASELINES)
-    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=cfg.checkpoint)
+    assert backbone.init_cfg.type == 'Pretrained'
+    assert backbone.init_cfg.checkpoint == cfg.checkpoint
     # no smaller rate for the backbone, in which the prompts are
     assert 'paramwise_cfg' not in cfg.optim_wrapper
 

@@ -30,7 +30,7 @@ model = dict(
             patch_size=16,
             out_channels=0,
             drop_path_rate=0.1,
-            init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+            init_cfg=dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.'),
         ),
         blocks=(11, 11, 11, 11),
         scales=(4, 2, 1, 0.5),  # strides 4, 8, 16, 32
