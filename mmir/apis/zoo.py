@@ -75,8 +75,9 @@ def get_model(
         name (str): A name or alias of :func:`list_models`.
         checkpoint (str, optional): File or address of its weights, loaded without
             running code and with every key required to fit. Without it the weights are
-            the shipped ones, if there are any, else those of a fresh initialization:
-            nothing is downloaded.
+            the shipped ones, if there are any, else those of a fresh initialization, in
+            which a pretrained backbone is read from the file that the config names.
+            mmir's own configs download nothing.
         device (str): Where to put it.
 
     Returns:
@@ -84,6 +85,7 @@ def get_model(
 
     Raises:
         KeyError: Unknown name.
+        FileNotFoundError: The file of the pretrained backbone is missing.
         RuntimeError: The checkpoint does not fit, or could run code.
     """
     from mmengine.registry import MODELS, init_default_scope

@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmir.testing.demo_pairs import demo_pairs
 from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_drones, write_flir
 from mmir.testing.shrink import shrink
@@ -21,16 +22,21 @@ SEED, FAR = 1, 30.0  # scenes the detector has not seen, objects within 30 m
 IMAGES = {'rgb': 100, 'ir': 25}
 VAL_IMAGES = 50
 EPOCHS = {'rgb': 6, 'ir': 26}
+PAIR_EPOCHS, PAIR_STEPS = 10, 60  # of pairs, by the unit of the config's loop
+PAIR_SIZE = 224, 224
 BATCH_SIZE = 4
 FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
 MIXES = ('Mosaic', 'CenteredRandomAffine', 'CachedMixUp')
 
 
 def apply_demo(cfg: Config, work_dir: str) -> Config:
-    """Turn a detection config into a demo on synthetic data.
+    """Turn a config into a demo on synthetic data.
 
-    The config's key `demo`, such as `dict(data='street', modality='ir')`, selects the
-    scenes that replace its dataset.
+    The config's key `demo` selects the scenes that replace its dataset:
+    `dict(data='street', modality='ir')` or `'drone'` for a detector of one camera or of
+    FLIR pairs; for other pairs `dict(data='MFNet')` or another key of
+    `mmir.testing.demo_pairs.WRITERS`, with the `length` of the training in epochs or
+    iterations for slow networks.
 
     Args:
         cfg (Config): A shipped config. It is not modified.
@@ -38,27 +44,34 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
             for next to it.
 
     Returns:
-        Config: Small network, 320 px images, short schedule, synthetic data. YOLOv7 on
+        Config: Small network and images, short schedule, synthetic data. YOLOv7 on
         street scenes starts from the shipped RGB detector, other networks from the demo
-        of their RGB stage or from scratch.
+        of their RGB stage or from scratch; pretrained backbones from random weights.
 
     Raises:
-        ValueError: The config has no key `demo`.
+        ValueError: The config has no key `demo`, or its data is unknown.
     """
     if 'demo' not in cfg:
         raise ValueError(
             'this config has no demo: it needs the key demo=dict(data="street" or '
-            '"drone", modality="rgb" or "ir")'
+            '"drone", modality="rgb" or "ir"), or demo=dict(data="MFNet") or another '
+            'set of pairs'
         )
-    modality, street = cfg.demo.modality, cfg.demo.data == 'street'
-    small = shrink(cfg)
-    train, test = (_street if street else _drone)(modality)
+    modality, street = cfg.demo.get('modality'), cfg.demo.data == 'street'
+    small = shrink(cfg) if modality else shrink(cfg, PAIR_SIZE)
+    if modality is None:
+        train, test = demo_pairs(cfg.demo.data, DATA / f'pairs_{cfg.demo.data}')
+        length = PAIR_STEPS if 'max_iters' in cfg.train_cfg else PAIR_EPOCHS
+        length = cfg.demo.get('length', length)
+    else:
+        train, test = (_street if street else _drone)(modality)
+        length = EPOCHS[modality]
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _dataset(small[key]).update(train if key == 'train_dataloader' else test)
     _dataset(small.train_dataloader).pop('subset', None)  # use all of the few images
     _crop_instead_of_mixing(small)
-    set_schedule(small, EPOCHS[modality], BATCH_SIZE)
-    small.train_cfg.val_interval = EPOCHS[modality] // 3
+    set_schedule(small, length, BATCH_SIZE)
+    small.train_cfg.val_interval = max(1, length // 3)
     small.load_from = _start(small, street, Path(work_dir).parent)
     if small.load_from is None:
         small.optim_wrapper.optimizer.lr = FROM_SCRATCH
@@ -142,7 +155,7 @@ def _start(cfg: Config, street: bool, beside: Path) -> str | None:
     The first that exists: `load_from` of the config; the demo of the RGB stage; for
     YOLOv7 on street scenes, the shipped RGB detector.
     """
-    wanted, infrared = cfg.get('load_from'), cfg.demo.modality == 'ir'
+    wanted, infrared = cfg.get('load_from'), cfg.demo.get('modality') != 'rgb'
     if infrared and wanted is None:  # the config trains from scratch
         return None
     if wanted is not None:

@@ -13,13 +13,14 @@ from mmengine.config import Config
 
 
 def set_schedule(cfg: Config, epochs: int, batch_size: int) -> None:
-    """Set the number of training epochs and the batch size, in place.
+    """Set the length of the training and the batch size, in place.
 
-    Validates and saves five times. The warm-up lasts at least one epoch.
+    Validates and saves five times. The warm-up lasts at least one epoch, or one
+    iteration if the loop counts those.
 
     Args:
-        cfg (Config): Config with an epoch-based loop.
-        epochs (int): Number of epochs.
+        cfg (Config): The config.
+        epochs (int): Number of epochs, or of iterations if the loop counts those.
         batch_size (int): Images per batch.
     """
     scale_training(cfg, epochs)
@@ -172,6 +173,9 @@ _SIZES = {
 }
 """Transforms that take the image size, and the name of that argument."""
 
+_CHOICES = {'RandomChoiceResize': 'scales'}
+"""Transforms that take several image sizes, and the name of that argument."""
+
 _AFFINE = ('RandomAffine', 'CenteredRandomAffine')
 
 
@@ -187,15 +191,24 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
     """
     # by identity: loaders may share a pipeline, and sizes are scaled in place
     transforms = list({id(t): (k, t) for k, t in _transforms(cfg._cfg_dict)}.values())
-    sizes = [tuple(t[_SIZES[k]]) for k, t in transforms if _SIZES.get(k) in t]
+    sizes = [(k, tuple(t[_SIZES[k]])) for k, t in transforms if _SIZES.get(k) in t]
     if not sizes:
         return
-    before = mode(sizes)  # test-time augmentation uses other sizes too
+    # crops may be smaller, and test-time augmentation uses other sizes too
+    before = mode([s for k, s in sizes if k != 'RandomCrop'] or [s for _, s in sizes])
+
+    def scaled(size: Iterable[int]) -> tuple[int, ...]:
+        """Scale a pair of sizes."""
+        pairs = zip(size, scale, before, strict=True)
+        return tuple(round(old * new / was) for old, new, was in pairs)
+
     for kind, transform in transforms:
         key = _SIZES.get(kind)
         if key in transform:
-            pairs = zip(transform[key], scale, before, strict=True)
-            transform[key] = tuple(round(old * new / was) for old, new, was in pairs)
+            transform[key] = scaled(transform[key])
+        elif kind in _CHOICES:
+            key = _CHOICES[kind]
+            transform[key] = [scaled(size) for size in transform[key]]
         elif kind in _AFFINE and any(transform.get('border', ())):
             transform['border'] = (-scale[0] // 2, -scale[1] // 2)
     # late fusion has one head per detector, and they may share a config
@@ -207,6 +220,37 @@ def set_image_scale(cfg: Config, scale: tuple[int, int]) -> None:
             head.obj_weight *= (scale[0] * scale[1]) / (before[0] * before[1])
 
 
+def set_crop_size(cfg: Config, width: int) -> None:
+    """Set the width of the network input of a segmentation config, in place.
+
+    All other sizes keep their proportion to it: those of the transforms, of the sliding
+    window, and the image size a transformer is built for.
+
+    Args:
+        cfg (Config): Config of a segmentor whose data preprocessor has a `size`.
+        width (int): New width in pixels.
+    """
+    model = cfg.model
+    factor = width / model.data_preprocessor.size[1]
+
+    def scaled(size: Iterable[int]) -> tuple[int, ...]:
+        """Scale a pair of sizes."""
+        return tuple(round(number * factor) for number in size)
+
+    model.data_preprocessor.size = scaled(model.data_preprocessor.size)
+    transforms = {id(t): (k, t) for k, t in _transforms(cfg._cfg_dict)}.values()
+    for kind, transform in transforms:
+        key = _SIZES.get(kind)
+        if key in transform:
+            transform[key] = scaled(transform[key])
+    for key in ('crop_size', 'stride'):
+        if key in model.get('test_cfg', {}):
+            model.test_cfg[key] = scaled(model.test_cfg[key])
+    for node in (model.backbone, model.backbone.get('backbone', {})):
+        if isinstance(node.get('img_size'), int):
+            node.img_size = round(node.img_size * factor)
+
+
 def _transforms(node: object) -> Iterator[tuple[str, dict]]:
     """Yield the transforms below `node` that take a size, with their bare type."""
     if isinstance(node, list | tuple):
@@ -214,7 +258,7 @@ def _transforms(node: object) -> Iterator[tuple[str, dict]]:
             yield from _transforms(child)
     elif isinstance(node, dict):
         kind = str(node.get('type', '')).rpartition('.')[2]
-        if kind in _SIZES or kind in _AFFINE:
+        if kind in _SIZES or kind in _CHOICES or kind in _AFFINE:
             yield kind, node
         for child in node.values():
             yield from _transforms(child)

@@ -4,7 +4,8 @@ import copy
 
 from mmengine.config import Config
 
-from mmir.testing.rescale import set_image_scale
+from mmir.testing.rescale import set_crop_size, set_image_scale
+from mmir.testing.small_transformer import shrink_transformer_
 
 TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
 """Loss weights of YOLOv7-tiny at 640 px."""
@@ -20,15 +21,21 @@ TINY_AUGMENTATION = dict(
 
 
 def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
-    """Return a small version of a detection config: tiny YOLOv7, small images.
+    """Return a small version of a config: small images, a small network.
+
+    YOLOv7 becomes the tiny one, vision transformers become narrow. Other networks stay
+    as they are.
 
     Args:
-        cfg (Config): Config of a detector. It is not modified.
-        image_scale (tuple[int, int]): Width and height of the images in pixels.
+        cfg (Config): Config of a detector, a segmentor or a classifier. It is not
+            modified.
+        image_scale (tuple[int, int]): Width and height of the images in pixels. Of a
+            segmentor, whose crops are square, the width alone is used; images of a
+            classifier keep their size.
 
     Returns:
-        Config: The same config with the tiny network and at most two data workers. The
-        schedule is unchanged (see `mmir.testing.rescale.set_schedule`).
+        Config: The same config with the small network and at most two data workers.
+        The schedule is unchanged (see `mmir.testing.rescale.set_schedule`).
     """
     small = copy.deepcopy(cfg)
     model = small.model
@@ -40,7 +47,11 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
         for transform in small.train_dataloader.dataset.get('pipeline', []):
             kind = transform.type.rpartition('.')[2]
             transform.update(TINY_AUGMENTATION.get(kind, {}))
-    set_image_scale(small, image_scale)
+    shrink_transformer_(model)
+    if model.get('data_preprocessor', {}).get('size') is not None:
+        set_crop_size(small, image_scale[0])
+    elif 'head' not in model:
+        set_image_scale(small, image_scale)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if small.get(key):
             small[key].num_workers = min(2, small[key].get('num_workers', 0))

@@ -6,6 +6,7 @@ from math import isqrt
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from .files import few
 
@@ -160,6 +161,24 @@ FAMILIES: Mapping[str, Callable[[Mapping[str, Tensor]], Weights]] = {
     'swin': convert_swin,
 }
 """Name of a family -> its conversion."""
+
+
+def resize_patches(weights: Weights, size: int) -> Weights:
+    """Resize the kernel of the patch embedding to patches of another size.
+
+    Bicubic, from 14 to 16 px for EVA-02-L. The values are not rescaled: the response to
+    a uniform image grows with the area of the patch.
+
+    Args:
+        weights: Converted state dict of a ViT or an EVA-02; not modified.
+        size: New side of a patch in pixels.
+
+    Returns:
+        State dict with the resized kernel; other entries are the same tensors.
+    """
+    key = 'patch_embed.projection.weight'
+    kernel = interpolate(weights[key], size=(size, size), mode='bicubic')
+    return {**weights, key: kernel}
 
 
 def rotary_tables(

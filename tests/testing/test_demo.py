@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmir.testing import demo
+from mmir.testing import demo, demo_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs/tensorfact').glob('*'))
@@ -18,6 +18,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(demo, 'DATA', tmp_path / 'data')
     monkeypatch.setattr(demo, 'IMAGES', {'rgb': 3, 'ir': 3})
     monkeypatch.setattr(demo, 'VAL_IMAGES', 2)
+    monkeypatch.setattr(demo_pairs, 'TRAIN', 3)
+    monkeypatch.setattr(demo_pairs, 'TEST', 1)
     return tmp_path
 
 
@@ -96,3 +98,47 @@ def test_the_infrared_demo_starts_from_the_rgb_demo(small: Path) -> None:
 def test_a_config_without_a_demo_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='has no demo'):
         demo.apply_demo(Config(dict(model=dict())), str(tmp_path))
+
+
+PAIRS = {
+    'upernet-vit-b_mfnet': (60, 224),
+    'upernet-vit-b_msrs': (60, 224),
+    'sod-vit-b_vt5000': (10, 224),
+    'vitdet-b_m3fd': (2, None),
+    'rtmdet-vit-s_llvip': (10, None),
+    'clip-vit-b_pairs': (10, None),
+}
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_pairs(name: str, small: Path) -> None:
+    pytest.importorskip('mmpretrain')
+    from mmengine.registry import DATASETS, init_default_scope
+
+    cfg = Config.fromfile(ROOT / f'configs/ivtuning/{name}.py')
+    before = cfg.pretty_text
+    made = demo.apply_demo(cfg, str(small / 'work/x'))
+    assert cfg.pretty_text == before
+    length, width = PAIRS[name]
+    loop = made.train_cfg
+    assert loop.get('max_epochs', loop.get('max_iters')) == length
+    if width is not None:
+        assert made.model.data_preprocessor.size == (width, width)
+    backbone = made.model.backbone.get('backbone', made.model.backbone)
+    assert backbone.arch['embed_dims'] == 32
+    assert backbone.init_cfg is None
+    init_default_scope(cfg.default_scope)
+    sizes = []
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = DATASETS.build(made[key].dataset)
+        inside = getattr(dataset, '_dataset', getattr(dataset, 'dataset', dataset))
+        assert str(inside.data_root).startswith(str(small / 'data'))
+        assert dataset[0]['inputs'].shape[0] == 6
+        sizes.append(len(dataset))
+    if name != 'clip-vit-b_pairs':  # that has one sample per object
+        assert sizes == [3, 1, 1]
+
+
+def test_unknown_pairs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"demo.data='KAIST' is unknown.*MFNet"):
+        demo_pairs.demo_pairs('KAIST', tmp_path)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmir.testing.rescale import (
     drop_late_schedulers,
     scale_training,
+    set_crop_size,
     set_image_scale,
     set_schedule,
 )
@@ -153,3 +154,39 @@ def test_the_heads_of_late_fusion_are_scaled_once() -> None:
     paired = cfg.train_dataloader.dataset.pipeline
     assert paired[0].transforms.img_scale == (320, 160)
     assert paired[-3].transforms[1].scale == (320, 160)
+
+
+def test_iterations_are_scaled_like_epochs() -> None:
+    cfg = Config.fromfile(CONFIGS.parent / 'ivtuning/upernet-vit-b_mfnet.py')
+    set_schedule(cfg, 400, batch_size=2)  # of 40,000
+    assert cfg.train_cfg.max_iters == 400
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (
+        80,
+        80,
+    )
+    warm, poly = cfg.param_scheduler
+    assert (warm.begin, warm.end) == (0, 15)
+    assert (poly.begin, poly.end) == (15, 400)
+
+
+def test_crops_of_segmentation_keep_their_proportions() -> None:
+    cfg = Config.fromfile(CONFIGS.parent / 'ivtuning/upernet-vit-b_mfnet.py')
+    set_crop_size(cfg, 256)  # of 512
+    assert cfg.model.data_preprocessor.size == (256, 256)
+    assert cfg.model.test_cfg.crop_size == (256, 256)
+    assert cfg.model.test_cfg.stride == (170, 170)
+    assert cfg.model.backbone.backbone.img_size == 256
+    resize, crop, _ = cfg.train_dataloader.dataset.pipeline[2].transforms
+    assert (resize.scale, crop.crop_size) == ((1024, 256), (256, 256))
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.pipeline[1].transforms.scale == (1024, 256)
+
+
+def test_lists_of_sizes_and_smaller_crops_are_scaled() -> None:
+    cfg = Config.fromfile(CONFIGS.parent / 'ivtuning/dino-swin-l_m3fd.py')
+    set_image_scale(cfg, (320, 320))  # of 640
+    choice = cfg.train_dataloader.dataset.pipeline[2].transforms[1].transforms
+    assert choice[0][0].scales[0] == (240, 320)
+    assert choice[0][0].scales[-1] == (400, 320)
+    assert choice[1][1].crop_size == (192, 300)
+    assert cfg.test_dataloader.dataset.pipeline[1].transforms.scale == (320, 320)

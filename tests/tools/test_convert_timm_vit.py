@@ -106,6 +106,22 @@ def test_prefix_and_grid(run, source, tmp_path):
     assert torch.equal(model.layers[0].attn.rope.freqs_cos, table)
 
 
+def test_patches_of_another_size(run, source, tmp_path):
+    target, weights = tmp_path / 'eva02.pth', eva02_weights()
+    weights['patch_embed.proj.weight'] = torch.full((64, 3, 8, 8), 0.5)
+    weights['patch_embed.proj.weight'][0, 0, :4] = -1.0
+    save_file(weights, source)
+    assert run(source, target, '--family', 'eva02', '--patch', 16) == 0
+    state = torch.load(target, weights_only=True)['state_dict']
+    kernel = state['patch_embed.projection.weight']
+    assert kernel.shape == (64, 3, 16, 16)
+    torch.testing.assert_close(kernel[1:], torch.full((63, 3, 16, 16), 0.5))
+    # away from the edge in the middle, both halves keep their value
+    torch.testing.assert_close(kernel[0, 0, :4], torch.full((4, 16), -1.0))
+    torch.testing.assert_close(kernel[0, 0, -4:], torch.full((4, 16), 0.5))
+    assert torch.equal(state['pos_embed'], weights['pos_embed'])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -113,6 +129,8 @@ def test_prefix_and_grid(run, source, tmp_path):
         (('--family', 'vit'), 'no counterpart of blocks.0.attn.'),
         (('--family', 'vit', '--grid', 2, 2), '--grid: two positive numbers, for EVA'),
         (('--family', 'eva02', '--grid', 0, 2), '--grid: two positive numbers'),
+        (('--family', 'eva02', '--patch', 0), '--patch: a positive number'),
+        (('--family', 'swin', '--patch', 16), '--patch: a positive number'),
     ],
 )
 def test_errors(run, source, tmp_path, capsys, arguments, message):

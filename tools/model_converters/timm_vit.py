@@ -10,7 +10,7 @@ import sys
 
 from mmir.cli import cli
 from mmir.utils.checkpoint import load_checkpoint, save_checkpoint_atomic, weights_of
-from mmir.utils.timm_vit import FAMILIES
+from mmir.utils.timm_vit import FAMILIES, resize_patches
 
 NOTES = {
     'vit': 'set the eps of norm_cfg and the activation as in timm; CLIP has eps=1e-5, '
@@ -37,9 +37,18 @@ def main() -> None:
         help='patches of the images, for the rotary positions of EVA-02; default: as '
         'in the source',
     )
+    parser.add_argument(
+        '--patch',
+        type=int,
+        metavar='PX',
+        help='side of the patches, for example 16 for EVA-02-L with 14; default: '
+        'that of the source',
+    )
     args = parser.parse_args()
     if args.grid and (args.family != 'eva02' or min(args.grid) < 1):
         raise cli.UserError('--grid: two positive numbers, for EVA-02 only')
+    if args.patch is not None and (args.family == 'swin' or args.patch < 1):
+        raise cli.UserError('--patch: a positive number, not for Swin')
     cli.check_checkpoint(args.source, 'source', trusted=False)
     weights = weights_of(load_checkpoint(args.source), args.source)
     options = dict(grid=tuple(args.grid)) if args.grid else {}
@@ -47,6 +56,8 @@ def main() -> None:
         found = FAMILIES[args.family](weights, **options)
     except ValueError as error:
         raise cli.UserError(f'{args.source}: {error}') from error
+    if args.patch is not None:
+        found = resize_patches(found, args.patch)
     state = {args.prefix + key: value for key, value in found.items()}
     meta = dict(source='timm', family=args.family)
     save_checkpoint_atomic(dict(meta=meta, state_dict=state), args.target)

@@ -77,3 +77,4 @@ test_dataloader = val_dataloader
 # S-measure, weighted F, mean E, MAE: needs `pip install "openmmir[sod]"`
 val_evaluator = dict(type='mmir.SODMetric')
 test_evaluator = val_evaluator
+demo = dict(data='VT5000')  # synthetic data of `--demo`

@@ -1,0 +1,25 @@
+# RGB+infrared segmentation of street scenes at 512 px: MSRS, the classes of MFNet.
+_base_ = './paired_mfnet.py'
+
+data_root = 'data/MSRS/'
+load_msrs = dict(
+    type='mmir.LoadPairedImages',
+    modalities=dict(rgb=dict(), ir=dict(channels=3)),
+)
+train_dataloader = dict(
+    dataset=dict(
+        type='mmir.MSRSDataset',
+        data_root=data_root,
+        pipeline=[load_msrs, *_base_.train_steps],
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        type='mmir.MSRSDataset',
+        data_root=data_root,
+        split='test',
+        pipeline=[load_msrs, *_base_.test_steps],
+    )
+)
+test_dataloader = val_dataloader
+demo = dict(data='MSRS')

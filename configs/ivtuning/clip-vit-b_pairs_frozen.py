@@ -1,0 +1,10 @@
+# Baseline: a frozen backbone. The patch embedding, the sum of a visible
+# and an infrared one, trains as well.
+_base_ = './clip-vit-b_pairs.py'
+
+model = dict(
+    type='mmir.EarlyFusion',
+    target='mmpretrain.ImageClassifier',
+    fusion=dict(init='zero'),  # starts as the RGB model
+    backbone=dict(adapt=dict(_delete_=True, type='Frozen', trainable=['patch_embed'])),
+)

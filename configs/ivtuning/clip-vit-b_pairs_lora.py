@@ -1,0 +1,14 @@
+# Baseline: LoRA in the attention. The patch embedding, the sum of a visible
+# and an infrared one, trains as well.
+_base_ = './clip-vit-b_pairs.py'
+
+model = dict(
+    type='mmir.EarlyFusion',
+    target='mmpretrain.ImageClassifier',
+    fusion=dict(init='zero'),  # starts as the RGB model
+    backbone=dict(
+        adapt=dict(
+            _delete_=True, type='LoRA', rank=8, norm='frozen', trainable=['patch_embed']
+        )
+    ),
+)

@@ -1,0 +1,20 @@
+# Baseline: LoRA in the attention. The patch embedding, the sum of a visible
+# and an infrared one, trains as well.
+_base_ = './sod-vit-b_vt5000.py'
+
+model = dict(
+    type='mmir.EarlyFusion',
+    target='mmseg.EncoderDecoder',
+    fusion=dict(init='zero'),  # starts as the RGB model
+    backbone=dict(
+        backbone=dict(
+            adapt=dict(
+                _delete_=True,
+                type='LoRA',
+                rank=8,
+                norm='frozen',
+                trainable=['patch_embed'],
+            )
+        )
+    ),
+)
