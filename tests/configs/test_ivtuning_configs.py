@@ -100,7 +100,7 @@ def train_step(cfg: Config) -> nn.Module:
     return model
 
 
-def predict(cfg: Config, model: nn.Module) -> None:
+def check_predicts(cfg: Config, model: nn.Module) -> None:
     """Predict an image of the test set and evaluate it."""
     test = DATASETS.build(cfg.test_dataloader.dataset)
     metric = METRICS.build(cfg.test_evaluator)
@@ -122,7 +122,7 @@ def test_trains_and_predicts(path: Path, data: Path) -> None:
     cfg = small(path, data)
     model = train_step(cfg)
     check_stage(path, model)
-    predict(cfg, model)
+    check_predicts(cfg, model)
 
 
 def check_stage(path: Path, model: nn.Module) -> None:
@@ -236,7 +236,7 @@ REAL = {
 def test_real_pairs(name: str, real_data: Path, tmp_path: Path) -> None:
     REAL[name](real_data, tmp_path / name.split('_')[1])
     cfg = small(FOLDER / f'{name}.py', tmp_path)
-    predict(cfg, train_step(cfg))
+    check_predicts(cfg, train_step(cfg))
 
 
 @each

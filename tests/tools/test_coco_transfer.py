@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
-    names = 'coco_transfer', 'coco_transfer_report'
+    names = 'coco_transfer', 'coco_transfer_report', '_paired'
     sys.path.insert(0, str(FOLDER))
     yield {name: importlib.import_module(name) for name in names}
     sys.path.remove(str(FOLDER))
@@ -35,6 +35,11 @@ def study(modules: dict[str, ModuleType]) -> ModuleType:
 @pytest.fixture(scope='module')
 def report(modules: dict[str, ModuleType]) -> ModuleType:
     return modules['coco_transfer_report']
+
+
+@pytest.fixture(scope='module')
+def paired(modules: dict[str, ModuleType]) -> ModuleType:
+    return modules['_paired']
 
 
 def config(study: ModuleType, detector: str, row: str, images: int = 18) -> Config:
@@ -117,10 +122,10 @@ def test_rows_are_parsed(study: ModuleType) -> None:
             study.parse_row(text, rows)
 
 
-def test_bootstrap_takes_all_resamples(report: ModuleType) -> None:
-    assert report.bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
+def test_bootstrap_takes_all_resamples(paired: ModuleType) -> None:
+    assert paired.bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
     # means 0, 1/2, 1/2, 1: a quarter of the way into the outer gaps at 50 % coverage
-    assert report.bootstrap_interval([0.0, 1.0], 0.5) == pytest.approx((0.375, 0.625))
+    assert paired.bootstrap_interval([0.0, 1.0], 0.5) == pytest.approx((0.375, 0.625))
 
 
 def row(name: str, seed: int, value: float) -> dict:
@@ -134,14 +139,17 @@ def row(name: str, seed: int, value: float) -> dict:
     )
 
 
-def test_differences_are_paired_by_seed(report: ModuleType) -> None:
+def test_differences_are_paired_by_seed(report: ModuleType, paired: ModuleType) -> None:
+    def difference(rows: list[dict], others: list[dict]) -> str:
+        return paired.difference(report.by_seed(rows), report.by_seed(others))
+
     ours = [row('lora', seed, 0.5 + 0.1 * seed) for seed in (2, 1, 0, 7)]
     theirs = [row('full', seed, 0.48 + 0.1 * seed) for seed in range(3)]
-    assert report.difference(ours, theirs) == '**+2.0 [+2.0, +2.0]**'
-    assert report.difference(ours, theirs[:2]) == ''
+    assert difference(ours, theirs) == '**+2.0 [+2.0, +2.0]**'
+    assert difference(ours, theirs[:2]) == ''
     theirs[0] = row('full', 0, 0.9)
     # differences -40, 2, 2: 0.65 of the way from the least of 27 means to the next
-    assert report.difference(ours, theirs) == '-12.0 [-30.9, +2.0]'
+    assert difference(ours, theirs) == '-12.0 [-30.9, +2.0]'
 
 
 def test_rows_of_several_rates_are_told_apart(report: ModuleType) -> None:

@@ -1,0 +1,110 @@
+"""Tables and JSON of the runs of `ivtuning_study.py`.
+
+python tools/benchmark/ivtuning_study_report.py work_dirs/ivtuning
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from _clip_rows import ROWS
+from _paired import difference, table
+
+from mmir.cli import cli
+from mmir.cli.study import grouped, mean_std
+from mmir.utils.files import atomic_path, write_json
+
+PERCENT = ('field',)  # scores are in percent there, elsewhere from 0 to 1
+BASELINE = 'full'
+SUBSETS = 'rgb', 'ir'
+
+
+def score(run: dict) -> float:
+    """Score of a run in points."""
+    return run['score'] * (1 if run['settings']['task'] in PERCENT else 100)
+
+
+def ordered(runs: Sequence[dict]) -> dict[str, list[dict]]:
+    """Runs of each row, in the order of `ROWS`."""
+    return {
+        name: group
+        for name in ROWS
+        if (group := [run for run in runs if run['settings']['row'] == name])
+    }
+
+
+def results_table(runs: Sequence[dict]) -> str:
+    """Score and costs of each row, and its difference to `BASELINE` by seed."""
+    rows = ordered(runs)
+    by_seed = {
+        name: {run['settings']['seed']: score(run) for run in group}
+        for name, group in rows.items()
+    }
+    lines = []
+    for name, group in rows.items():
+        settings = group[0]['settings']
+        choice = ' '.join(f'{k}={v}' for k, v in settings['choice'].items())
+        lines.append(
+            [
+                name,
+                f'{settings["rate"]:g} {choice}'.strip(),
+                len(group),
+                mean_std([score(run) for run in group]),
+                difference(by_seed[name], by_seed.get(BASELINE, {}), scale=1)
+                if name != BASELINE
+                else '',
+                *(
+                    statistics.mean(subset(run, key) for run in group)
+                    for key in SUBSETS
+                ),
+                f'{group[0]["trainable"] / 1e6:.2f} M',
+                f'{group[0]["adapter_bytes"] / 2**20:.1f} MiB',
+            ]
+        )
+        lines[-1][5:7] = [f'{value:.1f}' for value in lines[-1][5:7]]
+    head = ['row', 'rate', 'seeds', 'score', f'minus {BASELINE}']
+    head += [f'{key} alone' for key in SUBSETS]
+    return table([*head, 'trainable', 'file'], lines)
+
+
+def subset(run: dict, key: str) -> float:
+    """Score with one modality, in points."""
+    return score(dict(run, score=run['subsets'][key]))
+
+
+def search_table(runs: Sequence[dict]) -> str:
+    """Scores on held-out training images."""
+    lines = []
+    for name, group in ordered(runs).items():
+        for run in group:
+            settings = run['settings']
+            choice = ' '.join(f'{k}={v}' for k, v in settings['choice'].items())
+            lines.append([name, f'{settings["rate"]:g}', choice, f'{score(run):.1f}'])
+    return table(['row', 'rate', 'choice', 'held out'], lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help='--out of ivtuning_study.py')
+    folder = parser.parse_args().folder
+    files = sorted(folder.glob('*/*/*/result.json'))
+    runs = [json.loads(file.read_text()) for file in files]
+    for run in runs:
+        held = run['settings'].pop('held')
+        run['settings']['part'] = 'held out' if held else 'test'
+    parts = []
+    for (task, part), group in grouped(runs, ['task', 'part']).items():
+        make = results_table if part == 'test' else search_table
+        parts.append(f'#### {task}, {part}\n\n{make(group)}')
+    text = '\n\n'.join(parts) + '\n'
+    with atomic_path(folder / 'tables.md') as path:
+        path.write_text(text)
+    write_json(runs, folder / 'results.json')
+    print(text)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
