@@ -8,3 +8,7 @@ model = dict(
     fusion=dict(init='zero'),  # starts as the RGB model
     backbone=dict(adapt=dict(_delete_=True, type='Frozen', trainable=['patch_embed'])),
 )
+# pretrained weights that train need a small rate
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(patch_embed=dict(lr_mult=0.1)))
+)

@@ -12,3 +12,7 @@ model = dict(
         )
     ),
 )
+# pretrained weights that train need a small rate
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(patch_embed=dict(lr_mult=0.1)))
+)
