@@ -135,6 +135,11 @@ def test_corruptions_with_test_time_augmentation(scenes, tmp_path):
     assert {k: v for k, v in found.items() if k.startswith('clean')} == {
         f'clean/{k}': v for k, v in plain.items()
     }
-    rows = {key.rpartition('/')[0]: v for key, v in found.items() if 'mIoU' in key}
+    rows: dict[str, list[float]] = {}
+    for key, value in found.items():
+        if not key.endswith('time'):
+            rows.setdefault(key.rpartition('/')[0], []).append(value)
     assert len(rows) == 5
-    assert len(set(rows.values())) > 3
+    # figures are rounded, and all are small: weak corruptions may change none of them
+    assert len({tuple(values) for values in rows.values()}) >= 3
+    assert rows['ir_noise/5'] != rows['clean']
