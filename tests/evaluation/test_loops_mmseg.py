@@ -33,7 +33,10 @@ END = [dict(type='LoadAnnotations'), dict(type='mmir.PackPairedInputs')]
 
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory):
-    root = tmp_path_factory.mktemp('scenes')
+    # Corruptions are drawn from the last three parts of a path. The folder that pytest
+    # makes is numbered, by what ran before.
+    root = tmp_path_factory.mktemp('scenes') / 'street'
+    root.mkdir()
     for name in ('rgb', 'ir', 'labels'):
         (root / name).mkdir()
     for k in range(3):
@@ -135,11 +138,6 @@ def test_corruptions_with_test_time_augmentation(scenes, tmp_path):
     assert {k: v for k, v in found.items() if k.startswith('clean')} == {
         f'clean/{k}': v for k, v in plain.items()
     }
-    rows: dict[str, list[float]] = {}
-    for key, value in found.items():
-        if not key.endswith('time'):
-            rows.setdefault(key.rpartition('/')[0], []).append(value)
+    rows = {key.rpartition('/')[0]: v for key, v in found.items() if 'mIoU' in key}
     assert len(rows) == 5
-    # figures are rounded, and all are small: weak corruptions may change none of them
-    assert len({tuple(values) for values in rows.values()}) >= 3
-    assert rows['ir_noise/5'] != rows['clean']
+    assert len(set(rows.values())) > 3
