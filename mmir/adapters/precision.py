@@ -11,8 +11,9 @@ from torch import Tensor, nn
 def own_precision(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Decorate `forward` of a small module, so that autocast leaves it alone.
 
-    Autocast casts input and weights of every convolution and linear layer. For modules
-    of low rank, these casts take as long as the rest, and there is little to gain.
+    Autocast casts input and weights of every convolution and linear layer. In modules
+    of low rank there is little to gain, and starting a cast takes as long on a GPU as
+    starting the layer.
 
     Args:
         forward: Method of a module whose first argument is a tensor. Its floating-point

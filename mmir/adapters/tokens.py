@@ -1,6 +1,6 @@
 """Tokens of a vision transformer and feature maps."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .transformers import Grid
 
@@ -40,3 +40,11 @@ def patches_of(tokens: Tensor, grid: Grid) -> Tensor:
             f'{tokens.shape[1]} tokens for a grid of {rows} x {columns} patches'
         )
     return tokens[:, extra:]
+
+
+class PromptSource(nn.Module):
+    """Base of modules that make prompts from the tokens of two modalities.
+
+    Called with the tokens (N, h w, D) of the first and of the second modality and the
+    grid, they return prompts (N, h w, D). What shows features finds them by this class.
+    """

@@ -1,4 +1,4 @@
-"""COCO detection files: reading, and checks before training."""
+"""COCO detection files: writing, reading, and checks before training."""
 
 import os
 from collections import Counter
@@ -47,6 +47,41 @@ def read_coco(path: str | Path) -> dict:
     coco = read_json(path)
     normalize_coco(coco, str(path))
     return coco
+
+
+def plain_coco(
+    images: Sequence[dict],
+    rows: Sequence[tuple[int, int, Sequence[float], int]],
+    names: Sequence[str],
+) -> dict:
+    """Assemble a COCO dictionary.
+
+    Args:
+        images (Sequence[dict]): COCO image entries.
+        rows (Sequence[tuple]): Image id, label (0-based), box (left, top, width, height
+            in pixels) and crowd flag of each object.
+        names (Sequence[str]): Class names by label.
+
+    Returns:
+        dict: COCO dictionary; annotation and category ids count from 1.
+    """
+    annotations = [
+        {
+            'id': number,
+            'image_id': image_id,
+            'category_id': label + 1,
+            'bbox': list(box),
+            'area': box[2] * box[3],
+            'iscrowd': crowd,
+        }
+        for number, (image_id, label, box, crowd) in enumerate(rows, 1)
+    ]
+    categories = [{'id': k, 'name': name} for k, name in enumerate(names, 1)]
+    return {
+        'images': list(images),
+        'annotations': annotations,
+        'categories': categories,
+    }
 
 
 def image_names(folder: str | Path, names: Iterable[str]) -> set[str]:

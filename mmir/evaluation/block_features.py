@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from mmir.adapters.block_maps import block_maps, tokens_to_map
+from mmir.adapters.tokens import PromptSource
 from mmir.adapters.transformers import the_transformer
-from mmir.ivtuning import PromptGenerator
 
 IMAGE = 'image'
 """Key of the embedding of a network that reads one image."""
@@ -59,7 +59,7 @@ class BlockFeatures:
             )
             embed = self.model.get_submodule(self.found.embed)
             modules = list(embed.modules())
-            prompts = [m for m in modules if isinstance(m, PromptGenerator)]
+            prompts = [m for m in modules if isinstance(m, PromptSource)]
             convs = [m for m in modules if isinstance(m, nn.Conv2d)]
             hooks.enter_context(convs[0].register_forward_hook(self._convolved))
             for module in prompts:  # switched off, it does not run

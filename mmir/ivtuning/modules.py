@@ -15,7 +15,7 @@ from torch.nn.functional import linear as linear_
 
 from mmir.adapters.precision import own_precision
 from mmir.adapters.projection import Init, Projection
-from mmir.adapters.tokens import to_map, to_tokens
+from mmir.adapters.tokens import PromptSource, to_map, to_tokens
 from mmir.adapters.transformers import Grid
 
 
@@ -90,8 +90,8 @@ class SimAM(nn.Module):
 class ScaleShift(nn.Module):
     """Learnable scale and shift of each channel, after an optional layer norm (SFT).
 
-    The adapters do not call it but fold it into the linear layer before or after it,
-    which spares tensors of the size of the tokens, forward and backward.
+    Both are folded into what comes before: the layer norm, or the linear layer
+    (`after`). This spares a tensor of the size of the tokens.
 
     Args:
         channels: Number of channels.
@@ -106,19 +106,12 @@ class ScaleShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift `x` (..., C)."""
-        return torch.addcmul(self.beta, self.norm(x), self.gamma)
-
-    def then(self, linear: Projection, x: Tensor) -> Tensor:
-        """Compute `linear(self(x))` for `x` (..., C), with a layer norm.
-
-        W (a n + b) + c = (W a) n + (W b + c), where n is `x` normalized, a and b are
-        the scale and shift of norm and SFT together.
-        """
         norm = self.norm
-        normed = layer_norm(x, norm.normalized_shape, eps=norm.eps)
+        if not isinstance(norm, nn.LayerNorm):
+            return torch.addcmul(self.beta, x, self.gamma)
         shift = torch.addcmul(self.beta, norm.bias, self.gamma)
-        bias = linear.bias + (linear.weight * shift).sum(1)
-        return linear_(normed, linear.weight * (norm.weight * self.gamma), bias)
+        scale = norm.weight * self.gamma
+        return layer_norm(x, norm.normalized_shape, scale, shift, norm.eps)
 
     def after(self, linear: Projection, x: Tensor) -> Tensor:
         """Compute `self(linear(x))` for `x` (..., r), without a norm."""
@@ -126,7 +119,7 @@ class ScaleShift(nn.Module):
         return linear_(x, linear.weight * self.gamma[:, None], bias)
 
 
-class PromptGenerator(nn.Module):
+class PromptGenerator(PromptSource):
     """Prompts from the tokens of both modalities: EMPG, or MP-alpha without SimAM.
 
     P = Up(SFE(Down_rgb(LN(rgb))) + SimAM(Down_ir(LN(ir)))), with one layer norm for
@@ -198,7 +191,7 @@ class HybridAdapter(nn.Module):
     @own_precision
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Update (N, h w, D) for tokens (N, L, D) on a grid, see `to_map`."""
-        low = self.enhance(to_map(self.scale.then(self.down, x), grid))
+        low = self.enhance(to_map(self.down(self.scale(x)), grid))
         return self.up(self.dropout(self.act(to_tokens(low))))
 
 
@@ -225,7 +218,7 @@ class InternalPromptAdapter(nn.Module):
     @own_precision
     def forward(self, prompt: Tensor) -> Tensor:
         """Prompts (N, L, D) from prompt tokens (N, L, D)."""
-        low = self.act(self.attention(self.scale.then(self.down, prompt)))
+        low = self.act(self.attention(self.down(self.scale(prompt))))
         return self.act(self.rescale.after(self.up, low))
 
 

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from mmir.data.coco import plain_coco
 from mmir.data.layouts.det import JSON_FOLDER, LLVIP, M3FD, DetLayout
 from mmir.data.readers import read_voc
 from mmir.testing.scenes.det_layouts import pair_scene, write_llvip, write_m3fd
@@ -66,8 +67,7 @@ def _convert(root: Path, layout: DetLayout, split: str) -> None:
         listed = (root / 'meta' / f'{split}.txt').read_text().split()
     else:
         listed = [p.name for p in sorted((root / 'visible' / split).glob('*'))]
-    coco: dict[str, Any] = dict(images=[], annotations=[], categories=[])
-    coco['categories'] = [dict(id=k, name=n) for k, n in enumerate(layout.classes, 1)]
+    images, rows = [], []
     for number, file in enumerate(listed):
         stem = Path(file).stem
         files = {
@@ -76,18 +76,11 @@ def _convert(root: Path, layout: DetLayout, split: str) -> None:
         }
         _, size, objects = read_voc(root / template.format(split=split, name=stem))
         shape = dict(width=size[0], height=size[1])
-        coco['images'].append(dict(id=number, file_name=files['ir'], **shape, **files))
+        images.append(dict(id=number, file_name=files['ir'], **shape, **files))
         for thing in objects:
-            coco['annotations'].append(
-                dict(
-                    id=len(coco['annotations']) + 1,
-                    image_id=number,
-                    category_id=layout.classes.index(thing['name']) + 1,
-                    bbox=thing['bbox'],
-                    area=thing['bbox'][2] * thing['bbox'][3],
-                    iscrowd=thing['iscrowd'],
-                )
-            )
+            label = layout.classes.index(thing['name'])
+            rows.append((number, label, thing['bbox'], thing['iscrowd']))
+    coco = plain_coco(images, rows, layout.classes)
     write_json(coco, root / JSON_FOLDER / layout.json_name(split, 'ir'))
 
 

@@ -25,9 +25,8 @@ def shrink_transformer_(model: dict) -> bool:
 
     The number of blocks stays the same in a ViT, since configs refer to them by index;
     each stage of a Swin keeps two blocks. Input channels of necks and heads follow,
-    segmentation heads become narrower, and DINO gets fewer layers and
-    queries. Checkpoints of the
-    backbone no longer fit and are removed.
+    segmentation heads become narrower, and DINO gets fewer layers and queries.
+    Checkpoints of the backbone no longer fit and are removed.
 
     Args:
         model (dict): Config of a model of any host.

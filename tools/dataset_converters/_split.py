@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from _common import plain_coco
 from tqdm import tqdm
 
 from mmir.data.check import ELSEWHERE, Problem, Report, examine_boxes
-from mmir.data.coco import count_boxes, open_images, stored_names
+from mmir.data.coco import count_boxes, open_images, plain_coco, stored_names
 from mmir.data.images import ImageReadError, read_image
 from mmir.data.inside import outside
 from mmir.data.layouts.det import DetLayout, plain_name

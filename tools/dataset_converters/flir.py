@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from _common import plain_coco, run
+from _common import run
 
 from mmir.data.check import NO_LABELS, Problem, Report, examine_boxes
-from mmir.data.coco import check_coco, image_names, label_map, open_images
+from mmir.data.coco import check_coco, image_names, label_map, open_images, plain_coco
 from mmir.data.layouts.flir import (
     FLIR_CLASSES,
     V10,

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from _common import add_output_arguments, finish, plain_coco, run
+from _common import add_output_arguments, finish, run
 from tqdm import tqdm
 
 from mmir.data.check import MISSING, Problem
+from mmir.data.coco import plain_coco
 from mmir.data.images import ImageReadError, list_images, read_image
 from mmir.data.readers import read_names, read_voc, without_suffix
 from mmir.utils.errors import AnnotationError

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from _common import add_output_arguments, finish, plain_coco, run
+from _common import add_output_arguments, finish, run
 from tqdm import tqdm
 
 from mmir.data.check import Problem
+from mmir.data.coco import plain_coco
 from mmir.data.images import ImageReadError, list_images, read_image
 from mmir.data.readers import read_yolo, yolo_boxes
 from mmir.utils.errors import AnnotationError
