@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmir.structures import PairError
 from mmir.data.images import ImageReadError, read_image
+from mmir.structures import PairError
 
 RELIABLE = 1.0
 """Confidence above which a shift is reliable.

@@ -33,7 +33,7 @@ def bytes_swapped(img: np.ndarray) -> bool:
         return False
     plane = img if img.ndim == 2 else img[..., 0]
     some = plane[:: max(1, len(plane) // _ROWS)]
-    if not (0 <= some.min() and some.max() <= 65535):  # also NaN
+    if not (some.min() >= 0 and some.max() <= 65535):  # also NaN
         return False
     counts = some.astype(np.uint16)
     if not np.array_equal(counts, some):

@@ -29,6 +29,7 @@ from mmir.data.jpeg_damage import damaged_jpegs
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few, read_json
 
+
 def read_coco(path: str | Path) -> dict:
     """Read a COCO detection file, check its structure and normalize its values.
 
@@ -296,9 +297,7 @@ def _file_problems(
     odd = dict.fromkeys(outside(names, folder, below))
     inside = [name for name in names if name not in odd]
     found = image_names(folder, inside)
-    return [
-        Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd
-    ] + [
+    return [Problem(ELSEWHERE, name, f'not below {below or where}') for name in odd] + [
         Problem(
             IRREGULAR if os.path.exists(where + name) else MISSING,
             name,

@@ -36,7 +36,7 @@ def normalize_coco(coco: object, source: str) -> None:
         source (str): Name of the file, for error messages.
 
     Raises:
-        AnnotationError: Something is missing or has no usable value; the entry is named.
+        AnnotationError: Something is missing or has no usable value; it is named.
     """
     if not isinstance(coco, dict):
         raise AnnotationError(f'{source} holds a {type(coco).__name__}, not COCO data')

@@ -38,9 +38,7 @@ class ImageFormatError(ImageReadError):
     """A whole image file is not what the pipeline or the annotation expects."""
 
 
-def decode(
-    data: bytes, path: str, planes: tuple[int, int] | None = None
-) -> np.ndarray:
+def decode(data: bytes, path: str, planes: tuple[int, int] | None = None) -> np.ndarray:
     """Decode an image file with its original values and planes.
 
     Args:
@@ -173,7 +171,9 @@ def select_planes(
         if planes[1] <= held:
             return img if img.ndim == 2 else img[..., slice(*planes)]
     else:
-        every = [plane for img in images for plane in np.atleast_3d(img).transpose(2, 0, 1)]
+        every = [
+            plane for img in images for plane in np.atleast_3d(img).transpose(2, 0, 1)
+        ]
         held, chosen = len(every), every[slice(*planes)]
         if planes[1] <= held:
             if len({(plane.shape, plane.dtype) for plane in chosen}) > 1:

@@ -47,7 +47,9 @@ def read_image(
             that cannot be read.
     """
     if not os.path.isfile(path) and os.path.exists(path):
-        raise ImageReadError(f'image is no regular file, but a folder or device: {path}')
+        raise ImageReadError(
+            f'image is no regular file, but a folder or device: {path}'
+        )
     try:
         data = fileio.get(path, backend_args=backend_args)
     except FileNotFoundError as error:

@@ -1,8 +1,8 @@
 """Files that an annotation names must lie below the data folder.
 
-An annotation file is often downloaded; one that names `/etc/...` or `../../...` must not
-decide what is opened. Links are followed: who can place a link in the data folder may
-decide where its files are.
+An annotation file is often downloaded; one that names `/etc/...` or `../../...` must
+not decide what is opened. Links are followed: who can place a link in the data folder
+may decide where its files are.
 """
 
 import os

@@ -43,7 +43,7 @@ def damaged_jpegs(
     the data still ends in the right place is not.
 
     Args:
-        paths (Sequence[str]): Local image files; those of other formats are passed over.
+        paths (Sequence[str]): Local image files; other formats are passed over.
         workers (int): Number of child processes at a time.
         progress (bool): Show a progress bar.
 
@@ -58,7 +58,9 @@ def damaged_jpegs(
     found: dict[str, str] = {}
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(files), desc='JPEG data', disable=not progress, leave=False) as bar,
+        tqdm(
+            total=len(files), desc='JPEG data', disable=not progress, leave=False
+        ) as bar,
     ):
         for batch, warnings in zip(batches, pool.map(_decode, batches), strict=True):
             found |= warnings
@@ -101,7 +103,7 @@ def _decode(files: Sequence[str]) -> dict[str, str]:
 
 
 def _is_padding(path: str, warning: str) -> bool:
-    """Tell whether a warning is about zeros before the end, which some cameras write."""
+    """Tell whether a warning is about zeros before the end, as some cameras write."""
     match = _PADDING.match(warning)
     if match is None:
         return False

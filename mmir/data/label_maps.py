@@ -156,8 +156,8 @@ def unlearnable(values: Iterable[int], by_class: Sequence[int], ignored: int) ->
     if len(by_class) < 2 or not ignored or not set(values) <= {0, IGNORED}:
         return ''
     return (
-        f'{ignored} pixels are {IGNORED} and all others 0. {IGNORED} is ignored, so one '
-        'class at most is left. If it means the second of two classes, use '
+        f'{ignored} pixels are {IGNORED} and all others 0. {IGNORED} is ignored, so '
+        'one class at most is left. If it means the second of two classes, use '
         'mmir.LoadSaliencyMask in place of LoadAnnotations (128 and above is 1), or '
         'store class indices'
     )

@@ -154,8 +154,8 @@ def parse_xml(path: str | Path) -> ElementTree.Element:
     for mark in ('<!DOCTYPE', '<!ENTITY', '\0'):
         if mark in text:
             raise AnnotationError(
-                f'{path} is refused: {mark!r} does not belong in a label file and can make '
-                'a reader expand or load anything'
+                f'{path} is refused: {mark!r} does not belong in a label file and can '
+                'make a reader expand or load anything'
             )
     try:
         root = ElementTree.fromstring(text)

@@ -59,8 +59,8 @@ class Intensity:
             return cls(img.dtype, count, mean, spread, *ends, histogram)
         if img.dtype.kind != 'f' or not np.isfinite(img).all():
             raise ValueError(
-                'an image must be uint8, uint16 or float without NaN or infinite values; '
-                f'this one is {img.dtype}'
+                'an image must be uint8, uint16 or float without NaN or infinite '
+                f'values; this one is {img.dtype}'
             )
         values = planes.astype(np.float64)
         mean = values.mean(1)

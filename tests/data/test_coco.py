@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmir.data.check import examine_boxes
-from mmir.data.coco import image_names, label_map, read_coco
-from mmir.data.coco import check_coco, validate_coco
+from mmir.data.coco import check_coco, image_names, label_map, read_coco, validate_coco
 from mmir.utils.errors import AnnotationError
 from mmir.utils.files import few
 

@@ -88,7 +88,7 @@ def test_numbers_as_text():
 
 
 def test_ids_of_text_stay_as_listed():
-    """The listed id is that of predictions and of the metric, so it is never changed."""
+    """The listed id is that of predictions and of the metric, so it stays."""
     coco = one_box()
     coco['images'][0]['id'] = '0'
     normalize_coco(coco, 'ann.json')
@@ -98,7 +98,10 @@ def test_ids_of_text_stay_as_listed():
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        (dict(iscrowd='maybe'), "annotation 1 of image 0 has iscrowd='maybe', which is"),
+        (
+            dict(iscrowd='maybe'),
+            "annotation 1 of image 0 has iscrowd='maybe', which is",
+        ),
         (dict(ignore=2), 'has ignore=2, which is neither 0 nor 1'),
         (dict(bbox=['a', 1, 2, 3]), r"no box of four numbers .*\['a', 1, 2, 3\]"),
         (dict(bbox=[True, 1, 2, 3]), 'no box of four numbers'),

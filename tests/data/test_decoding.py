@@ -136,7 +136,8 @@ COUNTS = np.arange(24 * 40).reshape(24, 40) * 17 % 4096
 
 
 @pytest.mark.parametrize(
-    'dtype', ['<i1', '<i2', '>i2', '<i4', '>i4', '<u4', '>u4', '<f4', '>f4', '<f8', '>f8']
+    'dtype',
+    ['<i1', '<i2', '>i2', '<i4', '>i4', '<u4', '>u4', '<f4', '>f4', '<f8', '>f8'],
 )
 @pytest.mark.parametrize('depth', [8, 16])
 def test_advice_for_other_sample_types_works(tmp_path, dtype, depth):

@@ -58,9 +58,7 @@ def test_annotations_that_name_files_elsewhere(tmp_path):
     coco['images'][1]['file_name'] = '../secret.png'
     ann_file.write_text(json.dumps(coco))
     report = validate_coco(ann_file, root, deep=True)
-    assert [(p.kind, p.name) for p in report.problems] == [
-        (ELSEWHERE, '../secret.png')
-    ]
+    assert [(p.kind, p.name) for p in report.problems] == [(ELSEWHERE, '../secret.png')]
     assert validate_coco(ann_file, root, deep=True, below=tmp_path).ok
     assert validate_coco(ann_file, root, deep=True, below='/').ok
 

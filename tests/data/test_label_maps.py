@@ -72,8 +72,13 @@ def test_values_beyond_8_bits(kind, values, said):
 
 def test_strange_values_are_counted():
     values, counts = np.arange(7) + 40, np.arange(7) + 1
-    assert strange_fault(values[:2], counts[:2], 9) == '40 in 1 pixels, 41 in 2 pixels; of 9'
-    assert strange_fault(values, counts, 9).endswith('44 in 5 pixels and 2 more values; of 9')
+    assert (
+        strange_fault(values[:2], counts[:2], 9)
+        == '40 in 1 pixels, 41 in 2 pixels; of 9'
+    )
+    assert strange_fault(values, counts, 9).endswith(
+        '44 in 5 pixels and 2 more values; of 9'
+    )
 
 
 @pytest.mark.parametrize(

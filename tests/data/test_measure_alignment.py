@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mmir.data.alignment import PairFiles, edge_map, measure_files, measure_shift
 from mmir.structures import PairError
 from mmir.testing.scenes import render_scene
 from mmir.transforms.alignment import RandomMisalignment
-from mmir.data.alignment import PairFiles, edge_map, measure_files, measure_shift
 
 
 @pytest.fixture(scope='module')

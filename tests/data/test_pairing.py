@@ -46,7 +46,10 @@ def test_there_and_back():
     ('rule', 'message'),
     [
         (dict(folder=('vis', 'ir')), r"no folder 'vis' in a/visible/1\.png"),
-        (dict(prefix=('rgb_', '')), r"name of a/visible/1\.png does not start with 'rgb_'"),
+        (
+            dict(prefix=('rgb_', '')),
+            r"name of a/visible/1\.png does not start with 'rgb_'",
+        ),
         (dict(stem=('_RGB', '')), r"name of a/visible/1\.png does not end with '_RGB'"),
     ],
 )

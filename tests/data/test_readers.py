@@ -171,7 +171,9 @@ def test_xml_in_an_encoding_it_does_not_declare(tmp_path, head):
 @pytest.mark.parametrize('side', ['Unspecified', '', '0', '-4', 'nan', 'inf', None])
 @pytest.mark.parametrize('read', [read_xml, read_voc])
 def test_a_size_that_is_no_number_is_unknown(tmp_path, read, side):
-    size = '' if side is None else f'<size><width>{side}</width><height>8</height></size>'
+    size = (
+        '' if side is None else f'<size><width>{side}</width><height>8</height></size>'
+    )
     path = tmp_path / 'a.xml'
     path.write_text(labeled_xml('car', size=size))
     found = read(path)

@@ -79,9 +79,9 @@ def test_grey_images_of_three_channels_are_seen() -> None:
 def test_values_that_are_none_are_refused(bad: float) -> None:
     img = np.ones((3, 3, 1), np.float32)
     img[1, 1] = bad
-    with pytest.raises(ValueError, match='NaN or infinite.*float32'):
+    with pytest.raises(ValueError, match=r'NaN or infinite.*float32'):
         Intensity.of(img)
-    with pytest.raises(ValueError, match='must be uint8, .* is int32'):
+    with pytest.raises(ValueError, match=r'must be uint8, .* is int32'):
         Intensity.of(np.ones((3, 3, 1), np.int32))
 
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from mmir.utils.errors import AnnotationError
-from mmir.utils.files import few, read_json
-
 from mmir.data.coco import image_names, read_coco
 from mmir.data.coco_entries import normalize_coco
 from mmir.data.readers import to_number, without_suffix
+from mmir.utils.errors import AnnotationError
+from mmir.utils.files import few, read_json
 
 FLIR_CLASSES = ('person', 'bicycle', 'car')
 """The classes that are frequent enough to evaluate."""

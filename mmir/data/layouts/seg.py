@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mmir.data.images import SUFFIXES
 from mmir.data.inside import outside
 from mmir.data.pairing import PairRule
 from mmir.data.readers import read_names, without_suffix
@@ -20,8 +21,6 @@ from mmir.utils.files import few
 
 LABEL = 'seg_map_path'
 """Key of the label maps among the folders, named as in mmseg."""
-
-from mmir.data.images import SUFFIXES
 
 CHECKER = 'tools/dataset_converters/check_pairs_seg.py'
 

@@ -17,6 +17,7 @@ from mmir.data.check import (
     BAD_MAP,
     CLASSES,
     COLORED,
+    DAMAGED,
     DEEP,
     SIZES,
     UNLEARNABLE,
@@ -114,10 +115,10 @@ def check_seg(
         progress (bool): Show a progress bar.
 
     Returns:
-        Report: Missing, ambiguous, unreadable or damaged files; sizes that differ within
-        a sample; label maps in color or with values beyond 8 bits; values outside the
-        classes; maps that hold nothing to learn; and, as notes, the official count and
-        other findings.
+        Report: Missing, ambiguous, unreadable or damaged files; sizes that differ
+        within a sample; label maps in color or with values beyond 8 bits; values
+        outside the classes; maps that hold nothing to learn; and, as notes, the
+        official count and other findings.
 
     Raises:
         MissingFilesError: There is nothing to check.

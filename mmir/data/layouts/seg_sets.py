@@ -6,8 +6,8 @@ readers. No copy of the datasets was at hand: facts from memory are marked as su
 
 from pathlib import PurePosixPath
 
-from mmir.data.pairing import PairRule
 from mmir.data.layouts.seg import LABEL, SegLayout, Split
+from mmir.data.pairing import PairRule
 
 _MFNET_CLASSES = (
     'unlabelled', 'car', 'person', 'bike', 'curve', 'car_stop', 'guardrail',

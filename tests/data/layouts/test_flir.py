@@ -5,7 +5,6 @@ import pytest
 from coco_files import write_flir_v10, write_flir_v13
 
 from mmir.data.coco import count_boxes
-from mmir.utils.errors import AnnotationError
 from mmir.data.layouts.flir import (
     V10,
     V13,
@@ -15,6 +14,7 @@ from mmir.data.layouts.flir import (
     read_flir,
     use_16_bit,
 )
+from mmir.utils.errors import AnnotationError
 
 
 def test_versions_are_told_apart(tmp_path):
@@ -97,7 +97,9 @@ def test_all_broken_v10_files_are_named_and_flags_kept(tmp_path):
     first, second = sorted(folder.iterdir())
     content = json.loads(first.read_text())
     content['annotation'][0]['ignore'] = 1
-    content['image']['file_name'] = 'FLIR_v1.2'  # without a suffix: all of it is the name
+    content['image']['file_name'] = (
+        'FLIR_v1.2'  # without a suffix: all of it is the name
+    )
     first.write_text(json.dumps(content))
     second.rename(second.with_suffix('.JSON'))
     coco, _ = read_flir(folder)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmir.data.check import UNLEARNABLE
+from mmir.data.check import DAMAGED, UNLEARNABLE
+from mmir.data.layouts.seg import MissingFilesError
+from mmir.data.layouts.seg_check import check_seg
+from mmir.data.layouts.seg_sets import SEG_SETS
 from mmir.testing.scenes.seg_layouts import write_seg_set
 from mmir.utils.errors import AnnotationError
-from mmir.data.layouts.seg_check import check_seg
-from mmir.data.layouts.seg import MissingFilesError
-from mmir.data.layouts.seg_sets import SEG_SETS
 
 TOOLS = Path(__file__).parents[3] / 'tools' / 'dataset_converters'
 SIZE = (48, 32)
@@ -60,6 +60,23 @@ def test_pixels_by_class_are_counted(tmp_path):
     assert list(report.labels.values()) == counts.tolist()
     share = counts[0] / counts.sum()
     assert f'road {share:.2%}' in report.text()
+
+
+def test_damaged_jpegs_are_named(tmp_path):
+    root = write(tmp_path, 'MSRS', size=(128, 96))
+    png = sorted((root / 'train/ir').iterdir())[1]
+    jpeg = png.with_suffix('.jpg')
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128), np.uint8)
+    cv2.imwrite(str(jpeg), cv2.GaussianBlur(noise, (0, 0), 2))
+    png.unlink()
+    assert problems('MSRS', root) == []
+    data = bytearray(jpeg.read_bytes())
+    place = data.index(b'\xff\xda') + 200
+    del data[place : place + 40]
+    jpeg.write_bytes(data)
+    ((kind, name, detail),) = problems('MSRS', root)
+    assert (kind, name) == (DAMAGED, f'train/ir/{jpeg.name}')
+    assert 'Corrupt JPEG data' in detail
 
 
 def test_every_fault_of_files_is_named(tmp_path):
