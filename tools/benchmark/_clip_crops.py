@@ -21,7 +21,7 @@ from mmir.adapters import adapt_, undecayed
 from mmir.engine.autocast import has_bfloat16
 
 CLASSES = 'person', 'bicycle', 'car'
-SIZE, STORED = 224, 256  # pixels of the input, and of a stored crop
+SIZE, STORED = 112, 128  # pixels of the input, and of a stored crop
 SHORTEST = 24  # pixels of the longer side of a box
 CONTEXT = 1.3  # side of a crop, by the longer side of its box
 SHOTS, STEPS, BATCH = 20, 120, 12
