@@ -7,20 +7,18 @@ segmentation", arXiv 2312.02240, 2023.
 units for information fusion", ICLR workshop 2017.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule, ModuleDict
+from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 Projection = Literal['conv1x1', 'dw3x3', 'none']
 Gate = Literal['self', 'concat', 'softmax']
 Split = Literal['avgpool', 'fft']
-SUM = 'sum'
-"""Name of the branch that reads the sum of the modalities."""
 
 
 @MODELS.register_module()
@@ -38,7 +36,7 @@ class GatedSpectralUnit(BaseModule):
     involved, unless `split='fft'`.
 
     Args:
-        modalities: Names of all modalities, in channel order.
+        modalities: Number M of modalities. Branches: one each, and the sum's.
         channels: Number of channels C of all maps.
         projection: Linear maps W and V: 'conv1x1' (2 C^2 parameters per branch),
             'dw3x3' (depthwise, 18 C), 'none' (the identity).
@@ -57,7 +55,7 @@ class GatedSpectralUnit(BaseModule):
 
     def __init__(
         self,
-        modalities: Sequence[str],
+        modalities: int,
         channels: int,
         projection: Projection = 'conv1x1',
         gate: Gate = 'self',
@@ -71,57 +69,57 @@ class GatedSpectralUnit(BaseModule):
         ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {known}, got {value!r}')
-        if len(modalities) < 2 or SUM in modalities:
-            raise ValueError(
-                f'modalities: at least two, none called {SUM!r}, got {[*modalities]}'
-            )
-        self.names, self.gate, self.split = tuple(modalities), gate, split
-        branches = (*self.names, SUM)
-        wide = channels * len(self.names) if gate == 'concat' else channels
+        if modalities < 2:
+            raise ValueError(f'at least two modalities are needed, got {modalities}')
         if gate == 'concat' and projection != 'conv1x1':
             raise ValueError("gate='concat' needs projection='conv1x1'")
-        self.values = ModuleDict({k: _linear(projection, channels) for k in branches})
-        self.gates = ModuleDict(
-            {k: _linear(projection, channels, wide) for k in branches}
-        )
+        self.modalities, self.gate, self.split = modalities, gate, split
+        wide = channels * modalities if gate == 'concat' else channels
+        branches = range(modalities + 1)
+        self.values = ModuleList([_linear(projection, channels) for _ in branches])
+        self.gates = ModuleList([_linear(projection, channels, wide) for _ in branches])
 
-    def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self, feats: Sequence[Tensor], present: Sequence[int] | None = None
+    ) -> Tensor:
         """Fuse maps.
 
         Args:
-            maps: Modality -> map (N, C, H, W) of the same samples; those present.
+            feats: Maps (N, C, H, W) of the same samples, of the modalities present.
+            present: Their indices. Default: all modalities.
 
         Returns:
             Shape (N, C, H, W).
 
         Raises:
-            ValueError: `gate='concat'`, and a modality is missing.
+            ValueError: As many maps as indices are needed, and with `gate='concat'`
+                all.
         """
-        inputs = self._inputs(maps)
+        present = range(self.modalities) if present is None else present
+        if len(feats) != len(present):
+            raise ValueError(f'{len(feats)} maps for the modalities {[*present]}')
+        if self.gate == 'concat' and len(feats) < self.modalities:
+            raise ValueError(f"gate='concat' needs all {self.modalities} modalities")
+        inputs, branches = self._inputs(feats), [*present, self.modalities]
         read = inputs
         if self.gate == 'concat':
-            if missing := [name for name in self.names if name not in maps]:
-                raise ValueError(f"gate='concat' needs all modalities, no {missing}")
-            everything = torch.cat([maps[name] for name in self.names], 1)
-            read = dict.fromkeys(inputs, everything)
-        gates = [self.gates[key](read[key]) for key in inputs]
+            read = [torch.cat(list(feats), 1)] * len(inputs)
+        gates = [self.gates[k](x) for k, x in zip(branches, read, strict=True)]
         if self.gate == 'softmax':
             gates = [*torch.stack(gates).softmax(0)]
         else:
             gates = [gate.sigmoid() for gate in gates]
-        values = [self.values[key](x).tanh() for key, x in inputs.items()]
-        pairs = zip(values, gates, strict=True)
-        return torch.stack([value * gate for value, gate in pairs]).sum(0)
+        values = [self.values[k](x) for k, x in zip(branches, inputs, strict=True)]
+        terms = [v.tanh() * g for v, g in zip(values, gates, strict=True)]
+        return sum(terms[1:], start=terms[0])
 
-    def _inputs(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Input of each branch."""
-        own = {name: maps[name] for name in self.names if name in maps}
-        lows = own
+    def _inputs(self, feats: Sequence[Tensor]) -> list[Tensor]:
+        """Input of each branch, that of the sum last."""
+        own = lows = list(feats)
         if self.split is not None:
-            lows = {name: _low(x, self.split) for name, x in own.items()}
-            own = {name: x - lows[name] for name, x in own.items()}
-        first, *rest = lows.values()
-        return {**own, SUM: sum(rest, start=first)}
+            lows = [_low(x, self.split) for x in own]
+            own = [x - low for x, low in zip(own, lows, strict=True)]
+        return [*own, sum(lows[1:], start=lows[0])]
 
 
 def _linear(kind: Projection, channels: int, wide: int | None = None) -> nn.Module:

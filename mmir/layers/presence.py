@@ -125,6 +125,11 @@ class Presence:
         sizes = [len(rows) for rows in self.rows.values()]
         return dict(zip(self.rows, x.split(sizes), strict=True))
 
+    def where(self, name: str, rows: Sequence[int]) -> list[int]:
+        """Positions of samples among those that have a modality."""
+        place = {row: k for k, row in enumerate(self.rows[name])}
+        return [place[row] for row in rows]
+
     def together(
         self,
         parts: Mapping[str, Tensor],
@@ -142,13 +147,12 @@ class Presence:
         """
         if self.complete:
             return dict(function(dict(parts))) if len(parts) > 1 else dict(parts)
-        pieces: dict[str, list[tuple[Rows, Tensor]]] = {name: [] for name in parts}
+        pieces: dict[str, list[tuple[Tensor, Rows]]] = {name: [] for name in parts}
         for subset, rows in self.groups().items():
-            where = {n: [self.rows[n].index(row) for row in rows] for n in subset}
-            same = {name: select(parts[name], where[name]) for name in subset}
+            same = {n: select(parts[n], self.where(n, rows)) for n in subset}
             for name, x in (function(same) if len(same) > 1 else same).items():
-                pieces[name].append((rows, x))
-        return {name: _in_order(found) for name, found in pieces.items()}
+                pieces[name].append((x, rows))
+        return {name: in_order(found) for name, found in pieces.items()}
 
 
 class ModalityRoute:
@@ -224,8 +228,14 @@ def select(x: Tensor, rows: Sequence[int]) -> Tensor:
     return x.index_select(0, torch.tensor(rows, device=x.device))
 
 
-def _in_order(pieces: list[tuple[Rows, Tensor]]) -> Tensor:
-    """Join maps of disjoint samples in the order of the samples."""
-    rows = [row for part, _ in pieces for row in part]
+def in_order(pieces: Sequence[tuple[Tensor, Sequence[int]]]) -> Tensor:
+    """Join parts of a batch in the order of its samples.
+
+    Args:
+        pieces: Parts (n, ...), with the indices of their samples.
+    """
+    if len(pieces) == 1:
+        return pieces[0][0]
+    rows = [row for _, part in pieces for row in part]
     order = sorted(range(len(rows)), key=rows.__getitem__)
-    return select(torch.cat([x for _, x in pieces]), order)
+    return select(torch.cat([x for x, _ in pieces]), order)
