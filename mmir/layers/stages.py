@@ -25,6 +25,7 @@ MIDDLE_NORMS: Mapping[str, Middle] = {
     'InvertedResidualV3': _inverted_residual,
     'ConvNeXtBlock': lambda _: 'norm',
     'DarknetBottleneck': lambda _: 'conv1.bn',
+    'CSPNeXtBlock': lambda _: 'conv1.bn',
 }
 
 
