@@ -7,6 +7,7 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
+    from .csknet import CSKHead, CSKNet
     from .data_preprocessor import PairedSegDataPreprocessor
     from .datasets import (
         FMBDataset,
@@ -25,6 +26,8 @@ except Exception as error:
     globals().update(fail_part('seg', error))
 
 __all__ = [
+    'CSKHead',
+    'CSKNet',
     'FMBDataset',
     'LateFusionSegmentor',
     'LoadSaliencyMask',

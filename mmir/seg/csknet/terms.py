@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from mmir.layers.modality_norm import ModalityNorm
 from mmir.layers.presence import ModalityRoute, Presence, select
 
-from .contrast import ModalityContrast, PixelContrastHead, contrast_weight
+from .contrast import PixelContrastHead, contrast_weight
 from .distill import SpectralDistillLoss
 from .head import Decoded
+from .modality_contrast import ModalityContrast
 from .teacher import Teacher
 
 Feats = Mapping[str, Sequence[Tensor]]
@@ -102,7 +103,9 @@ class ContrastTerm(BaseModule):
     ) -> None:
         super().__init__()
         self.head = PixelContrastHead(channels)
-        self.loss = ModalityContrast(**options)
+        self.losses = nn.ModuleList(  # each stage has a memory of its own, if any
+            [ModalityContrast(route.names, **options) for _ in channels]
+        )
         self.weight, self.warmup, self.route = weight, warmup, route
         for name, layer in [*self.head.named_modules()]:
             if isinstance(layer, nn.BatchNorm2d):
@@ -132,6 +135,10 @@ class ContrastTerm(BaseModule):
         finally:
             self.route.leave()
         found = {n: x.detach().argmax(1) for n, x in decoded.logits.items()}
-        losses = [self.loss(x, labels, found, presence.rows) for x in stages]
+        rows = {name: list(kept) for name, kept in presence.rows.items()}
+        losses = [
+            loss(x, labels, found, rows)
+            for loss, x in zip(self.losses, stages, strict=True)
+        ]
         factor = contrast_weight(iteration, self.weight, self.warmup)
         return torch.stack(losses).mean() * factor
