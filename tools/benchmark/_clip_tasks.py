@@ -6,7 +6,7 @@ from typing import Any
 
 from _clip_rows import COLORS
 from _coco_tasks import hold_out
-from _field import BRIGHTNESS, IMAGES, field_sets
+from _field import BRIGHTNESS, IMAGES, enet_weights, field_sets
 
 CAMERAS = dict(rgb=dict(COLORS, bgr_to_rgb=True), ir=dict(COLORS, bgr_to_rgb=True))
 TAPS = dict(type='mmir.TransformerTaps')
@@ -37,7 +37,7 @@ class Parts:
     batch: int
 
 
-FIELD_CROP = (320, 320)
+FIELD_CROP = (224, 224)
 
 
 def field(data: Path, out: Path, held: bool) -> Parts:
@@ -63,10 +63,12 @@ def field(data: Path, out: Path, held: bool) -> Parts:
             num_classes=3,
             norm_cfg=dict(type='BN'),
             align_corners=False,
-            loss_decode=dict(type='mmseg.CrossEntropyLoss'),
+            loss_decode=dict(
+                type='mmseg.CrossEntropyLoss', class_weight=enet_weights()
+            ),
         ),
         train_cfg=dict(),
-        test_cfg=dict(mode='slide', crop_size=FIELD_CROP, stride=(240, 240)),
+        test_cfg=dict(mode='slide', crop_size=FIELD_CROP, stride=(168, 168)),
     )
     return Parts(
         scope='mmseg',
@@ -77,7 +79,7 @@ def field(data: Path, out: Path, held: bool) -> Parts:
         test=test,
         evaluator=dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
         steps=150,
-        batch=8,
+        batch=4,
     )
 
 

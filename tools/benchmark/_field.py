@@ -1,10 +1,12 @@
 """Pairs of a red and a near-infrared image of a field (`cwfid`): soil, crop, weed."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 CLASSES = dict(classes=('soil', 'crop', 'weed'))
+SHARES = 0.926, 0.016, 0.058  # of the pixels
 SIZE = 648, 483  # width and height of the images
 CAMERAS = (
     'rgb',
@@ -88,3 +90,13 @@ def _names(data: Path, out: Path, held: bool) -> tuple[Path, Path]:
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         paths[-1].write_text('\n'.join(rows))
     return paths[0], paths[1]
+
+
+def enet_weights() -> list[float]:
+    """Weights of rare classes, 1 / ln(1.02 + share), with a mean of 1.
+
+    A. Paszke et al., "ENet: a deep neural network architecture for real-time semantic
+    segmentation", arXiv 1606.02147, 2016.
+    """
+    raw = [1 / math.log(1.02 + share) for share in SHARES]
+    return [round(value * len(raw) / sum(raw), 3) for value in raw]

@@ -11,7 +11,6 @@ images (`--search`). Several processes may run at once; finished runs are skippe
 import argparse
 import itertools
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 from _csk_rows import BACKBONE, COLORS, CROP, DECODER, ROWS, model_config
-from _field import field_sets
+from _field import CLASSES, enet_weights, field_sets
 from _runs import RESULT, drain
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -34,7 +33,6 @@ WEIGHTS_FILE = 'mobilenetv2_mmseg.safetensors'
 SCALE = 1 / 2  # of the images of 648 x 483 pixels
 STEPS, BATCH, RATE = 150, 4, 0.05
 HELD_SEED = 100
-SHARES = 0.926, 0.016, 0.058  # of the pixels: soil, crop, weed
 WEIGHTED = True
 SETTINGS: dict[str, Any] = {}  # of CSK-Net, chosen on held-out images
 SEARCH: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -89,7 +87,7 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a run for `Runner.from_cfg`."""
     choice = json.loads(run.choice)
     steps, rate = choice.pop('steps', STEPS), choice.pop('rate', RATE)
-    decoder = dict(DECODER, num_classes=len(SHARES))
+    decoder = dict(DECODER, num_classes=len(CLASSES['classes']))
     if choice.pop('weighted', WEIGHTED):
         decoder['loss_decode'] = dict(
             decoder['loss_decode'], class_weight=enet_weights()
@@ -164,16 +162,6 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
             experiment_name=str(run.folder(args.out)).replace('/', '_'),
         )
     )
-
-
-def enet_weights() -> list[float]:
-    """Weights of rare classes, 1 / ln(1.02 + share), with a mean of 1.
-
-    A. Paszke et al., "ENet: a deep neural network architecture for real-time semantic
-    segmentation", arXiv 1606.02147, 2016.
-    """
-    raw = [1 / math.log(1.02 + share) for share in SHARES]
-    return [round(value * len(raw) / sum(raw), 3) for value in raw]
 
 
 def execute(run: Run, args: argparse.Namespace) -> None:
