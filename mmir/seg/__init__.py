@@ -7,6 +7,13 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
+    from .csknet import (
+        ModalityContrast,
+        PixelContrastHead,
+        PixelContrastLoss,
+        SpectralDistillLoss,
+        contrast_weight,
+    )
     from .data_preprocessor import PairedSegDataPreprocessor
     from .datasets import (
         FMBDataset,
@@ -31,11 +38,16 @@ __all__ = [
     'MFNetDataset',
     'MSRSDataset',
     'MVSegDataset',
+    'ModalityContrast',
     'PST900Dataset',
     'PairedSegDataPreprocessor',
     'PairedSegDataset',
+    'PixelContrastHead',
+    'PixelContrastLoss',
     'SODHead',
     'SODLoss',
     'SemanticRTDataset',
+    'SpectralDistillLoss',
     'VTSODDataset',
+    'contrast_weight',
 ]
