@@ -85,6 +85,16 @@ def test_update():
         assert len(got.unique(dim=0)) == len(got)
 
 
+def test_pixels_are_drawn_at_random():
+    x, found = unit(1, 4, 5, 8, dtype=torch.float32), []
+    for seed in range(8):
+        memory = ContrastMemory(1, channels=4, size=9, pixel_update=1)
+        torch.manual_seed(seed)
+        memory.update(x, torch.zeros(1, 5, 8).long(), ignore_index=255)
+        found.append(memory.pixels.features[0, 0])
+    assert len(torch.stack(found).unique(dim=0)) > 4
+
+
 def test_ignore_index_may_be_a_class():
     memory = ContrastMemory(2, channels=4, size=9)
     memory.update(unit(1, 4, 1, 4), torch.tensor([[[0, 0, 1, 1]]]), ignore_index=0)
