@@ -1,7 +1,7 @@
 """Pixel-wise supervised contrastive learning.
 
-[1] W. Wang, T. Zhou, F. Yu, J. Dai, E. Konukoglu and L. Van Gool, "Exploring
-cross-image pixel contrast for semantic segmentation", ICCV 2021.
+[1] W. Wang et al., "Exploring cross-image pixel contrast for semantic segmentation",
+ICCV 2021.
 """
 
 from collections.abc import Mapping, Sequence
