@@ -40,6 +40,10 @@ from mmir.tensorfact import (
     factorize_,
 )
 
+from .exchange import ChannelExchange, SpatialExchange
+from .gated_spectral import GatedSpectralUnit
+from .modality_norm import ModalityNorm
+from .modality_shared import ModalityShared, share_
 from .taps import TransformerTaps
 
 __all__ = [
@@ -48,18 +52,23 @@ __all__ = [
     'Adapted',
     'AddFusion',
     'BitFit',
+    'ChannelExchange',
     'ConcatFusion',
     'ConvLoRA',
     'CrossAttentionFusion',
     'EarlyFusion',
     'Frozen',
     'Full',
+    'GatedSpectralUnit',
     'IVTuning',
     'LoRA',
     'LoRAConv2d',
     'LoRALinear',
+    'ModalityNorm',
+    'ModalityShared',
     'Mona',
     'SingleModality',
+    'SpatialExchange',
     'SplitFuseEnhancer',
     'TensorFact',
     'TensorFactConv',
@@ -73,6 +82,7 @@ __all__ = [
     'merge_',
     'merge_checkpoint',
     'save_adapter',
+    'share_',
     'switch_adapter_',
     'trainable_report',
     'widen_stem_',

@@ -8,6 +8,8 @@ from mmir.registry import fail_part
 
 try:
     from .csknet import (
+        CSKHead,
+        CSKNet,
         ModalityContrast,
         PixelContrastHead,
         PixelContrastLoss,
@@ -32,6 +34,8 @@ except Exception as error:
     globals().update(fail_part('seg', error))
 
 __all__ = [
+    'CSKHead',
+    'CSKNet',
     'FMBDataset',
     'LateFusionSegmentor',
     'LoadSaliencyMask',
