@@ -55,7 +55,11 @@ class Row:
 
 EXCHANGE = dict(channel_exchange={}, spatial_exchange={})
 MAIN: dict[str, Any] = dict(
-    shared=EXCHANGE, contrast=dict(channels=CHANNELS), distill={}, p_solo=0.0
+    shared=EXCHANGE,
+    # crops are small: a class takes part from 11 pixels of a map, not 101
+    contrast=dict(channels=CHANNELS, loss=dict(max_views=10)),
+    distill={},
+    p_solo=0.0,
 )
 PARTS: dict[str, dict[str, Any]] = {
     'no exchange': dict(shared={}),

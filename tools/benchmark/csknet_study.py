@@ -31,18 +31,22 @@ from mmir.utils.files import write_json
 
 WEIGHTS_FILE = 'mobilenetv2_mmseg.safetensors'
 SCALE = 1 / 2  # of the images of 648 x 483 pixels
-STEPS, BATCH, RATE = 150, 4, 0.05
+STEPS, BATCH, RATE = 150, 4, 0.03
 HELD_SEED = 100
 WEIGHTED = True
 SETTINGS: dict[str, Any] = {}  # of CSK-Net, chosen on held-out images
 SEARCH: tuple[tuple[str, dict[str, Any]], ...] = (
-    *(('rgb', dict(rate=rate)) for rate in (0.01, 0.03)),
     *(
-        (name, dict(rate=rate, weighted=True))
-        for name in ('ir', 'rgb')
-        for rate in (0.03, 0.1)
+        (camera, dict(rate=rate, weighted=weighted))
+        for camera in ('rgb', 'ir')
+        for rate in (0.01, 0.03, 0.1)
+        for weighted in (False, True)
     ),
-    ('ir', dict(rate=0.1)),
+    *(
+        (f'csk, teacher {camera}', dict(distill=dict(encoder=w, decoder=w)))
+        for w in (1.0, 0.1)
+        for camera in ('ir', 'rgb')
+    ),
 )
 
 
@@ -200,8 +204,10 @@ def by_variant(values: Mapping[str, Any]) -> dict[str, float]:
 
 def all_runs(args: argparse.Namespace) -> list[Run]:
     """Runs in the order in which they begin; a teacher comes before its student."""
-    if args.search:
-        runs = [Run(n, HELD_SEED, True, json.dumps(c)) for n, c in SEARCH]
+    if args.search is not None:
+        rows = args.search or ROWS
+        found = [(name, json.dumps(c)) for name, c in SEARCH if name in rows]
+        runs = [Run(name, HELD_SEED, True, choice) for name, choice in found]
     else:
         pairs = itertools.product(args.seeds, args.rows)
         runs = [Run(name, seed) for seed, name in pairs]
@@ -218,7 +224,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/csknet'))
     parser.add_argument('--rows', nargs='+', choices=ROWS, default=[*ROWS])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--search', action='store_true', help='on held-out images')
+    parser.add_argument(
+        '--search', nargs='*', choices=ROWS, help='rows, on held-out images'
+    )
     args = parser.parse_args()
     for path in ('data', 'weights', 'out'):
         setattr(args, path, getattr(args, path).resolve())
