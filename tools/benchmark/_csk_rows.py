@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 NORM = dict(type='BN')
 CHANNELS = 24, 32, 96, 320  # of the stages that MobileNetV2 returns
-CROP = 160, 160
 COLORS = dict(  # of ImageNet, for both cameras
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
 )

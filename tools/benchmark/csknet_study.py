@@ -1,4 +1,4 @@
-"""CSK-Net and its baselines on real pairs: a field in red and near infrared.
+"""CSK-Net and its baselines on pairs: a field, synthetic streets, leaves.
 
 The rows train with the same schedule, augmentation and order; each is tested with both
 images and with each of them alone. Rates and weights are chosen on held-out training
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _csk_rows import BACKBONE, COLORS, CROP, DECODER, ROWS, model_config
-from _field import CLASSES, enet_weights, field_sets
+from _csk_rows import BACKBONE, DECODER, ROWS, model_config
+from _csk_tasks import TASKS
 from _runs import RESULT, drain
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -30,10 +30,8 @@ from mmir.cli import cli
 from mmir.utils.files import write_json
 
 WEIGHTS_FILE = 'mobilenetv2_mmseg.safetensors'
-SCALE = 1 / 2  # of the images of 648 x 483 pixels
 STEPS, BATCH, RATE = 150, 4, 0.03
 HELD_SEED = 100
-WEIGHTED = True
 SETTINGS: dict[str, Any] = {}  # of CSK-Net, chosen on held-out images
 SEARCH: tuple[tuple[str, dict[str, Any]], ...] = (
     *(
@@ -91,21 +89,15 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a run for `Runner.from_cfg`."""
     choice = json.loads(run.choice)
     steps, rate = choice.pop('steps', STEPS), choice.pop('rate', RATE)
-    decoder = dict(DECODER, num_classes=len(CLASSES['classes']))
-    if choice.pop('weighted', WEIGHTED):
-        decoder['loss_decode'] = dict(
-            decoder['loss_decode'], class_weight=enet_weights()
-        )
-    train, test = field_sets(args.data, args.out, run.held, CROP, SCALE)
+    task = TASKS[args.task]
+    decoder = dict(DECODER, num_classes=task.classes)
+    if choice.pop('weighted', True):
+        loss = dict(decoder['loss_decode'], class_weight=task.class_weight)
+        decoder['loss_decode'] = loss
+    train, test = task.sets(args.data, args.out, run.held)
     weights = dict(type='Pretrained', checkpoint=str(args.weights / WEIGHTS_FILE))
     plain = dict(
-        data_preprocessor=dict(
-            type='mmir.PairedSegDataPreprocessor',
-            modalities=dict(rgb=COLORS, ir=COLORS),
-            size=CROP,
-            pad_val=0,
-            seg_pad_val=255,
-        ),
+        data_preprocessor=task.preprocessor(),
         backbone=dict(BACKBONE, init_cfg=weights),
     )
     first = run.teacher()
@@ -222,6 +214,7 @@ def main() -> None:
     parser.add_argument('--data', type=Path, required=True, help='real images')
     parser.add_argument('--weights', type=Path, required=True, help='of MobileNetV2')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/csknet'))
+    parser.add_argument('--task', choices=TASKS, default='field')
     parser.add_argument('--rows', nargs='+', choices=ROWS, default=[*ROWS])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument(
