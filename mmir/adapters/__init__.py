@@ -22,7 +22,7 @@ from .plain import (
     why_not_plain_norm,
     why_tied,
 )
-from .record import in_stage, record_of, stage_of
+from .record import in_stage, parts_in_stage, record_of, stage_of
 from .report import TrainableReport, tally, trainable_report
 from .switch import switch_adapter_, unload_adapter
 from .walk import (
@@ -66,6 +66,7 @@ __all__ = [
     'merge_checkpoint',
     'merge_state_dict',
     'names_of',
+    'parts_in_stage',
     'record_of',
     'refuse_wrapped',
     'replace_',

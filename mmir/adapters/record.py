@@ -76,6 +76,23 @@ def in_stage(model: nn.Module) -> bool:
     return record is not None and record.stage is not None
 
 
+def parts_in_stage(model: nn.Module) -> dict[str, nn.Module]:
+    """Find what is being adapted in a model.
+
+    Args:
+        model: The model, wrapped or not.
+
+    Returns:
+        Name -> module. The name of the model itself is empty; otherwise these are the
+        parts that were built by `mmir.Adapted`, such as its backbone.
+    """
+    model = unwrap(model)
+    if in_stage(model):
+        return {'': model}
+    parts = model.named_modules()
+    return {n: m for n, m in parts if ATTRIBUTE in m.__dict__ and in_stage(m)}
+
+
 def stage_of(model: nn.Module) -> Stage:
     """Current stage of a model.
 

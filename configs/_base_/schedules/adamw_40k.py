@@ -26,3 +26,4 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=8)
+custom_hooks = [dict(type='mmir.AdapterCheckpointHook')]  # writes adapter.pth

@@ -20,3 +20,4 @@ param_scheduler = [
     dict(type='MultiStepLR', milestones=[27, 33], gamma=0.1, by_epoch=True),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
+custom_hooks = [dict(type='mmir.AdapterCheckpointHook')]  # writes adapter.pth
