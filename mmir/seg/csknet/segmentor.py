@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmir.fusion.single_modality import layout_of
 from mmir.layers import share_
-from mmir.layers.modality_norm import PerModality
+from mmir.layers.modality_norm import idle_parameters
 from mmir.layers.modality_shared import sparsity_penalty
 from mmir.layers.presence import Presence
 from mmir.registry import MODELS
@@ -203,10 +203,8 @@ class CSKNet(EncoderDecoder):
         parts = [self.decode_head.fusion, self.decode_head.conv_seg]
         missing = [name for name in self.modalities if name not in presence.rows]
         idle = parts if missing or decoded.fused is None else []
-        for name in missing:
-            idle.append(self.decode_head.decoders[name])
-            layers = (m for m in self.modules() if isinstance(m, PerModality))
-            idle += [layer.copies[name] for layer in layers]
+        idle += [self.decode_head.decoders[name] for name in missing]
+        yield from idle_parameters(self, presence)
         for module in idle:
             yield from (p for p in module.parameters() if p.requires_grad)
 
