@@ -1,0 +1,429 @@
+"""`mmir.ModalityShared` in detectors of mmdet and in ours."""
+
+import copy
+import pickle
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from any_host import HOSTS, MMDET, Host
+from mmengine.config import ConfigDict
+from mmengine.evaluator import BaseMetric
+from mmengine.model import ExponentialMovingAverage
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from torch import Tensor, distributed, multiprocessing, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
+
+from mmir.layers import ModalityNorm
+from mmir.layers.modality_shared import exchanging_norms
+from mmir.structures import PairError, drop_modalities
+
+pytest.importorskip('mmdet')
+IR, RGB = ('rgb',), ('ir',)  # what is absent
+SIZE = 64
+NARROW = {  # ResNet-50 of an eighth of the width
+    'backbone.base_channels': 8,
+    'backbone.stem_channels': 8,
+    'neck.in_channels': [32, 64, 128, 256],
+}
+DETECTORS = dict(
+    rtmdet=Host(
+        **MMDET,
+        config=HOSTS['rtmdet'].config,
+        small={
+            'backbone.widen_factor': 0.125,
+            'neck.in_channels': [32, 64, 128],
+            'neck.out_channels': 16,
+            'bbox_head.in_channels': 16,
+            'bbox_head.feat_channels': 16,
+            'test_cfg.score_thr': 0.0,
+            'test_cfg.nms_pre': 20,
+        },
+    ),
+    faster_rcnn=Host(
+        **MMDET,
+        config=HOSTS['faster_rcnn'].config,
+        small={
+            **NARROW,
+            'neck.out_channels': 16,
+            'rpn_head.in_channels': 16,
+            'rpn_head.feat_channels': 16,
+            'roi_head.bbox_roi_extractor.out_channels': 16,
+            'roi_head.bbox_head.in_channels': 16,
+            'roi_head.bbox_head.fc_out_channels': 32,
+            'test_cfg.rpn.max_per_img': 20,
+            'train_cfg.rpn_proposal.max_per_img': 20,
+            'test_cfg.rcnn.score_thr': 0.0,
+        },
+    ),
+    retinanet=Host(  # its neck skips the first map
+        **MMDET,
+        config='retinanet/retinanet_r50_fpn_1x_coco.py',
+        small={
+            **NARROW,
+            'neck.out_channels': 16,
+            'bbox_head.in_channels': 16,
+            'bbox_head.feat_channels': 16,
+            'test_cfg.score_thr': 0.0,
+            'test_cfg.nms_pre': 20,
+        },
+    ),
+    yolox=Host(
+        **MMDET,
+        config='yolox/yolox_tiny_8xb8-300e_coco.py',
+        small={
+            'backbone.widen_factor': 0.125,
+            'neck.in_channels': [32, 64, 128],
+            'neck.out_channels': 16,
+            'bbox_head.in_channels': 16,
+            'bbox_head.feat_channels': 16,
+            'test_cfg.score_thr': 0.0,
+        },
+    ),
+    yolov7=None,
+)
+
+
+def config(name: str) -> ConfigDict:
+    """The config of a detector that reads a pair, for 64 px."""
+    host = DETECTORS[name]
+    if host is None:
+        head = dict(
+            type='mmir.YOLOHeadModule', num_classes=80, in_channels=(128, 256, 512)
+        )
+        cfg = ConfigDict(
+            type='mmir.YOLOv7',
+            backbone=dict(type='mmir.YOLOv7Backbone', arch='tiny'),
+            neck=dict(type='mmir.YOLOv7Neck', arch='tiny'),
+            bbox_head=dict(type='mmir.YOLOHead', head_module=head),
+            test_cfg=dict(score_thr=0.0, nms_pre=20, max_per_img=20)
+            | dict(nms=dict(type='nms', iou_threshold=0.65)),
+        )
+    else:
+        cfg = host.model_config()
+        cfg.type = f'mmdet.{cfg.type}'
+    cfg.data_preprocessor = dict(
+        type='mmir.PairedDetDataPreprocessor',
+        modalities={
+            name: dict(mean=[mean] * 3, std=[50.0] * 3)
+            for name, mean in (('rgb', 110.0), ('ir', 90.0))
+        },
+        pad_size_divisor=32,
+    )
+    return cfg
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Give norms the statistics of some images, and boxes a positive size."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        nn.init.normal_(norm.running_mean, std=0.1)
+        norm.momentum = 1.0
+    for conv in getattr(getattr(model, 'bbox_head', None), 'rtm_reg', ()):
+        nn.init.constant_(conv.bias, 1.0)
+    with torch.no_grad():
+        model.train()(images(2)[:, :3], [sample(k) for k in range(2)], mode='tensor')
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model
+
+
+def built(name: str) -> tuple[nn.Module, nn.Module]:
+    """The plain detector, and the shared one with its checkpoint loaded."""
+    return copy.deepcopy(_built(name))
+
+
+@lru_cache
+def _built(name: str) -> tuple[nn.Module, nn.Module]:
+    cfg = config(name)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        plain = MODELS.build(cfg)
+        exchange = dict(mode='quantile', quantile=0.5)
+        shared = MODELS.build(
+            dict(
+                config(name),
+                type='mmir.ModalityShared',
+                target=cfg.type,
+                shared=dict(channel_exchange=exchange, spatial_exchange={}),
+            )
+        )
+    plain.init_weights()
+    shared.load_state_dict(lively(plain).state_dict())
+    return plain.eval(), shared.eval()
+
+
+@pytest.fixture(params=DETECTORS)
+def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
+    return built(request.param)
+
+
+@pytest.fixture(params=['rtmdet', 'yolov7'])
+def two(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
+    return built(request.param)
+
+
+def sample(index: int, absent: Sequence[str] = ()) -> Any:
+    found = MMDET['sample'](index)
+    layout = dict(modalities=('rgb', 'ir'), channels=(3, 3), absent=tuple(absent))
+    layout |= dict(pad_shape=(SIZE, SIZE), flip=False, flip_direction=None)
+    found.set_metainfo(dict(layout, img_id=index))
+    return found
+
+
+def images(count: int) -> Tensor:
+    return torch.randn(count, 6, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def predict(model: nn.Module, x: Tensor, *absent: Sequence[str]) -> list[Any]:
+    samples = [sample(k, gone) for k, gone in enumerate(absent)]
+    with torch.no_grad():
+        outs = model(x, samples, mode='predict')
+    return [out.pred_instances for out in outs]
+
+
+def loss(model: nn.Module, x: Tensor, *absent: Sequence[str]) -> Tensor:
+    samples = [sample(k, gone) for k, gone in enumerate(absent)]
+    return model.parse_losses(model(x, samples, mode='loss'))[0]
+
+
+def assert_equal(left: Sequence[Any], right: Sequence[Any]) -> None:
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert len(one.scores) > 0
+        for key in ('bboxes', 'scores', 'labels'):
+            assert torch.equal(one[key], other[key])
+
+
+def assert_close(left: Sequence[Any], right: Sequence[Any]) -> None:
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        for key in ('bboxes', 'scores', 'labels'):
+            torch.testing.assert_close(one[key], other[key], rtol=1e-7, atol=1e-7)
+
+
+def differ(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    pairs = zip(left, right, strict=True)
+    return not any(
+        torch.equal(a.scores, b.scores) and torch.equal(a.bboxes, b.bboxes)
+        for a, b in pairs
+    )
+
+
+def test_without_a_modality_it_is_the_plain_detector(pair: tuple) -> None:
+    plain, shared = pair
+    x = images(2)
+    for name, absent, part in (('ir', IR, x[:, 3:]), ('rgb', RGB, x[:, :3])):
+        seen = x.clone()
+        seen[:, :3] = seen[:, :3] if name == 'rgb' else torch.nan
+        seen[:, 3:] = seen[:, 3:] if name == 'ir' else torch.nan
+        found = predict(shared, seen, absent, absent)
+        assert_equal(found, predict(plain, part, (), ()))
+        assert differ(found, predict(shared, x, (), ()))
+
+
+def test_a_mixed_batch_equals_its_samples(two: tuple) -> None:
+    shared, x = two[1].double(), images(3).double()
+    absent = IR, (), RGB
+    found = predict(shared, x, *absent)
+    alone = [predict(shared, x[k : k + 1], gone)[0] for k, gone in enumerate(absent)]
+    assert_close(found, alone)
+
+
+def test_a_batch_without_a_modality_has_all_gradients(pair: tuple) -> None:
+    shared = pair[1].train()
+    total = loss(shared, images(2), IR, IR)
+    assert torch.isfinite(total)
+    total.backward()
+    trained = [(n, p) for n, p in shared.named_parameters() if p.requires_grad]
+    assert [n for n, p in trained if p.grad is None] == []
+    of = {
+        name: [p for n, p in trained if f'.copies.{name}.' in n]
+        for name in ('rgb', 'ir')
+    }
+    assert all(p.grad.count_nonzero() == 0 for p in of['rgb'])
+    assert len(of['rgb']) == len(of['ir']) > 10
+    assert any(p.grad.count_nonzero() > 0 for p in of['ir'])
+
+
+def test_other_gradients_are_those_of_the_plain_detector(two: tuple) -> None:
+    plain, shared = (model.train() for model in two)
+    x = images(2)
+    loss(shared, x, IR, IR).backward()
+    loss(plain, x[:, 3:], (), ()).backward()
+    own = dict(shared.named_parameters())
+    before = {n for n, m in shared.named_modules() if isinstance(m, ModalityNorm)}
+    for name, parameter in plain.named_parameters():
+        layer, _, kind = name.rpartition('.')
+        key = f'{layer}.copies.ir.{kind}' if layer in before else name
+        assert torch.equal(own[key].grad, parameter.grad), name
+
+
+def test_copies_and_averages_work_alone(two: tuple) -> None:
+    shared, x = two[1], images(2)
+    expected = predict(shared, x, (), IR)
+    average = ExponentialMovingAverage(shared)
+    average.update_parameters(shared)
+    others = copy.deepcopy(shared), pickle.loads(pickle.dumps(shared)), average.module
+    for other in others:
+        assert_equal(predict(other, x, (), IR), expected)
+        for parameter in other.backbone.parameters():
+            nn.init.zeros_(parameter)
+        assert differ(predict(other, x, (), IR), expected)
+    assert_equal(predict(shared, x, (), IR), expected)
+
+
+def test_its_own_checkpoint(two: tuple) -> None:
+    shared, x = two[1], images(1)
+    other = copy.deepcopy(shared)
+    for layer in shared.modules():  # norms that differ between the modalities
+        if isinstance(layer, ModalityNorm):
+            nn.init.uniform_(layer.copies['ir'].weight, 0.5, 1.5)
+    expected = predict(shared, x, ())
+    assert differ(predict(other, x, ()), expected)
+    other.load_state_dict(shared.state_dict())
+    assert_equal(predict(other, x, ()), expected)
+
+
+def batch(count: int) -> dict[str, list]:
+    """As a data loader yields it."""
+    pixels = (images(count) * 50 + 128).clamp(0, 255).to(torch.uint8)
+    return dict(inputs=[*pixels], data_samples=[sample(k) for k in range(count)])
+
+
+def views(data: Mapping, absent: Sequence[str]) -> dict[str, list]:
+    """The images and their mirror images, as test-time augmentation collates them."""
+    mirrored = [s.clone() for s in data['data_samples']]
+    for sample in mirrored:
+        sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    both = dict(
+        inputs=[data['inputs'], [x.flip(-1) for x in data['inputs']]],
+        data_samples=[data['data_samples'], mirrored],
+    )
+    return drop_modalities(both, absent)
+
+
+def test_time_augmentation(two: tuple) -> None:
+    from mmdet.models import DetTTAModel
+
+    cfg = ConfigDict(nms=dict(type='nms', iou_threshold=0.6), max_per_img=20)
+    plain, shared = (DetTTAModel(module=model, tta_cfg=cfg) for model in two)
+    data = views(batch(2), IR)
+    with torch.no_grad():
+        found = shared.test_step(data)
+        joint = shared.test_step(views(batch(2), ()))
+        # the plain detector reads infrared behind the same preprocessor
+        handle = plain.module.backbone.register_forward_pre_hook(
+            lambda _, args: args[0][:, 3:]
+        )
+        wanted = plain.test_step(data)
+        handle.remove()
+    assert_equal(*([s.pred_instances for s in x] for x in (found, wanted)))
+    assert differ(*([s.pred_instances for s in x] for x in (found, joint)))
+
+
+class Pairs(Dataset):
+    """Packed pairs."""
+
+    metainfo = dict(classes=('person',))
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        data = batch(3)
+        return {key: value[index] for key, value in data.items()}
+
+
+class Scores(BaseMetric):
+    """The sum of the scores of all predictions."""
+
+    def process(self, data_batch: dict, data_samples: Sequence[Any]) -> None:
+        for each in data_samples:
+            self.results.append(each.pred_instances.scores.double().sum().item())
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        return dict(scores=sum(results))
+
+
+def test_the_loop_over_subsets(two: tuple, tmp_path: Path) -> None:
+    shared = two[1]
+    runner = Runner(
+        shared,
+        str(tmp_path),
+        test_dataloader=dict(
+            dataset=Pairs(),
+            batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        test_evaluator=Scores(),
+        test_cfg=dict(type='mmir.MissingModalityTestLoop'),
+        default_scope='mmdet',
+        experiment_name='subsets',
+    )
+    found = runner.test()
+    assert set(found) == {'rgb/scores', 'ir/scores', 'rgb+ir/scores'}
+    for label, gone in (('rgb', RGB), ('ir', IR), ('rgb+ir', ())):
+        data = drop_modalities(batch(3), gone)
+        with torch.no_grad():
+            outs = shared.test_step(data)
+        total = sum(s.pred_instances.scores.double().sum().item() for s in outs)
+        assert found[f'{label}/scores'] == pytest.approx(total, rel=1e-5)
+    assert len({*found.values()}) == 3
+
+
+def test_a_sample_with_nothing_is_named_and_leaves_no_trace(two: tuple) -> None:
+    shared, x = two[1], images(1)
+    expected = predict(shared, x, IR)
+    with pytest.raises(PairError, match='nothing to use'):
+        predict(shared, x, (*IR, *RGB))
+    assert_equal(predict(shared, x, IR), expected)
+
+
+def test_where_yolov7_exchanges() -> None:
+    names = [name for name, _ in exchanging_norms(built('yolov7')[1].backbone)]
+    assert names == [  # the last of the chained convolutions of each stage
+        'stage1.0.blocks.1.bn',
+        *(f'stage{k}.1.blocks.1.bn' for k in (2, 3, 4)),
+    ]
+
+
+def _rank(rank: int, folder: str) -> None:
+    """Rank 0 sees infrared only, rank 1 RGB only."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
+    )
+    model = built('rtmdet')[1].train()
+    wrapped = DistributedDataParallel(model, find_unused_parameters=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    absent = (IR, RGB)[rank]
+    for _ in range(2):
+        optimizer.zero_grad()
+        samples = [sample(k, absent) for k in range(2)]
+        losses = wrapped(images(2), samples, mode='loss')
+        model.parse_losses(losses)[0].backward()
+        optimizer.step()
+    torch.save(model.state_dict(), f'{folder}/{rank}.pth')
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_that_see_different_modalities(tmp_path: Path) -> None:
+    multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
+    before = built('rtmdet')[1].state_dict()
+    trained = [k for k in first if k.endswith(('weight', 'bias'))]
+    assert all(torch.equal(first[k], second[k]) for k in trained)
+    for name in ('rgb', 'ir'):
+        norms = [k for k in trained if f'.copies.{name}.' in k]
+        assert any(not torch.equal(first[k], before[k]) for k in norms)
