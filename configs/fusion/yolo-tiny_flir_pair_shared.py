@@ -1,5 +1,5 @@
-# Halfway fusion by one backbone: shared convolutions, norms per modality with exchange
-# of channels between them, the mean of the feature maps. A missing modality is left out.
+# Halfway fusion by one backbone: shared convolutions, norms per modality, exchange of
+# channels between them, the mean of the maps. A missing modality is left out.
 _base_ = [
     '../_base_/models/yolov7_tiny_paired.py',
     '../_base_/datasets/paired_det.py',

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def modality_norms(model: nn.Module, modality: str) -> dict[str, _BatchNorm]:
         parts = name.split('.')
         own = any(
             part in _CONTAINERS and follower == modality
-            for part, follower in zip(parts, parts[1:], strict=False)
+            for part, follower in pairwise(parts)
         )
         if own and isinstance(module, _BatchNorm) and module.running_mean is not None:
             found[name] = module
