@@ -403,7 +403,7 @@ def _rank(rank: int, folder: str) -> None:
     distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
     )
-    model = built('rtmdet')[1].train()
+    model = built('yolox')[1].train()
     wrapped = DistributedDataParallel(model, find_unused_parameters=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     absent = (IR, RGB)[rank]
@@ -421,7 +421,7 @@ def _rank(rank: int, folder: str) -> None:
 def test_two_ranks_that_see_different_modalities(tmp_path: Path) -> None:
     multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
-    before = built('rtmdet')[1].state_dict()
+    before = built('yolox')[1].state_dict()
     trained = [k for k in first if k.endswith(('weight', 'bias'))]
     assert all(torch.equal(first[k], second[k]) for k in trained)
     for name in ('rgb', 'ir'):
