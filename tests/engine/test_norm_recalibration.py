@@ -113,7 +113,9 @@ def test_what_cannot_be_measured_is_told() -> None:
     state = copy.deepcopy(model.state_dict())
     with pytest.raises(UserError, match="no batch norms of the modality 'nir'"):
         recalibrate_norms(model, batches(), 'nir')
-    with pytest.raises(UserError, match="no sample of the loader has the modality 'ir'"):
+    with pytest.raises(
+        UserError, match="no sample of the loader has the modality 'ir'"
+    ):
         recalibrate_norms(model, batches()[2:3], 'ir')
     assert model.solo_statistics.modalities == ()
     assert all(torch.equal(model.state_dict()[k], v) for k, v in state.items())
