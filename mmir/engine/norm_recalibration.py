@@ -67,7 +67,9 @@ def recalibrate_norms(
                 data = model.data_preprocessor(alone, True)
                 model(data['inputs'], data['data_samples'], mode='tensor')
                 used += 1
-        if not used:
+        least = torch.tensor(used)
+        all_reduce(least, 'min')  # else some ranks would wait for the others
+        if not least:
             raise UserError(
                 f'no sample of the loader has the modality {modality!r}, so the '
                 'statistics of its norms cannot be estimated'

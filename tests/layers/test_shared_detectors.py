@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-from mmir.layers import ModalityNorm
+from mmir.layers import ModalityNorm, share_
 from mmir.layers.modality_shared import exchanging_norms
 from mmir.structures import PairError, drop_modalities
 
@@ -373,11 +373,12 @@ def test_the_loop_over_subsets(two: tuple, tmp_path: Path) -> None:
     found = runner.test()
     assert set(found) == {'rgb/scores', 'ir/scores', 'rgb+ir/scores'}
     for label, gone in (('rgb', RGB), ('ir', IR), ('rgb+ir', ())):
-        data = drop_modalities(batch(3), gone)
-        with torch.no_grad():
-            outs = shared.test_step(data)
-        total = sum(s.pred_instances.scores.double().sum().item() for s in outs)
-        assert found[f'{label}/scores'] == pytest.approx(total, rel=1e-5)
+        data, total = drop_modalities(batch(3), gone), 0.0
+        for rows in (slice(0, 2), slice(2, 3)):  # the batches of the loader
+            with torch.no_grad():
+                outs = shared.test_step({k: v[rows] for k, v in data.items()})
+            total += sum(s.pred_instances.scores.double().sum().item() for s in outs)
+        assert found[f'{label}/scores'] == pytest.approx(total, rel=1e-9)
     assert len({*found.values()}) == 3
 
 
@@ -395,6 +396,14 @@ def test_where_yolov7_exchanges() -> None:
         'stage1.0.blocks.1.bn',
         *(f'stage{k}.1.blocks.1.bn' for k in (2, 3, 4)),
     ]
+
+
+def test_where_yolov5_exchanges() -> None:
+    backbone = MODELS.build(dict(type='mmir.YOLOv5Backbone', arch='n'))
+    share_(backbone, ('rgb', 'ir'), channel_exchange=dict(stages=(0,)))
+    names = [name for name, _ in exchanging_norms(backbone)]
+    assert {name.split('.')[0] for name in names} == {'stage1', 'stage2'}
+    assert all(name.endswith('.conv1.bn') for name in names)
 
 
 def _rank(rank: int, folder: str) -> None:
