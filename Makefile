@@ -1,8 +1,8 @@
 # make demo | test: build the environment if it is missing, then run. `make help` lists.
 # STACK=classic takes the last releases of the original hosts, in `.venv-classic`.
 # PYTHON=/path/to/python uses an environment of your own in the place of `.venv`.
-# `make gpu OUT=docs/results/gpu.md` writes the table there as well, and that of IV-tuning
-# beside it.
+# `make gpu OUT=docs/results/gpu.md` writes the table there as well, and those of IV-tuning
+# and CSK-Net beside it.
 
 SHELL := /bin/bash
 PYTHON ?=
@@ -51,10 +51,11 @@ test: $(NEEDS)  ## the tests, without the slow ones
 test-all: $(NEEDS)  ## all tests
 	$(PY) -m pytest -m 'slow or not slow'
 
-gpu: $(NEEDS)  ## what only a CUDA GPU shows: its tests, then the speed tables (11 minutes)
+gpu: $(NEEDS)  ## what only a CUDA GPU shows: its tests, then the speed tables (12 minutes)
 	$(PY) -m pytest -m gpu -rs tests/gpu
 	$(PY) tools/benchmark/gpu.py --if-present $(if $(OUT),--out $(OUT))
 	$(PY) tools/benchmark/ivtuning.py --if-present $(if $(OUT),--out $(dir $(OUT))ivtuning_speed.md)
+	$(PY) tools/benchmark/csknet.py --if-present $(if $(OUT),--out $(dir $(OUT))csknet_cost.md)
 
 lint: $(NEEDS)  ## style and spelling
 	$(PY) -m ruff check .

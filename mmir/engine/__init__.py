@@ -5,7 +5,9 @@ from mmir.engine.autocast import AutocastOptimWrapper
 from mmir.engine.channels_last import ChannelsLastHook
 from mmir.engine.checkpoint import AtomicCheckpointHook
 from mmir.engine.dataset_check import check_dataset
+from mmir.engine.exchange_ratio import ExchangeRatioHook, exchange_ratios
 from mmir.engine.non_finite import NonFiniteLossError, NonFiniteLossHook
+from mmir.engine.norm_recalibration import NormRecalibrationHook, recalibrate_norms
 from mmir.engine.optim import CompleteOptimWrapperConstructor
 from mmir.engine.random_state import RandomStateHook
 from mmir.engine.schedule_ema import ScheduleEMAHook
@@ -18,11 +20,15 @@ __all__ = [
     'AutocastOptimWrapper',
     'ChannelsLastHook',
     'CompleteOptimWrapperConstructor',
+    'ExchangeRatioHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
+    'NormRecalibrationHook',
     'RandomStateHook',
     'ScheduleEMAHook',
     'SubsetRecordHook',
     'ValidateDataHook',
     'check_dataset',
+    'exchange_ratios',
+    'recalibrate_norms',
 ]

@@ -44,6 +44,7 @@ from .exchange import ChannelExchange, SpatialExchange
 from .gated_spectral import GatedSpectralUnit
 from .modality_norm import ModalityNorm
 from .modality_shared import ModalityShared, share_
+from .solo_statistics import SoloStatistics
 from .taps import TransformerTaps
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     'ModalityShared',
     'Mona',
     'SingleModality',
+    'SoloStatistics',
     'SpatialExchange',
     'SplitFuseEnhancer',
     'TensorFact',

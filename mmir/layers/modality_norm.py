@@ -8,6 +8,7 @@ segmentation", arXiv 2312.02240, 2023.
 """
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from .exchange import ChannelExchange
-from .presence import ModalityRoute
+from .presence import ModalityRoute, Presence
 
 
 class PerModality(nn.Module):
@@ -104,6 +105,24 @@ class ModalityNorm(PerModality):
         """
         assert self.exchange is not None
         return self.exchange.masks([norm.weight for norm in self.copies.values()])
+
+
+def idle_parameters(model: nn.Module, presence: Presence) -> Iterator[nn.Parameter]:
+    """Yield the trainable parameters of layers of modalities that a batch lacks.
+
+    They get no gradient from it, and distributed training waits for one of every
+    parameter: add their sum times zero to what is derived.
+
+    Args:
+        model: A model with shared convolutions.
+        presence: Which samples of the batch have which modality.
+    """
+    missing = [name for name in presence.names if name not in presence.rows]
+    for layer in model.modules() if missing else ():
+        if isinstance(layer, PerModality):
+            for name in missing:
+                parameters = layer.copies[name].parameters()
+                yield from (p for p in parameters if p.requires_grad)
 
 
 def _stacked(outs: dict[str, Tensor]) -> Tensor:

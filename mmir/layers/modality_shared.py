@@ -13,7 +13,7 @@ from mmir.fusion.single_modality import layout_of
 from mmir.fusion.stem import find_stem
 
 from .exchange import ChannelExchange, SpatialExchange
-from .modality_norm import ModalityNorm, PerModality
+from .modality_norm import ModalityNorm, PerModality, idle_parameters
 from .presence import ModalityRoute, Presence, as_levels
 from .stages import exchange_norms, find_stages
 
@@ -197,7 +197,9 @@ def ModalityShared(
             backbone=..., neck=..., bbox_head=...)
 
     Checkpoints of the plain model load. Which modalities a sample has is read from
-    `absent` in its metainfo.
+    `absent` in its metainfo. A modality that a whole training batch lacks gets
+    gradients of zero, so ranks may see different modalities. Synchronized batch norms
+    are the exception: there, all ranks must have the same ones.
 
     Args:
         target: Type of the model, as it would be written in `type`. It has a
@@ -261,12 +263,25 @@ class _Averaged:
         self, module: nn.Module, args: tuple, outs: Any
     ) -> Tensor | tuple[Tensor, ...] | None:
         """Average the maps of the modalities of each sample."""
+        if outs is None:  # the backbone failed; the hook only cleans up
+            self.route.leave()
+            return None
         presence = self.route.presence
         self.route.leave()
-        if outs is None:  # the backbone failed; the hook only cleans up
-            return None
         levels = tuple(mean_of_present(x, presence) for x in as_levels(outs))
+        if module.training and torch.is_grad_enabled():
+            levels = _joined(levels, [*idle_parameters(module, presence)])
         return levels[0] if isinstance(outs, Tensor) else levels
+
+
+def _joined(
+    levels: tuple[Tensor, ...], idle: Sequence[nn.Parameter]
+) -> tuple[Tensor, ...]:
+    """Give parameters a gradient of zero, through each map: a neck may skip some."""
+    if not idle:
+        return levels
+    zero = 0 * sum(p.sum() for p in idle)
+    return tuple(x + zero.to(x.dtype) for x in levels)
 
 
 def mean_of_present(x: Tensor, presence: Presence) -> Tensor:

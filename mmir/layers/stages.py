@@ -26,6 +26,7 @@ MIDDLE_NORMS: Mapping[str, Middle] = {
     'ConvNeXtBlock': lambda _: 'norm',
     'DarknetBottleneck': lambda _: 'conv1.bn',
     'CSPNeXtBlock': lambda _: 'conv1.bn',
+    'ELAN': lambda block: f'blocks.{len(block.blocks) - 1}.bn',  # YOLOv7
 }
 
 
@@ -36,7 +37,7 @@ def find_stages(backbone: nn.Module) -> list[str]:
 
     Args:
         backbone: ResNet and relatives, HRNet, MobileNet, ConvNeXt or CSPDarknet of any
-            host.
+            host, or a YOLO backbone of `mmir`.
 
     Raises:
         ValueError: Unknown structure.
@@ -47,6 +48,8 @@ def find_stages(backbone: nn.Module) -> list[str]:
         names = getattr(backbone, attribute, None)
         if isinstance(names, (list, tuple)) and names and isinstance(names[0], str):
             return [names[k] for k in _outputs(backbone, len(names))]
+    if hasattr(backbone, 'stage1') and hasattr(backbone, 'stage4'):  # YOLOv5, YOLOv7
+        return [f'stage{k}' for k in sorted(backbone.out_indices)]
     if isinstance(getattr(backbone, 'stages', None), nn.ModuleList):
         kept = _outputs(backbone, len(backbone.stages))
         return [f'stages.{k}' for k in kept]

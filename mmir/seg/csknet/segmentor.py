@@ -7,6 +7,7 @@ segmentation", arXiv 2312.02240, 2023.
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -16,10 +17,10 @@ from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor, nn
 
 from mmir.fusion.single_modality import layout_of
-from mmir.layers import share_
-from mmir.layers.modality_norm import PerModality
+from mmir.layers import SoloStatistics, share_
+from mmir.layers.modality_norm import idle_parameters
 from mmir.layers.modality_shared import sparsity_penalty
-from mmir.layers.presence import Presence
+from mmir.layers.presence import Presence, in_order, select
 from mmir.registry import MODELS
 from mmir.structures import modality_order
 
@@ -100,6 +101,7 @@ class CSKNet(EncoderDecoder):
             raise ValueError(f'p_solo must be a probability, got {p_solo}')
         self.modalities, self.p_solo = tuple(layout), p_solo
         self.route = share_(self.backbone, self.modalities, **(shared or {}))
+        self.solo_statistics = SoloStatistics()  # empty without recalibration
         self.teacher = self.distill = self.contrast = None
         if teacher is not None and teacher.get('checkpoint') is None:
             print_log('CSKNet: no checkpoint of a teacher, no distillation', 'current')
@@ -182,10 +184,25 @@ class CSKNet(EncoderDecoder):
         return self._logits(inputs, metas)
 
     def _logits(self, inputs: Tensor, metas: Sequence[Mapping] | None = None) -> Tensor:
-        only, output = (self.test_cfg.get(key) for key in ('modalities', 'output'))
+        only = self.test_cfg.get('modalities')
         presence = Presence.of(self.modalities, len(inputs), metas, only)
+        store, groups = self.solo_statistics, presence.groups()
+        if not any(store.holds(subset[0]) for subset in groups if len(subset) == 1):
+            return self._merged(inputs, presence)
+        pieces = []  # group by group: the norms have other statistics in some
+        for subset, rows in groups.items():
+            part = Presence(
+                presence.names, {n: tuple(range(len(rows))) for n in subset}, len(rows)
+            )
+            solo = store.alone(self, subset[0]) if len(subset) == 1 else nullcontext()
+            with solo:
+                pieces.append((self._merged(select(inputs, rows), part), rows))
+        return in_order(pieces)
+
+    def _merged(self, inputs: Tensor, presence: Presence) -> Tensor:
         decoded = self.decode_head(self.extract_feat(inputs, presence), presence)
-        return self.decode_head.merged(decoded, presence, output or 'auto')
+        output = self.test_cfg.get('output') or 'auto'
+        return self.decode_head.merged(decoded, presence, output)
 
     def _images(self, inputs: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, H, W) of each modality."""
@@ -203,10 +220,8 @@ class CSKNet(EncoderDecoder):
         parts = [self.decode_head.fusion, self.decode_head.conv_seg]
         missing = [name for name in self.modalities if name not in presence.rows]
         idle = parts if missing or decoded.fused is None else []
-        for name in missing:
-            idle.append(self.decode_head.decoders[name])
-            layers = (m for m in self.modules() if isinstance(m, PerModality))
-            idle += [layer.copies[name] for layer in layers]
+        idle += [self.decode_head.decoders[name] for name in missing]
+        yield from idle_parameters(self, presence)
         for module in idle:
             yield from (p for p in module.parameters() if p.requires_grad)
 

@@ -1,0 +1,16 @@
+# Halfway fusion by one backbone: shared convolutions, norms per modality, exchange of
+# channels between them, the mean of the maps. A missing modality is left out.
+_base_ = [
+    '../_base_/models/yolov7_tiny_paired.py',
+    '../_base_/datasets/paired_det.py',
+    '../_base_/schedules/adam_200e.py',
+    '../_base_/runtime/det.py',
+]
+
+model = dict(
+    type='mmir.ModalityShared',
+    target='mmir.YOLOv7',
+    # a tenth of the channels that each modality may give up
+    shared=dict(channel_exchange=dict(mode='quantile', quantile=0.1)),
+)
+demo = dict(data='street', modality='ir')  # data rendered by `--demo`
