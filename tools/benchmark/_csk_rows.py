@@ -64,6 +64,8 @@ PARTS: dict[str, dict[str, Any]] = {
     'no exchange': dict(shared={}),
     'channel': dict(shared=dict(channel_exchange={})),
     'spatial': dict(shared=dict(spatial_exchange={})),
+    # with even dilations, the second of two exchanges undoes the first
+    'spatial once': dict(shared=dict(spatial_exchange=dict(stages=(2,)))),
     'quantile': dict(
         shared=dict(EXCHANGE, channel_exchange=dict(mode='quantile', quantile=0.2))
     ),
