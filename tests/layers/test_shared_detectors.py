@@ -24,9 +24,10 @@ from paired_detectors import (
     predict,
     sample,
 )
-from torch import distributed, multiprocessing, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
+from two_ranks import in_two_ranks
 
 from mmir.layers import ModalityNorm, share_
 from mmir.layers.modality_shared import exchanging_norms
@@ -250,12 +251,8 @@ def test_where_yolov5_exchanges() -> None:
     assert all(name.endswith('.conv1.bn') for name in names)
 
 
-def _rank(rank: int, folder: str) -> None:
+def some_steps(rank: int) -> dict[str, Tensor]:
     """Rank 0 sees infrared only, rank 1 RGB only."""
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
-    )
     model = built('yolox')[1].train()
     wrapped = DistributedDataParallel(model, find_unused_parameters=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -266,14 +263,12 @@ def _rank(rank: int, folder: str) -> None:
         losses = wrapped(images(2), samples, mode='loss')
         model.parse_losses(losses)[0].backward()
         optimizer.step()
-    torch.save(model.state_dict(), f'{folder}/{rank}.pth')
-    distributed.destroy_process_group()
+    return model.state_dict()
 
 
 @pytest.mark.slow
 def test_two_ranks_that_see_different_modalities(tmp_path: Path) -> None:
-    multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
+    first, second = in_two_ranks(some_steps, tmp_path)
     before = built('yolox')[1].state_dict()
     trained = [k for k in first if k.endswith(('weight', 'bias'))]
     assert all(torch.equal(first[k], second[k]) for k in trained)

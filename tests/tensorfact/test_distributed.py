@@ -6,13 +6,14 @@ import pytest
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.model import revert_sync_batchnorm
-from torch import distributed, multiprocessing, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from two_ranks import RANKS, in_two_ranks
 
 from mmir.adapters import freeze_
 from mmir.tensorfact import TensorFactConv, augment_, factorize_
 
-RANKS, STEPS = 2, 3
+STEPS = 3
 
 
 class Detector(nn.Module):
@@ -71,29 +72,12 @@ def train(rank, model, batches):
     return {'state': model.state_dict(), 'refusal': refusal}
 
 
-def in_ranks(work, folder):
-    """Results of `work(rank)` in two processes that are connected by gloo."""
-    arguments = work, str(folder)
-    multiprocessing.spawn(_rank, arguments, nprocs=RANKS)
-    files = [folder / f'{rank}.pth' for rank in range(RANKS)]
-    return [torch.load(file, weights_only=True) for file in files]
-
-
-def _rank(rank, work, folder):
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=RANKS
-    )
-    torch.save(work(rank), f'{folder}/{rank}.pth')
-    distributed.destroy_process_group()
-
-
 def toy(rank):
     return train(rank, detector(), batch)
 
 
 def test_two_ranks_learn_the_same(tmp_path):
-    results = in_ranks(toy, tmp_path)
+    results = in_two_ranks(toy, tmp_path)
     first, second = (result['state'] for result in results)
     before = detector().state_dict()
     # The same in one process: the gradient of the sum is the mean over the ranks.
@@ -171,7 +155,7 @@ def lossy(forward):
 @pytest.mark.slow
 def test_yolov7_with_a_rank_that_sees_no_object(tmp_path):
     pytest.importorskip('mmdet')
-    first, second = (result['state'] for result in in_ranks(yolov7, tmp_path))
+    first, second = (result['state'] for result in in_two_ranks(yolov7, tmp_path))
     parameters = [key for key in first if 'running_' not in key]
     assert sum('.deltas.ir.' in key for key in parameters) == 2 * 23
     for key in parameters:
