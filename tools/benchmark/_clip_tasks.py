@@ -37,12 +37,13 @@ class Parts:
     batch: int
 
 
-FIELD_CROP = (224, 224)
+FIELD_CROP = (192, 192)
+PATCH = 16
 
 
 def field(data: Path, out: Path, held: bool) -> Parts:
     """Segmentation of crop and weed (`cwfid`): a red and a near-infrared band."""
-    train, test = field_sets(data, out, held, FIELD_CROP)
+    train, test = field_sets(data, out, held, FIELD_CROP, 2 / 3, multiple=PATCH)
     channels, blocks = 768, (3, 5, 8, 11)
     model = dict(
         type='mmseg.EncoderDecoder',
@@ -68,7 +69,7 @@ def field(data: Path, out: Path, held: bool) -> Parts:
             ),
         ),
         train_cfg=dict(),
-        test_cfg=dict(mode='slide', crop_size=FIELD_CROP, stride=(168, 168)),
+        test_cfg=dict(mode='whole'),
     )
     return Parts(
         scope='mmseg',

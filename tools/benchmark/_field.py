@@ -23,7 +23,12 @@ IMAGES = dict(type='mmir.LoadPairedImages', modalities=dict(rgb={}, ir={}))
 
 
 def field_sets(
-    data: Path, out: Path, held: bool, crop: tuple[int, int], scale: float = 1.0
+    data: Path,
+    out: Path,
+    held: bool,
+    crop: tuple[int, int],
+    scale: float = 1.0,
+    multiple: int = 1,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configs of the training and the test images.
 
@@ -33,9 +38,10 @@ def field_sets(
         held: Whether every third training image takes the place of the test images.
         crop: Height and width of the training crops.
         scale: Factor of the image size.
+        multiple: The sides of test images are multiples of it, in pixels.
     """
     load = [IMAGES, dict(type='mmseg.LoadAnnotations')]
-    size = tuple(round(scale * side) for side in SIZE)
+    size = tuple(round(scale * side / multiple) * multiple for side in SIZE)
     zoom = dict(
         type='RandomResize', scale=size, ratio_range=(0.75, 1.5), keep_ratio=True
     )
@@ -53,7 +59,7 @@ def field_sets(
         for name in CAMERAS
     ]
     # labels after Resize: measured at the original size
-    resize = dict(type='mmseg.Resize', scale=size, keep_ratio=True)
+    resize = dict(type='mmseg.Resize', scale=size, keep_ratio=multiple == 1)
     smaller = [dict(type='mmir.PairedTransform', transforms=resize)]
     pack = dict(type='mmir.PackPairedInputs')
     names = _names(data, out, held)
@@ -69,7 +75,7 @@ def field_sets(
     test = dict(
         shared,
         ann_file=str(names[1]),
-        pipeline=[load[0], *(smaller if scale != 1 else []), load[1], pack],
+        pipeline=[load[0], *(smaller if size != SIZE else []), load[1], pack],
         test_mode=True,
     )
     return train, test

@@ -143,11 +143,12 @@ def train(run: Run, args: argparse.Namespace) -> tuple[nn.Module, dict]:
     init_default_scope(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
     runner.train()
-    values = {k: _plain(v) for k, v in runner.val_loop.run().items()}
-    result = dict(score=_plain(values.get(metric, 0.0)), values=values)
-    if not run.held:
-        result['subsets'] = by_variant(runner.test(), metric)
-    if not run.held and run.row in CORRUPTED:
+    if run.held:
+        values = {k: _plain(v) for k, v in runner.val_loop.run().items()}
+        return runner.model, dict(score=values.get(metric, 0.0), values=values)
+    subsets = by_variant(runner.test(), metric)
+    result = dict(score=subsets['rgb+ir'], subsets=subsets)
+    if args.corruptions and run.row in CORRUPTED:
         corruptions = LOOPS.build(
             dict(type='mmir.CorruptionTestLoop', strengths=STRENGTHS, metrics=[metric]),
             default_args=dict(
@@ -157,7 +158,7 @@ def train(run: Run, args: argparse.Namespace) -> tuple[nn.Module, dict]:
             ),
         )
         result['corruptions'] = by_variant(corruptions.run(), metric)
-    if not run.held and run.row in ANALYZED:
+    if run.row in ANALYZED:
         result['effective_rank'] = effective_ranks(runner)
     return runner.model, result
 
@@ -279,6 +280,7 @@ def main() -> None:
     parser.add_argument('--rows', nargs='+', choices=ROWS, default=[*ROWS])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--steps', type=int, help='shorter runs, to try things out')
+    parser.add_argument('--corruptions', action='store_true', help='test them, too')
     parser.add_argument('--batch', type=int, help='pairs per step')
     args = parser.parse_args()
     for path in ('data', 'weights', 'out'):
