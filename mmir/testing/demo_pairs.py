@@ -12,7 +12,13 @@ from mmir.data.readers import read_voc
 from mmir.testing.scenes.det_layouts import pair_scene, write_llvip, write_m3fd
 from mmir.testing.scenes.disk import _write_image, _write_once
 from mmir.testing.scenes.scene import Scene
-from mmir.testing.scenes.seg_layouts import write_mfnet, write_msrs, write_vtsod
+from mmir.testing.scenes.seg_layouts import (
+    write_mfnet,
+    write_msrs,
+    write_mvseg,
+    write_pst900,
+    write_vtsod,
+)
 from mmir.utils.files import write_json
 
 TRAIN, TEST = 24, 6
@@ -116,6 +122,8 @@ def _save_crops(folder: Path, number: int, scene: Scene) -> None:
 WRITERS: dict[str, Callable[[Path], Arguments]] = {
     'MFNet': partial(_segmentation, write=write_mfnet),
     'MSRS': partial(_segmentation, write=write_msrs),
+    'MVSeg': partial(_segmentation, write=write_mvseg),
+    'PST900': partial(_segmentation, write=write_pst900),
     'VT5000': partial(_segmentation, write=write_vtsod),
     'M3FD': partial(_detection, layout=M3FD, write=write_m3fd, test='val'),
     'LLVIP': partial(_detection, layout=LLVIP, write=write_llvip, test='test'),
