@@ -6,7 +6,7 @@ _RESNETS = 'ResNet', 'ResNetV1c', 'ResNetV1d'
 _BASE = 64  # channels of the first stage of a ResNet before its expansion
 _EXPANSION = 4
 
-BASE = 16
+BASE = 8
 """The same of the small network."""
 
 
@@ -14,8 +14,8 @@ def shrink_convolutional_(model: dict) -> bool:
     """Make the deep ResNet of a segmentor narrow, in place.
 
     The number of blocks stays the same. Input channels of heads follow, and heads
-    become narrower. Pretrained weights of the backbone, of a MobileNet too, are removed:
-    they do not fit, or would have to be downloaded.
+    become narrower. Pretrained weights of the backbone are removed, those of a
+    MobileNet too: they do not fit, or would have to be downloaded.
 
     Args:
         model (dict): Config of a model of any host.
