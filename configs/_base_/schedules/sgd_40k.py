@@ -10,10 +10,10 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
+    # No decay of norms and biases. The scale of an exchanged channel has no gradient:
+    # decay would only shrink it, and the exchange would never end.
+    constructor='mmir.CompleteOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=base_lr, momentum=0.9, weight_decay=5e-4),
-    # An exchanged channel has no gradient: decay would only shrink its scale, and the
-    # exchange would never end.
-    paramwise_cfg=dict(norm_decay_mult=0.0),
 )
 param_scheduler = [
     dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=max_iters, by_epoch=False)
