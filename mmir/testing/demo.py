@@ -73,8 +73,9 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     set_schedule(small, length, BATCH_SIZE)
     small.train_cfg.val_interval = max(1, length // 3)
     small.load_from = _start(small, street, Path(work_dir).parent)
-    if small.load_from is None:
-        small.optim_wrapper.optimizer.lr = FROM_SCRATCH
+    optimizer = small.optim_wrapper.optimizer
+    if small.load_from is None and (modality or optimizer.type != 'SGD'):
+        optimizer.lr = FROM_SCRATCH  # SGD on pairs keeps its rate, it starts from noise
     return small
 
 

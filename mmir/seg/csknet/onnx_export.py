@@ -15,6 +15,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
+from mmir.layers.modality_shared import exchanging_norms
 from mmir.layers.presence import Presence
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_bytes
@@ -122,6 +123,7 @@ def export_onnx(
         raise UserError(f'{len(classes)} class names for a model of {count} classes')
     model = copy.deepcopy(model).cpu().float()
     model.teacher = model.contrast = None
+    _fix_exchange_(model)
     network = Exportable(model, modalities or model.modalities).eval()
     proto = _trace(network, size)
     facts = dict(
@@ -149,6 +151,15 @@ def _require(*packages: str) -> None:
         raise ImportError(
             f'ONNX export needs {", ".join(missing)}: `pip install "openmmir[deploy]"`'
         )
+
+
+def _fix_exchange_(model: CSKNet) -> None:
+    """Make the channels that are exchanged constants, in place.
+
+    They depend on weights only, and ONNX has no stable sorting for the quantile.
+    """
+    for _, norm in exchanging_norms(model):
+        norm.masks = partial(list, norm.masks())
 
 
 def _trace(network: Exportable, size: tuple[int, int]) -> 'ModelProto':

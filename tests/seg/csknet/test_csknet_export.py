@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 pytest.importorskip('mmseg')
 
 from mmir.registry import MODELS
+from mmir.seg.csknet import onnx_export
 from mmir.seg.csknet.export import export_single_modality
 from mmir.seg.csknet.onnx_export import export_onnx
 from mmir.testing import shrink
@@ -193,7 +194,10 @@ def test_what_cannot_be_exported_is_said(
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize('names', [('rgb', 'ir'), ('ir',), ('rgb',)], ids='-'.join)
+SINGLE = [pytest.param((n,), marks=pytest.mark.slow) for n in ('ir', 'rgb')]
+
+
+@pytest.mark.parametrize('names', [('rgb', 'ir'), *SINGLE], ids='-'.join)
 def test_onnx_equals_pytorch(
     names: tuple[str, ...], trained: tuple[Config, Path], tmp_path: Path
 ) -> None:
@@ -253,12 +257,23 @@ def test_tool(
 
 
 def test_tool_writes_onnx(
-    trained: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+    trained: tuple[Config, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for package in ('onnx', 'onnxscript', 'onnxruntime'):
-        pytest.importorskip(package)
+    calls = []
+    export = lambda model, *args: calls.append(args) or 2e-7  # noqa: E731
+    monkeypatch.setattr(onnx_export, 'export_onnx', export)
     cfg, path = trained
-    options = ['--modality', 'ir', '--onnx', '--shape', '32', '64']
-    tool().main([cfg.filename, str(path), '--out', str(tmp_path), *options])
-    assert 'difference from PyTorch' in capsys.readouterr().out
-    assert [p.name for p in tmp_path.iterdir()] == ['csk_ir.onnx']
+    arguments = [cfg.filename, str(path), '--out', str(tmp_path), '--onnx']
+    tool().main([*arguments, '--modality', 'ir', '--shape', '32', '64'])
+    tool().main(arguments)
+    classes = tuple(f'c{k}' for k in range(9))
+    assert calls == [
+        (tmp_path / 'csk_ir.onnx', ['ir'], (32, 64), classes),
+        (tmp_path / 'csk_rgb-ir.onnx', ('rgb', 'ir'), (480, 640), classes),
+    ]
+    assert (
+        'csk_ir.onnx: largest difference from PyTorch 2e-07' in capsys.readouterr().out
+    )
