@@ -5,9 +5,9 @@ checkpoint = 'mmcls://mobilenet_v2'  # ImageNet weights, or a file of yours
 model = dict(
     data_preprocessor=dict(
         modalities=dict(
-            _delete_=True,  # of your images: tools/analysis_tools/dataset_report.py
-            red=dict(mean=110.0, std=45.0, channels=3),
-            nir=dict(mean=110.0, std=45.0, channels=3),
+            _delete_=True,  # for yours: tools/analysis_tools/dataset_report.py
+            red=dict(mean=70.0, std=22.0, channels=3),  # those of CWFID
+            nir=dict(mean=79.0, std=26.0, channels=3),
         )
     ),
     backbone=dict(
