@@ -7,7 +7,15 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
-    from .csknet import CSKHead, CSKNet
+    from .csknet import (
+        CSKHead,
+        CSKNet,
+        ModalityContrast,
+        PixelContrastHead,
+        PixelContrastLoss,
+        SpectralDistillLoss,
+        contrast_weight,
+    )
     from .data_preprocessor import PairedSegDataPreprocessor
     from .datasets import (
         FMBDataset,
@@ -34,11 +42,16 @@ __all__ = [
     'MFNetDataset',
     'MSRSDataset',
     'MVSegDataset',
+    'ModalityContrast',
     'PST900Dataset',
     'PairedSegDataPreprocessor',
     'PairedSegDataset',
+    'PixelContrastHead',
+    'PixelContrastLoss',
     'SODHead',
     'SODLoss',
     'SemanticRTDataset',
+    'SpectralDistillLoss',
     'VTSODDataset',
+    'contrast_weight',
 ]

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmir.utils.files import write_json
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
-NAMES = 'ivtuning_study', 'ivtuning_study_report', '_clip_rows', '_clip_tasks'
+NAMES = 'ivtuning_study', 'ivtuning_study_report', '_clip_rows', '_clip_tasks', '_runs'
 WIDTH = 32
 TINY = dict(
     type='mmpretrain.VisionTransformer',
@@ -30,7 +30,14 @@ def modules() -> Iterator[dict[str, ModuleType]]:
     sys.path.insert(0, str(FOLDER))
     yield {name: importlib.import_module(name) for name in NAMES}
     sys.path.remove(str(FOLDER))
-    for name in (*NAMES, '_clip_crops', '_clip_spectra', '_coco_tasks', '_paired'):
+    for name in (
+        *NAMES,
+        '_clip_crops',
+        '_clip_spectra',
+        '_coco_tasks',
+        '_field',
+        '_paired',
+    ):
         sys.modules.pop(name, None)
 
 
@@ -97,7 +104,7 @@ def test_the_best_rate_on_held_out_images_is_chosen(modules, tmp_path):
 
 
 def test_a_run_belongs_to_one_process(modules, tmp_path):
-    taken = modules['ivtuning_study'].taken
+    taken = modules['_runs'].taken
     with taken(tmp_path / 'run') as mine, taken(tmp_path / 'run') as other:
         assert (mine, other) == (True, False)
     write_json({}, tmp_path / 'run/result.json')

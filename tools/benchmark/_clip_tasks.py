@@ -1,23 +1,15 @@
 """Tasks of the IV-tuning study: segmentation of a field, detection in streets."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from _clip_rows import COLORS
 from _coco_tasks import hold_out
+from _field import BRIGHTNESS, IMAGES, enet_weights, field_sets
 
 CAMERAS = dict(rgb=dict(COLORS, bgr_to_rgb=True), ir=dict(COLORS, bgr_to_rgb=True))
 TAPS = dict(type='mmir.TransformerTaps')
-BRIGHTNESS = dict(
-    type='mmir.RandomEnhance',
-    brightness=(0.7, 1.3),
-    contrast=(0.7, 1.3),
-    color=(1, 1),
-    sharpness=(1, 1),
-)
-IMAGES = dict(type='mmir.LoadPairedImages', modalities=dict(rgb={}, ir={}))
 
 
 @dataclass(frozen=True)
@@ -45,39 +37,12 @@ class Parts:
     batch: int
 
 
-FIELD = dict(classes=('soil', 'crop', 'weed'))
-FIELD_CROP = (320, 320)
+FIELD_CROP = (224, 224)
 
 
 def field(data: Path, out: Path, held: bool) -> Parts:
     """Segmentation of crop and weed (`cwfid`): a red and a near-infrared band."""
-    load = [IMAGES, dict(type='mmseg.LoadAnnotations')]
-    augmented = dict(
-        type='mmir.PairedTransform',
-        transforms=[
-            dict(
-                type='RandomResize',
-                scale=(648, 483),
-                ratio_range=(0.75, 1.5),
-                keep_ratio=True,
-            ),
-            dict(type='mmseg.RandomCrop', crop_size=FIELD_CROP),
-            dict(type='mmseg.RandomFlip', prob=0.5),
-            dict(type='mmseg.RandomFlip', prob=0.5, direction='vertical'),
-        ],
-    )
-    pack = dict(type='mmir.PackPairedInputs')
-    light = [
-        dict(type='mmir.OnModality', modality=name, transforms=BRIGHTNESS)
-        for name in CAMERAS
-    ]
-    names = _field_names(data, out, held)
-    shared = dict(
-        type='mmir.PairedSegDataset',
-        data_root=str(data / 'cwfid'),
-        data_prefix=dict(rgb='red', ir='nir', seg_map_path='label'),
-        metainfo=FIELD,
-    )
+    train, test = field_sets(data, out, held, FIELD_CROP)
     channels, blocks = 768, (3, 5, 8, 11)
     model = dict(
         type='mmseg.EncoderDecoder',
@@ -98,42 +63,24 @@ def field(data: Path, out: Path, held: bool) -> Parts:
             num_classes=3,
             norm_cfg=dict(type='BN'),
             align_corners=False,
-            loss_decode=dict(type='mmseg.CrossEntropyLoss'),
+            loss_decode=dict(
+                type='mmseg.CrossEntropyLoss', class_weight=enet_weights()
+            ),
         ),
         train_cfg=dict(),
-        test_cfg=dict(mode='slide', crop_size=FIELD_CROP, stride=(240, 240)),
+        test_cfg=dict(mode='slide', crop_size=FIELD_CROP, stride=(168, 168)),
     )
     return Parts(
         scope='mmseg',
         metric='mIoU',
         model=model,
         heads=('decode_head',),
-        train=dict(
-            shared, ann_file=str(names[0]), pipeline=[*load, augmented, *light, pack]
-        ),
-        test=dict(
-            shared, ann_file=str(names[1]), pipeline=[*load, pack], test_mode=True
-        ),
+        train=train,
+        test=test,
         evaluator=dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
         steps=150,
-        batch=8,
+        batch=4,
     )
-
-
-def _field_names(data: Path, out: Path, held: bool) -> tuple[Path, Path]:
-    """Write the names of the training and the test images."""
-    images = json.loads((data / 'cwfid/index.json').read_text())['images']
-    names = {s: [i['id'] for i in images if i['split'] == s] for s in ('train', 'test')}
-    if held:
-        every = names['train']
-        names = dict(
-            train=[n for k, n in enumerate(every) if k % 3 != 2], test=every[2::3]
-        )
-    paths = []
-    for split, rows in names.items():
-        paths.append((out / f'field_{"held_" if held else ""}{split}.txt').resolve())
-        paths[-1].write_text('\n'.join(rows))
-    return paths[0], paths[1]
 
 
 STREET = dict(classes=('person', 'bicycle', 'car'))

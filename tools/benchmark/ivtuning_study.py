@@ -10,14 +10,12 @@ has taken. Finished runs are skipped. `ivtuning_study_report.py` writes the tabl
 """
 
 import argparse
-import fcntl
 import itertools
 import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,11 @@ import _clip_tasks
 import torch
 from _clip_rows import HEAD_RATE, ROWS, backbone, model_config, rates_by_name
 from _clip_spectra import effective_ranks
+from _runs import RESULT, drain
 from mmengine.config import Config
 from mmengine.registry import LOOPS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
-from tqdm import tqdm
 
 from mmir.adapters import save_adapter
 from mmir.cli import cli
@@ -200,7 +198,7 @@ def execute(run: Run, args: argparse.Namespace) -> None:
         device=torch.cuda.get_device_name() if on_gpu else 'CPU',
         **values,
     )
-    write_json(result, folder / 'result.json')
+    write_json(result, folder / RESULT)
 
 
 def adapter_bytes(model: nn.Module, folder: Path) -> int:
@@ -215,19 +213,6 @@ def adapter_bytes(model: nn.Module, folder: Path) -> int:
     return size
 
 
-@contextmanager
-def taken(folder: Path) -> Iterator[bool]:
-    """Whether this process may do the run of a folder; no other may meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'lock').open('w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield not (folder / 'result.json').is_file()
-
-
 def work(args: argparse.Namespace) -> None:
     """Do all runs that no other process does; return when all are done.
 
@@ -235,27 +220,21 @@ def work(args: argparse.Namespace) -> None:
     """
     search = [run for task in args.tasks for run in search_runs(task, args.rows)]
     order = list(itertools.product(args.seeds, args.tasks, args.rows))
-    progress = tqdm(total=len(search) + len(order), unit='run')
-    finished: set[Path] = set()
-    while len(finished) < progress.total:
+
+    def ready() -> list[Run]:
         tests = [
             Run(task, name, *best, seed, held=False)
             for seed, task, name in order
             if (best := chosen(task, name, args.out)) is not None
         ]
-        before = len(finished)
-        for run in (*search, *tests):
-            folder = run.folder(args.out)
-            if folder in finished:
-                continue
-            with taken(folder) as mine:
-                if mine:
-                    execute(run, args)
-            if (folder / 'result.json').is_file():
-                finished.add(folder)
-                progress.update()
-        if len(finished) == before:
-            time.sleep(2)  # all that is left is in the hands of others
+        return [*search, *tests]
+
+    drain(
+        ready,
+        len(search) + len(order),
+        lambda run: run.folder(args.out),
+        lambda run: execute(run, args),
+    )
 
 
 def search_runs(task: str, names: Sequence[str]) -> list[Run]:
@@ -277,7 +256,7 @@ def chosen(task: str, name: str, out: Path) -> tuple[float, tuple] | None:
     """
     scores: dict[tuple, list[float]] = {}
     for run in search_runs(task, [name]):
-        path = run.folder(out) / 'result.json'
+        path = run.folder(out) / RESULT
         if not path.is_file():
             return None
         score = json.loads(path.read_text())['score']

@@ -1,7 +1,7 @@
 """Pixel-wise supervised contrastive learning.
 
-[1] W. Wang, T. Zhou, F. Yu, J. Dai, E. Konukoglu and L. Van Gool, "Exploring
-cross-image pixel contrast for semantic segmentation", ICCV 2021.
+[1] W. Wang et al., "Exploring cross-image pixel contrast for semantic segmentation",
+ICCV 2021.
 """
 
 from collections.abc import Mapping, Sequence
@@ -230,7 +230,7 @@ def contrast_rows(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     Returns:
         Tensor: Scalar, without the factor t/t0. 0 if no row has positives.
     """
-    # not -inf: a row without negatives would have the gradient inf - inf
+    # not -inf: for a row without negatives the backward would compute inf - inf
     lowest = torch.finfo(logits.dtype).min
     pushed = logits.masked_fill(~negative, lowest).logsumexp(1, keepdim=True)
     # log(e^s + e^pushed) - s

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from mmengine.model import BaseModule, ModuleDict
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.utils import SampleList
@@ -126,7 +127,7 @@ class CSKHead(BaseModule):
             feats: Modality -> feature maps of its samples.
             presence: Which samples have which modality.
         """
-        features = {name: self.decoders[name](feats[name]) for name in feats}
+        features = {name: self._decode(name, feats[name]) for name in feats}
         logits = {n: classify(self.decoders[n], x) for n, x in features.items()}
         decoded = Decoded(features, logits)
         rows = [r for subset, r in presence.groups().items() if len(subset) > 1]
@@ -134,6 +135,16 @@ class CSKHead(BaseModule):
         if decoded.fused_rows:
             decoded.fused = self._fuse(features, presence, decoded.fused_rows)
         return decoded
+
+    def _decode(self, name: str, maps: Sequence[Tensor]) -> Tensor:
+        """Features of the samples of a modality.
+
+        Batch norm over pooled maps, as in ASPP, refuses a single sample in training. A
+        mixed batch may hold just one of a modality: its decoder sees it twice.
+        """
+        if not self.training or len(maps[0]) > 1:
+            return self.decoders[name](maps)
+        return self.decoders[name]([torch.cat([x, x]) for x in maps])[:1]
 
     def _fuse(
         self, features: Mapping[str, Tensor], presence: Presence, rows: Rows

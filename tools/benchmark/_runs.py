@@ -1,0 +1,60 @@
+"""Runs of a study, done once each by any number of processes."""
+
+import fcntl
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Run = TypeVar('Run', bound=Hashable)
+RESULT = 'result.json'
+"""File whose presence says that a run is finished."""
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[bool]:
+    """Whether this process may do the run of a folder; no other may meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield not (folder / RESULT).is_file()
+
+
+def drain(
+    ready: Callable[[], Iterable[Run]],
+    total: int,
+    folder: Callable[[Run], Path],
+    execute: Callable[[Run], None],
+) -> None:
+    """Do all runs that no other process does; return when all are done.
+
+    Args:
+        ready: Lists the runs that can begin, the most urgent first. It is called again
+            after each round, so a run may depend on the results of others.
+        total: Number of all runs.
+        folder: Folder of a run.
+        execute: Does a run and writes its result.
+    """
+    progress = tqdm(total=total, unit='run')
+    finished: set[Path] = set()
+    while len(finished) < total:
+        before = len(finished)
+        for run in ready():
+            place = folder(run)
+            if place in finished:
+                continue
+            with taken(place) as mine:
+                if mine:
+                    execute(run)
+            if (place / RESULT).is_file():
+                finished.add(place)
+                progress.update()
+        if len(finished) == before:
+            time.sleep(2)  # all that is left is in the hands of others
