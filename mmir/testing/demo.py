@@ -26,6 +26,7 @@ PAIR_EPOCHS, PAIR_STEPS = 10, 60  # of pairs, by the unit of the config's loop
 PAIR_SIZE = 224, 224
 BATCH_SIZE = 4
 FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
+SGD_FROM_SCRATCH = 0.05  # the same of pairs with SGD
 MIXES = ('Mosaic', 'CenteredRandomAffine', 'CachedMixUp')
 
 
@@ -74,8 +75,9 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     small.train_cfg.val_interval = max(1, length // 3)
     small.load_from = _start(small, street, Path(work_dir).parent)
     optimizer = small.optim_wrapper.optimizer
-    if small.load_from is None and (modality or optimizer.type != 'SGD'):
-        optimizer.lr = FROM_SCRATCH  # SGD on pairs keeps its rate, it starts from noise
+    if small.load_from is None:
+        sgd = modality is None and optimizer.type == 'SGD'
+        optimizer.lr = SGD_FROM_SCRATCH if sgd else FROM_SCRATCH
     return small
 
 

@@ -24,8 +24,8 @@ TINY_AUGMENTATION = dict(
 def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
     """Return a small version of a config: small images, a small network.
 
-    YOLOv7 becomes the tiny one; vision transformers, and deep ResNets of segmentors,
-    become narrow. Other networks stay as they are.
+    YOLOv7 becomes the tiny one; vision transformers, and deep ResNets and MobileNetV2
+    of segmentors, become narrow. Other networks stay as they are.
 
     Args:
         cfg (Config): Config of a detector, a segmentor or a classifier. It is not

@@ -3,19 +3,21 @@
 from .small_transformer import HEAD_FACTOR, dicts, followed
 
 _RESNETS = 'ResNet', 'ResNetV1c', 'ResNetV1d'
-_BASE = 64  # channels of the first stage of a ResNet before its expansion
-_EXPANSION = 4
+_RESNET_WIDTHS = 256, 512, 1024, 2048  # of the stages of a deep one
 
 BASE = 8
-"""The same of the small network."""
+"""Channels of the first stage of the small ResNet before its expansion by 4."""
+
+_MOBILE_FACTOR = 0.25
+_MOBILE_WIDTHS = {24: 8, 32: 8, 96: 24, 320: 80}
 
 
 def shrink_convolutional_(model: dict) -> bool:
-    """Make the deep ResNet of a segmentor narrow, in place.
+    """Make the deep ResNet or the MobileNetV2 of a segmentor narrow, in place.
 
     The number of blocks stays the same. Input channels of heads follow, and heads
-    become narrower. Pretrained weights of the backbone are removed, those of a
-    MobileNet too: they do not fit, or would have to be downloaded.
+    become narrower. Pretrained weights of the backbone are removed, of a light ResNet
+    too: they do not fit, or would have to be downloaded.
 
     Args:
         model (dict): Config of a model of any host.
@@ -31,10 +33,13 @@ def shrink_convolutional_(model: dict) -> bool:
         return False
     if 'init_cfg' in backbone:
         backbone['init_cfg'] = None
-    if kind == 'MobileNetV2' or backbone['depth'] < 50:
+    if kind == 'MobileNetV2' and backbone.get('widen_factor', 1.0) == 1:
+        backbone['widen_factor'], widths = _MOBILE_FACTOR, _MOBILE_WIDTHS
+    elif kind in _RESNETS and backbone['depth'] >= 50:
+        backbone.update(base_channels=BASE, stem_channels=BASE)
+        widths = {was: 4 * BASE * 2**k for k, was in enumerate(_RESNET_WIDTHS)}
+    else:
         return False
-    backbone.update(base_channels=BASE, stem_channels=BASE)
-    widths = {_BASE * _EXPANSION * 2**k: BASE * _EXPANSION * 2**k for k in range(4)}
     for node in dicts(model):
         for key in ('in_channels', 'c1_in_channels'):
             if key in node:

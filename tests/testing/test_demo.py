@@ -164,8 +164,7 @@ def test_pairs_of_csknet(name: str, small: Path) -> None:
     assert made.train_cfg.max_iters == demo.PAIR_STEPS
     assert made.model.data_preprocessor.size == CSKNET[name]
     assert made.model.backbone.init_cfg is None
-    # SGD from noise needs the rate of the config, not the low one of Adam
-    assert made.optim_wrapper.optimizer.lr == cfg.base_lr
+    assert made.optim_wrapper.optimizer.lr == demo.SGD_FROM_SCRATCH
     if name.startswith('csknet'):  # the same share of the training
         assert cfg.model.contrast.warmup == 5000
         assert made.model.contrast.warmup == round(5000 / 40000 * demo.PAIR_STEPS)

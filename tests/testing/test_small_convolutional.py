@@ -29,13 +29,24 @@ def test_head_and_contrast_follow() -> None:
     assert model['contrast']['channels'] == tuple(4 * BASE * 2**k for k in range(4))
 
 
+def test_mobile_networks_become_narrow() -> None:
+    model = dict(
+        backbone=dict(type='mmseg.MobileNetV2', widen_factor=1.0, init_cfg=WEIGHTS),
+        decode_head=dict(in_channels=320, c1_in_channels=24, channels=128),
+    )
+    assert shrink_convolutional_(model)
+    assert model['backbone'] == dict(
+        type='mmseg.MobileNetV2', widen_factor=0.25, init_cfg=None
+    )
+    assert model['decode_head'] == dict(in_channels=80, c1_in_channels=8, channels=16)
+
+
 def test_light_networks_lose_only_their_weights() -> None:
-    for backbone in (resnet(18), dict(type='mmseg.MobileNetV2', init_cfg=WEIGHTS)):
-        model = dict(backbone=dict(backbone), decode_head=dict(in_channels=512))
-        before = copy.deepcopy(model)
-        assert not shrink_convolutional_(model)
-        before['backbone']['init_cfg'] = None
-        assert model == before
+    model = dict(backbone=resnet(18), decode_head=dict(in_channels=512))
+    before = copy.deepcopy(model)
+    assert not shrink_convolutional_(model)
+    before['backbone']['init_cfg'] = None
+    assert model == before
 
 
 def test_detectors_and_other_backbones_are_left_alone() -> None:

@@ -38,7 +38,7 @@ def render_field(
     soil *= 15 / soil.std()
     red, nir = (level + soil for level in SOIL)
     labels = np.zeros((height, width), np.uint8)
-    spacing, unit = height / 3, height / 12  # between rows; length of a leaf of crop
+    spacing, unit = height / 3, height / 7  # between rows; length of a leaf of crop
     for _ in range(rng.integers(8, 20)):
         place = rng.uniform(0, width), rng.uniform(0, height)
         _plant(rng, labels, place, unit * rng.uniform(0.2, 0.5), 2)
@@ -70,7 +70,7 @@ def _plant(
         middle = tuple(
             int(v) for v in np.rint(np.add(place, length / 2 * np.array(unit)))
         )
-        axes = max(1, round(length / 2)), max(1, round(length / 5))
+        axes = max(1, round(length / 2)), max(1, round(length / 4))
         cv2.ellipse(labels, middle, axes, angle, 0, 360, label, -1)
 
 
