@@ -1,7 +1,7 @@
 # CSK-Net on red + near infrared, as a start for a camera pair of yours. All numbers are
 # ours.
 _base_ = [
-    '../_base_/models/csknet_m-v2_field.py',
+    '../_base_/models/deeplabv3plus_m-v2_csknet.py',
     '../_base_/datasets/paired_field.py',
     '../_base_/schedules/sgd_40k.py',
     '../_base_/runtime/seg_iter.py',
