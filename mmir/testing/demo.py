@@ -26,6 +26,7 @@ PAIR_EPOCHS, PAIR_STEPS = 10, 60  # of pairs, by the unit of the config's loop
 PAIR_SIZE = 224, 224
 BATCH_SIZE = 4
 FROM_SCRATCH = 1e-3  # learning rate without a detector to start from
+SGD_FROM_SCRATCH = 0.05  # the same of pairs with SGD
 MIXES = ('Mosaic', 'CenteredRandomAffine', 'CachedMixUp')
 
 
@@ -73,8 +74,10 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     set_schedule(small, length, BATCH_SIZE)
     small.train_cfg.val_interval = max(1, length // 3)
     small.load_from = _start(small, street, Path(work_dir).parent)
+    optimizer = small.optim_wrapper.optimizer
     if small.load_from is None:
-        small.optim_wrapper.optimizer.lr = FROM_SCRATCH
+        sgd = modality is None and optimizer.type == 'SGD'
+        optimizer.lr = SGD_FROM_SCRATCH if sgd else FROM_SCRATCH
     return small
 
 

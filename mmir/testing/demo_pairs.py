@@ -11,8 +11,15 @@ from mmir.data.layouts.det import JSON_FOLDER, LLVIP, M3FD, DetLayout
 from mmir.data.readers import read_voc
 from mmir.testing.scenes.det_layouts import pair_scene, write_llvip, write_m3fd
 from mmir.testing.scenes.disk import _write_image, _write_once
+from mmir.testing.scenes.field import write_field
 from mmir.testing.scenes.scene import Scene
-from mmir.testing.scenes.seg_layouts import write_mfnet, write_msrs, write_vtsod
+from mmir.testing.scenes.seg_layouts import (
+    write_mfnet,
+    write_msrs,
+    write_mvseg,
+    write_pst900,
+    write_vtsod,
+)
 from mmir.utils.files import write_json
 
 TRAIN, TEST = 24, 6
@@ -48,6 +55,14 @@ def _segmentation(root: Path, write: Callable[..., Path]) -> Arguments:
     """Label maps or masks, with the splits train and test."""
     write(root, train=TRAIN, test=TEST, size=SIZE)
     return tuple(dict(data_root=str(root), split=s) for s in ('train', 'test'))
+
+
+def _field(root: Path) -> Arguments:
+    """Label maps, with a list of names per split."""
+    write_field(root, train=TRAIN, test=TEST, size=SIZE)
+    return tuple(
+        dict(data_root=str(root), ann_file=f'{s}.txt') for s in ('train', 'test')
+    )
 
 
 def _detection(
@@ -116,9 +131,12 @@ def _save_crops(folder: Path, number: int, scene: Scene) -> None:
 WRITERS: dict[str, Callable[[Path], Arguments]] = {
     'MFNet': partial(_segmentation, write=write_mfnet),
     'MSRS': partial(_segmentation, write=write_msrs),
+    'MVSeg': partial(_segmentation, write=write_mvseg),
+    'PST900': partial(_segmentation, write=write_pst900),
     'VT5000': partial(_segmentation, write=write_vtsod),
     'M3FD': partial(_detection, layout=M3FD, write=write_m3fd, test='val'),
     'LLVIP': partial(_detection, layout=LLVIP, write=write_llvip, test='test'),
     'crops': _crops,
+    'field': _field,
 }
 """Name of `demo.data` in a config -> what renders the pairs."""

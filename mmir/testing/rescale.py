@@ -76,6 +76,10 @@ def scale_training(cfg: Config, length: int) -> tuple[list[str], list[str]]:
         if whole:
             span = scheduler['end'] - scheduler.get('begin', 0)
             scale.put(scheduler, 'T_max', max(1, span), where)
+    # CSK-Net counts the iterations before its contrastive loss
+    contrast = (cfg.get('model') or {}).get('contrast')
+    if unit == 'max_iters' and contrast:
+        scale.keys(contrast, ('warmup',), 'model.contrast')
     for where, hook in _hooks(cfg):
         saves = str(hook.get('type')).endswith('CheckpointHook')
         scale.keys(hook, (*_HOOK, 'interval') if saves else _HOOK, where)

@@ -5,6 +5,7 @@ import copy
 from mmengine.config import Config
 
 from mmir.testing.rescale import set_crop_size, set_image_scale
+from mmir.testing.small_convolutional import shrink_convolutional_
 from mmir.testing.small_transformer import shrink_transformer_
 
 TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
@@ -23,14 +24,14 @@ TINY_AUGMENTATION = dict(
 def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
     """Return a small version of a config: small images, a small network.
 
-    YOLOv7 becomes the tiny one, vision transformers become narrow. Other networks stay
-    as they are.
+    YOLOv7 becomes the tiny one; vision transformers, and deep ResNets and MobileNetV2
+    of segmentors, become narrow. Other networks stay as they are.
 
     Args:
         cfg (Config): Config of a detector, a segmentor or a classifier. It is not
             modified.
         image_scale (tuple[int, int]): Width and height of the images in pixels. Of a
-            segmentor, whose crops are square, the width alone is used; images of a
+            segmentor the width alone is used, and crops keep their shape; images of a
             classifier keep their size.
 
     Returns:
@@ -48,6 +49,7 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
             kind = transform.type.rpartition('.')[2]
             transform.update(TINY_AUGMENTATION.get(kind, {}))
     shrink_transformer_(model)
+    shrink_convolutional_(model)
     if model.get('data_preprocessor', {}).get('size') is not None:
         set_crop_size(small, image_scale[0])
     elif 'head' not in model:

@@ -16,7 +16,9 @@ _SWIN = 'SwinTransformer'
 WIDTH = 32
 """Width of the small network; of Swin, that of its first stage."""
 
-_HEAD_FACTOR = 8  # widths of mmseg heads are divided by this
+HEAD_FACTOR = 8
+"""Widths of mmseg heads are divided by this."""
+
 _DINO = dict(encoder=1, decoder=2)  # layers
 
 
@@ -35,7 +37,7 @@ def shrink_transformer_(model: dict) -> bool:
         bool: Whether there was a transformer to shrink.
     """
     widths: dict[int, int] = {}
-    for node in _dicts(model):
+    for node in dicts(model):
         kind = str(node.get('target', node.get('type', ''))).rpartition('.')[2]
         if kind in _PLAIN and node.get('arch') in _WIDTHS:
             widths |= _shrink_vit_(node)
@@ -46,13 +48,13 @@ def shrink_transformer_(model: dict) -> bool:
         node['init_cfg'] = None
     if not widths:
         return False
-    for node in _dicts(model):
+    for node in dicts(model):
         if 'in_channels' in node:
-            node['in_channels'] = _followed(node['in_channels'], widths)
+            node['in_channels'] = followed(node['in_channels'], widths)
     for name in ('decode_head', 'auxiliary_head'):
-        for head in _dicts(model.get(name)):
+        for head in dicts(model.get(name)):
             if 'channels' in head:
-                head['channels'] = max(8, head['channels'] // _HEAD_FACTOR)
+                head['channels'] = max(8, head['channels'] // HEAD_FACTOR)
     for name, layers in _DINO.items():
         if 'num_layers' in (model.get(name) or ()):
             model[name]['num_layers'] = layers
@@ -86,18 +88,18 @@ def _shrink_swin_(node: dict) -> dict[int, int]:
     return {width * 2**stage: WIDTH * 2**stage for stage in range(stages)}
 
 
-def _followed(channels: Any, widths: dict[int, int]) -> Any:
+def followed(channels: Any, widths: dict[int, int]) -> Any:
     """Replace the former widths in a number of channels, or in a list of them."""
     if isinstance(channels, list | tuple):
         return type(channels)(widths.get(c, c) for c in channels)
     return widths.get(channels, channels)
 
 
-def _dicts(node: object) -> Iterator[dict]:
+def dicts(node: object) -> Iterator[dict]:
     """Yield all dictionaries of a config, outer ones first."""
     if isinstance(node, dict):
         yield node
     children = node.values() if isinstance(node, dict) else node
     if isinstance(node, dict | list | tuple):
         for child in children:
-            yield from _dicts(child)
+            yield from dicts(child)

@@ -142,3 +142,35 @@ def test_pairs(name: str, small: Path) -> None:
 def test_unknown_pairs_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"demo.data='KAIST' is unknown.*MFNet"):
         demo_pairs.demo_pairs('KAIST', tmp_path)
+
+
+CSKNET = {
+    'csknet_r50_msrs': (168, 224),
+    'deeplabv3plus_r50_mvseg_rgb': (149, 224),
+    'csknet_r50_pst900': (126, 224),
+    'csknet_m-v2_field': (168, 224),
+}
+
+
+@pytest.mark.parametrize('name', CSKNET)
+def test_pairs_of_csknet(name: str, small: Path) -> None:
+    pytest.importorskip('mmseg')
+    from mmengine.registry import DATASETS, init_default_scope
+
+    cfg = Config.fromfile(ROOT / f'configs/csknet/{name}.py')
+    before = cfg.pretty_text
+    made = demo.apply_demo(cfg, str(small / 'work/x'))
+    assert cfg.pretty_text == before
+    assert made.train_cfg.max_iters == demo.PAIR_STEPS
+    assert made.model.data_preprocessor.size == CSKNET[name]
+    assert made.model.backbone.init_cfg is None
+    assert made.optim_wrapper.optimizer.lr == demo.SGD_FROM_SCRATCH
+    if name.startswith('csknet'):  # the same share of the training
+        assert cfg.model.contrast.warmup == 5000
+        assert made.model.contrast.warmup == round(5000 / 40000 * demo.PAIR_STEPS)
+    init_default_scope(cfg.default_scope)
+    for key, number in (('train', 3), ('val', 1), ('test', 1)):
+        dataset = DATASETS.build(made[f'{key}_dataloader'].dataset)
+        assert len(dataset) == number
+        assert str(dataset.data_root).startswith(str(small / 'data'))
+        assert dataset[0]['inputs'].shape[0] == 6

@@ -1,0 +1,4 @@
+# Ablation: no teacher.
+_base_ = './csknet_r50_msrs.py'
+
+model = dict(teacher=None)
