@@ -21,3 +21,4 @@ model = dict(
         loss=dict(temperature=0.1, base_temperature=0.07),
     ),
 )
+custom_hooks = [dict(type='mmir.ExchangeRatioHook')]

@@ -56,7 +56,8 @@ def export_single_modality(
         )
     plain_cfg = plain_config(cfg, modality, meta)
     plain = MODELS.build(plain_cfg.model)
-    state = plain_state(model, modality)
+    with model.solo_statistics.alone(model, modality):
+        state = plain_state(model, modality)
     plain.load_state_dict(state)
     _require_equal(model, plain.eval(), modality)
     name = f'{Path(cfg.filename or "csknet").stem}_{modality}'

@@ -125,6 +125,8 @@ def export_onnx(
     model.teacher = model.contrast = None
     _fix_exchange_(model)
     network = Exportable(model, modalities or model.modalities).eval()
+    if len(network.names) == 1:  # for good: the model is a copy
+        model.solo_statistics.alone(model, network.names[0]).__enter__()
     proto = _trace(network, size)
     facts = dict(
         producer=f'mmir {__version__}',

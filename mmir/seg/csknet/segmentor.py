@@ -83,6 +83,10 @@ class CSKNet(EncoderDecoder):
         test_cfg: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        if kwargs.get('auxiliary_head'):
+            raise ValueError(
+                'CSKNet trains no auxiliary head: leave auxiliary_head out'
+            )
         names = modality_order(data_preprocessor['modalities'])
         super().__init__(
             backbone,

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmseg')
 
+from mmir.layers.solo_statistics import modality_norms
 from mmir.registry import MODELS
 from mmir.seg.csknet import onnx_export
 from mmir.seg.csknet.export import export_single_modality
@@ -160,6 +161,29 @@ def test_resizing_of_the_test_pipeline_is_kept(
     steps = Config.fromfile(config).test_pipeline
     assert steps[1] == dict(type='Resize', scale=(640, 360))
     assert config.name == 'csknet_ir.py'  # a config without a file has no name
+
+
+def test_recalibrated_statistics_are_exported(
+    trained: tuple[Config, Path], tmp_path: Path
+) -> None:
+    cfg, path = trained
+    model = solo(trained, 'ir')
+    norms = modality_norms(model, 'ir')
+    moved = {
+        name: (norm.running_mean + 0.1, 2 * norm.running_var)
+        for name, norm in norms.items()
+        if not name.startswith('contrast')  # does not run in a prediction
+    }
+    model.solo_statistics.record('ir', moved)
+    again = tmp_path / 'recalibrated.pth'
+    torch.save(dict(state_dict=model.state_dict()), again)
+    for name, changed in (('ir', True), ('rgb', False)):
+        _, own = export_single_modality(cfg, again, name, tmp_path)
+        plain = torch.load(own)['state_dict']
+        former = torch.load(export_single_modality(cfg, path, name, tmp_path)[1])
+        key = 'backbone.layer4.0.bn1.running_var'
+        ratio = plain[key] / former['state_dict'][key]
+        assert torch.equal(ratio, torch.full_like(ratio, 2.0 if changed else 1.0))
 
 
 def test_separate_encoders_export_too(tmp_path: Path) -> None:

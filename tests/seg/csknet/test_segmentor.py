@@ -272,6 +272,7 @@ def test_copies() -> None:
         (dict(p_solo=2), 'p_solo must be a probability'),
         (dict(head=dict(weights=dict(depth=1.0))), "weights of .'depth'."),
         (dict(names=('rgb',)), 'at least two modalities'),
+        (dict(auxiliary_head=HEADS['fcn']), 'leave auxiliary_head out'),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:
