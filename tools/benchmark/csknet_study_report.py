@@ -5,6 +5,7 @@ python tools/benchmark/csknet_study_report.py work_dirs/csknet
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from _csk_rows import ROWS
 from _paired import difference, table
 
 from mmir.cli import cli
-from mmir.cli.study import mean_std
 from mmir.utils.files import atomic_path, write_json
 
 SUBSETS = 'rgb+ir', 'rgb', 'ir'
@@ -39,7 +39,7 @@ def results_table(runs: Sequence[dict]) -> str:
         cells = []
         for subset in SUBSETS:
             own = by_seed(runs, row, subset)
-            cells.append(mean_std([*own.values()]))
+            cells.append(percent([*own.values()]))
             baseline = BASELINES[subset]
             other = by_seed(runs, baseline, subset) if ROWS[row].reads == 'csk' else {}
             cells.append(difference(own, other, scale=1))
@@ -49,6 +49,12 @@ def results_table(runs: Sequence[dict]) -> str:
     for subset in SUBSETS:
         head += [subset, f'minus {BASELINES[subset]}']
     return table([*head, 'minutes'], lines)
+
+
+def percent(values: Sequence[float]) -> str:
+    """Mean and standard deviation; the mean alone of a single value."""
+    mean = f'{statistics.mean(values):.1f}' if values else ''
+    return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
 
 
 def search_table(runs: Sequence[dict]) -> str:

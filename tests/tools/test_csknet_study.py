@@ -1,0 +1,117 @@
+"""The study of CSK-Net: rows, queue, report."""
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+
+from mmir.utils.files import write_json
+
+pytest.importorskip('mmseg')
+
+FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
+NAMES = '_field', '_csk_rows', '_csk_tasks', '_runs', '_paired'
+STUDY = 'csknet_study', 'csknet_study_report'
+
+
+@pytest.fixture(scope='module')
+def modules() -> Iterator[dict[str, ModuleType]]:
+    sys.path.insert(0, str(FOLDER))
+    yield {name: importlib.import_module(name) for name in (*NAMES, *STUDY)}
+    sys.path.remove(str(FOLDER))
+    for name in (*NAMES, *STUDY):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def args(tmp_path: Path) -> Namespace:
+    """Arguments of the study, with an index of images and no images."""
+    index = dict(images=[dict(id=f'{k:03}', split='train') for k in range(3)])
+    (tmp_path / 'cwfid').mkdir()
+    write_json(index, tmp_path / 'cwfid/index.json')
+    return Namespace(
+        data=tmp_path, weights=tmp_path, out=tmp_path / 'out', task='field'
+    )
+
+
+def test_weights_of_rare_classes(modules) -> None:
+    weights = modules['_field'].enet_weights()
+    assert sum(weights) == pytest.approx(3, abs=0.01)
+    # 1 / ln(1.946), 1 / ln(1.036), 1 / ln(1.078)
+    raw = [1.502, 28.27, 13.31]
+    expected = [value * 3 / sum(raw) for value in raw]
+    assert weights == pytest.approx(expected, rel=0.01)
+
+
+def test_every_third_training_image_is_held_out(modules, args) -> None:
+    modules['csknet_study'].run_config(
+        modules['csknet_study'].Run('rgb', 0, True), args
+    )
+    assert (args.out / 'field_held_test.txt').read_text() == '002'
+    assert (args.out / 'field_held_train.txt').read_text() == '000\n001'
+
+
+def built(modules, args, row: str) -> torch.nn.Module:
+    """The model of a row, without weights."""
+    cfg = modules['csknet_study'].run_config(modules['csknet_study'].Run(row, 0), args)
+    init_default_scope('mmseg')
+    model = dict(cfg.model)
+    if model.get('teacher'):
+        model['teacher'] = dict(model['teacher'], checkpoint=None)
+    return MODELS.build(model)
+
+
+@pytest.mark.parametrize(
+    'row', ['rgb', 'early', 'csk', 'csk, shared norms', 'csk, separate', 'csk, add']
+)
+def test_rows_build(modules, args, row: str) -> None:
+    model = built(modules, args, row).eval()
+    pair = torch.rand(1, 6, 64, 64)
+    assert model(pair).shape == (1, 3, 16, 16)
+
+
+def test_a_student_waits_for_its_teacher(modules, args) -> None:
+    study = modules['csknet_study']
+    run = study.Run('csk, teacher ir', 3, choice=json.dumps(dict(rate=0.1, p_solo=0.3)))
+    assert run.teacher() == study.Run('ir', 3, choice=json.dumps(dict(rate=0.1)))
+    teacher = study.run_config(run, args).model.teacher
+    assert teacher.modality == 'ir'
+    assert teacher.checkpoint == str(run.teacher().folder(args.out) / 'model.pth')
+    args.rows, args.seeds, args.search = ['csk, teacher ir'], [0], None
+    assert [r.row for r in study.all_runs(args)] == ['ir', 'csk, teacher ir']
+
+
+def test_distillation_goes_into_the_deployed_branch_where_the_row_says_so(
+    modules, args
+) -> None:
+    study = modules['csknet_study']
+    for row, students in (
+        ('csk, teacher ir', None),
+        ('csk, teacher ir, into rgb', ('rgb',)),
+    ):
+        teacher = study.run_config(study.Run(row, 0), args).model.teacher
+        assert (teacher.students and tuple(teacher.students)) == students
+
+
+def test_report(modules, tmp_path: Path, monkeypatch, capsys) -> None:
+    scores = {'ir': (50.0, 52.0, 51.0), 'csk, teacher rgb': (53.0, 54.5, 54.0)}
+    for row, values in scores.items():
+        for seed, value in enumerate(values):
+            subsets = {'rgb': 30.0, 'ir': value, 'rgb+ir': 60.0}
+            settings = dict(row=row, seed=seed, held=False, choice={})
+            result = dict(settings=settings, seconds=60.0, subsets=subsets)
+            write_json(result, tmp_path / f'test/{row}_{seed}/result.json')
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
+    modules['csknet_study_report'].main()
+    table = capsys.readouterr().out
+    assert 'csk, teacher rgb | 3 |' in table
+    # mean of 53, 54.5, 54; the differences are 3, 2.5 and 3
+    assert '| 53.8 ± 0.8 | **+2.8 [+2.' in table
+    assert len(json.loads((tmp_path / 'results.json').read_text())) == 6
