@@ -10,7 +10,6 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmir.layers.modality_shared import exchanging_norms
-from mmir.utils.errors import UserError
 
 
 def exchange_ratios(model: nn.Module) -> dict[str, float]:
@@ -58,15 +57,15 @@ class ExchangeRatioHook(Hook):
         self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
-        """Check that the model exchanges channels.
+        """Say so if the model exchanges no channels; nothing is logged then.
 
-        Raises:
-            UserError: It does not.
+        Args:
+            runner (Runner): The runner.
         """
         if next(exchanging_norms(runner.model), None) is None:
-            raise UserError(
-                'ExchangeRatioHook: the model exchanges no channels. Set '
-                'model.shared.channel_exchange, or remove the hook'
+            runner.logger.warning(
+                'ExchangeRatioHook: the model exchanges no channels, since '
+                'model.shared.channel_exchange is not set'
             )
 
     def after_train_iter(
@@ -81,6 +80,8 @@ class ExchangeRatioHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         ratios = exchange_ratios(model)
+        if not ratios:
+            return
         scalars = {f'exchange/{layer}': value for layer, value in ratios.items()}
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)

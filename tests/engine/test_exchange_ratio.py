@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from mmir.engine import ExchangeRatioHook, exchange_ratios
 from mmir.layers import ChannelExchange, ModalityNorm
 from mmir.layers.presence import ModalityRoute, Presence
-from mmir.utils.errors import UserError
 
 NAMES = 'rgb', 'ir'
 
@@ -112,9 +111,12 @@ def test_log_hub_and_visualizer(tmp_path: Path) -> None:
     assert 'exchange: 0.2812' in log.read_text()
 
 
-def test_a_model_without_exchange_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match='exchanges no channels'):
-        runner(Toy(), tmp_path, ExchangeRatioHook()).train()
+def test_a_model_without_exchange_is_warned_of(tmp_path: Path) -> None:
+    run = runner(Toy(), tmp_path, ExchangeRatioHook())
+    run.train()
+    assert 'train/exchange' not in run.message_hub.log_scalars
+    (log,) = tmp_path.glob('*/*.log')
+    assert log.read_text().count('exchanges no channels') == 1
 
 
 def test_bad_interval() -> None:
