@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, product
 
 import torch
 from mmengine.dist import all_reduce
@@ -23,30 +23,35 @@ FILENAME = 'recalibrated.pth'
 
 @torch.no_grad()
 def recalibrate_norms(
-    model: nn.Module, loader: Iterable[dict], modality: str, batches: int = 100
-) -> int:
+    model: nn.Module,
+    loader: Iterable[dict],
+    modalities: str | Sequence[str],
+    batches: int = 100,
+) -> dict[str, int]:
     """Estimate the statistics of norms in passes with one modality alone.
 
-    The norms of that modality (see :func:`modality_norms`) run in training mode, all
-    else in evaluation mode, on batches without the other modalities. Their statistics
-    are averages over the batches with equal weights, and over the ranks, as with
+    The norms of a modality (see :func:`modality_norms`) run in training mode, all else
+    in evaluation mode, on batches without the other modalities. Their statistics are
+    averages over the batches with equal weights, and over the ranks, as with
     `momentum=None` in PyTorch. They are stored in `model.solo_statistics`; neither the
     norms nor joint passes are changed.
 
     Args:
         model: Model with the attribute `solo_statistics`, such as `mmir.seg.CSKNet`.
-        loader: Batches of paired samples, as a data loader yields them. Samples without
-            the modality are left out.
-        modality: Name of the modality.
-        batches: Most batches to use.
+        loader: Batches of paired samples, as a data loader yields them; read once, for
+            all modalities. A loader with mmengine's `InfiniteSampler` cannot be read
+            again. Samples without a modality are left out.
+        modalities: Name of a modality, or several, each measured alone.
+        batches: Most batches to read.
 
     Returns:
-        Number of batches that were used.
+        Modality -> number of batches that were used.
 
     Raises:
-        UserError: The model holds no such statistics or has no norms of this modality,
-            or no batch has the modality.
+        UserError: The model holds no such statistics or has no norms of a modality, or
+            no batch has the modality.
     """
+    names = [modalities] if isinstance(modalities, str) else [*modalities]
     model = model.module if is_model_wrapper(model) else model
     store = getattr(model, 'solo_statistics', None)
     if not isinstance(store, SoloStatistics):
@@ -54,37 +59,46 @@ def recalibrate_norms(
             f'{type(model).__name__} has no `solo_statistics` to store statistics of '
             'norms in. Use a model such as mmir.CSKNet'
         )
+    used = dict.fromkeys(names, 0)
+    norms = {name: _norms_of(model, name) for name in names}
+    with _measured(model, [norm for own in norms.values() for norm in own.values()]):
+        for batch, name in product(islice(loader, batches), names):
+            if alone := _only(batch, name):
+                data = model.data_preprocessor(alone, True)
+                model(data['inputs'], data['data_samples'], mode='tensor')
+                used[name] += 1
+        for name in names:
+            _require_batches(name, used[name])
+        for name in names:
+            store.record(name, _averages(norms[name]))
+    return used
+
+
+def _norms_of(model: nn.Module, modality: str) -> dict[str, _BatchNorm]:
+    """The norms of a modality; at least one."""
     norms = modality_norms(model, modality)
     if not norms:
         raise UserError(
             f'{type(model).__name__} has no batch norms of the modality {modality!r}. '
             'Use one of its modalities, and `separate` other than none'
         )
-    used = 0
-    with _measured(model, norms) as statistics:
-        for batch in islice(loader, batches):
-            if alone := _only(batch, modality):
-                data = model.data_preprocessor(alone, True)
-                model(data['inputs'], data['data_samples'], mode='tensor')
-                used += 1
-        least = torch.tensor(used)
-        all_reduce(least, 'min')  # else some ranks would wait for the others
-        if not least:
-            raise UserError(
-                f'no sample of the loader has the modality {modality!r}, so the '
-                'statistics of its norms cannot be estimated'
-            )
-        store.record(modality, statistics())
-    return used
+    return norms
+
+
+def _require_batches(modality: str, used: int) -> None:
+    """Refuse a rank without batches: the others would wait for it."""
+    least = torch.tensor(used)
+    all_reduce(least, 'min')
+    if not least:
+        raise UserError(
+            f'no sample of the loader has the modality {modality!r}, so the '
+            'statistics of its norms cannot be estimated'
+        )
 
 
 @contextmanager
-def _measured(model: nn.Module, norms: Mapping[str, _BatchNorm]) -> Iterator:
-    """Let norms average statistics; restores all of the model afterwards.
-
-    Yields:
-        Function that returns the averages of those norms that ran.
-    """
+def _measured(model: nn.Module, norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Let norms average statistics; restores all of the model afterwards."""
     modes = {module: module.training for module in model.modules()}
     former = {
         norm: (
@@ -93,17 +107,17 @@ def _measured(model: nn.Module, norms: Mapping[str, _BatchNorm]) -> Iterator:
             norm.running_var,
             norm.num_batches_tracked,
         )
-        for norm in norms.values()
+        for norm in norms
     }
     try:
         model.eval()
-        for norm in norms.values():
+        for norm in norms:
             norm.train()
             norm.momentum = None  # cumulative average
             norm.running_mean = torch.zeros_like(norm.running_mean)
             norm.running_var = torch.ones_like(norm.running_var)
             norm.num_batches_tracked = torch.zeros_like(norm.num_batches_tracked)
-        yield lambda: _averages(norms)
+        yield
     finally:
         for norm, values in former.items():
             norm.momentum, norm.running_mean, norm.running_var = values[:3]
@@ -113,6 +127,7 @@ def _measured(model: nn.Module, norms: Mapping[str, _BatchNorm]) -> Iterator:
 
 
 def _averages(norms: Mapping[str, _BatchNorm]) -> dict[str, Statistics]:
+    """Averages of those norms that ran."""
     ran = {name: norm for name, norm in norms.items() if norm.num_batches_tracked}
     for norm in ran.values():
         for value in (norm.running_mean, norm.running_var):
@@ -181,10 +196,10 @@ class NormRecalibrationHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Estimate, and save the model."""
-        for name in self.modalities:
-            loader = runner.train_dataloader
-            used = recalibrate_norms(runner.model, loader, name, self.batches)
-            runner.logger.info(f'norms of {name} alone: measured on {used} batches')
+        used = recalibrate_norms(
+            runner.model, runner.train_dataloader, self.modalities, self.batches
+        )
+        runner.logger.info(f'norms of single modalities measured on batches: {used}')
         runner.save_checkpoint(
             runner.work_dir,
             FILENAME,

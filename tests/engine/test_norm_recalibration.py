@@ -91,7 +91,7 @@ def test_averages_over_the_batches() -> None:
     model = Toy().double()
     state = copy.deepcopy(model.state_dict())
     model.norm.copies['rgb'].eval()
-    assert recalibrate_norms(model, double(batches()), 'ir') == 3
+    assert recalibrate_norms(model, double(batches()), 'ir') == dict(ir=3)
     assert all(list(x) == ['ir'] for x in model.seen)
     assert [len(x['ir']) for x in model.seen] == [2, 1, 2]
     assert all(torch.equal(model.state_dict()[k], v) for k, v in state.items())
@@ -104,8 +104,22 @@ def test_averages_over_the_batches() -> None:
 def test_number_of_batches_and_a_second_time() -> None:
     model = Toy().double()
     recalibrate_norms(model, double(batches()), 'ir')
-    assert recalibrate_norms(model, double(batches()), 'ir', batches=1) == 1
+    assert recalibrate_norms(model, double(batches()), 'ir', batches=1) == dict(ir=1)
     check_recorded(model, [(0, 1)])
+
+
+def test_several_modalities_from_one_reading_of_the_loader() -> None:
+    """A loader with mmengine's InfiniteSampler cannot be read twice."""
+    model = Toy().double()
+    once = iter(double(batches()))
+    assert recalibrate_norms(model, once, NAMES) == dict(rgb=4, ir=3)
+    check_recorded(model, [(0, 1), (2,), (6, 7)])
+    alone = Toy().double()
+    recalibrate_norms(alone, double(batches()), 'rgb')
+    own = alone.solo_statistics.state_dict()
+    both = model.solo_statistics.state_dict()
+    assert own
+    assert all(torch.equal(both[key], value) for key, value in own.items())
 
 
 def test_what_cannot_be_measured_is_told() -> None:

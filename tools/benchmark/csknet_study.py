@@ -191,10 +191,10 @@ def execute(run: Run, args: argparse.Namespace) -> None:
 
 def recalibrated(runner: Runner) -> dict[str, float]:
     """mIoU of each camera alone, with statistics of the norms from passes with it."""
-    for name in runner.model.modalities:
-        recalibrate_norms(runner.model, runner.train_dataloader, name, BATCHES)
+    names = runner.model.modalities
+    recalibrate_norms(runner.model, runner.train_dataloader, names, BATCHES)
     values = by_variant(runner.test())
-    return {name: values[name] for name in runner.model.modalities}
+    return {name: values[name] for name in names}
 
 
 def by_variant(values: Mapping[str, Any]) -> dict[str, float]:
