@@ -90,17 +90,32 @@ def test_patch_embeddings_of_baselines_have_a_rate_of_their_own(modules):
 
 def test_the_best_rate_on_held_out_images_is_chosen(modules, tmp_path):
     study = modules['ivtuning_study']
-    runs = study.search_runs('field', ['ivt'])
+    runs = study.search_runs('street', ['ivt'])
     assert len(runs) == 4
     assert all(run.held for run in runs)
-    assert study.chosen('field', 'ivt', tmp_path) is None
+    assert study.chosen('street', 'ivt', tmp_path) is None
     for run, score in zip(runs, (0.1, 0.4, 0.3, 0.2), strict=True):
         folder = run.folder(tmp_path)
         folder.mkdir(parents=True)
         write_json(dict(score=score), folder / 'result.json')
-    best = study.chosen('field', 'ivt', tmp_path)
+    best = study.chosen('street', 'ivt', tmp_path)
     assert best == (runs[1].rate, runs[1].choice)
-    assert study.chosen('field', 'rgb', tmp_path) == (1e-3, ())  # nothing to choose
+    assert study.chosen('street', 'rgb', tmp_path) == (1e-3, ())  # nothing to choose
+
+
+def test_rates_of_the_field_were_chosen_before(modules):
+    runs = modules['ivtuning_study'].search_runs('field', ['full'])
+    found = {(run.rate, run.choice) for run in runs}
+    assert found == {(1e-5, (('init', start),)) for start in ('zero', 'average')}
+
+
+@pytest.mark.parametrize('start', ['zero', 'average'])
+def test_starts_of_the_infrared_embedding(modules, start):
+    rows = modules['_clip_rows']
+    net = MODELS.build(rows.reading(rows.ROWS['full'], TINY, dict(init=start)))
+    kernel = net.patch_embed.projection.weight
+    expected = 0 * kernel[:, :3] if start == 'zero' else kernel[:, :3]
+    assert torch.equal(kernel[:, 3:], expected)
 
 
 def test_a_run_belongs_to_one_process(modules, tmp_path):

@@ -131,7 +131,8 @@ def augmented(crops: Tensor, rng: torch.Generator) -> Tensor:
 
 def classifier(row: Row, choice: dict, weights: Path) -> Classifier:
     """Build the classifier of a row."""
-    model = Classifier(built(row, backbone(weights, out_type='cls_token')), row.reads)
+    net = built(row, backbone(weights, out_type='cls_token'), choice)
+    model = Classifier(net, row.reads)
     if row.adapt is not None and row.reads in ('sum', 'prompts'):
         options = method_of(row, choice, ['^head'])
         kind = options.pop('type')

@@ -40,30 +40,51 @@ class Row:
             `'prompts'`: both, by IV-tuning.
         adapt: Method; None trains everything.
         rates: Learning rates of the backbone to choose from.
-        choices: Arguments of the method to choose from.
+        choices: Arguments to choose from: those of the method, and `init` of the
+            widened patch embedding of rows that add both embeddings.
+        field_rate: Rate in the field, if it was chosen before, on larger crops.
     """
 
     reads: Reads
     adapt: dict | None = None
     rates: tuple[float, ...] = RATES
     choices: tuple[tuple[tuple[str, Any], ...], ...] = ((),)
+    field_rate: float | None = None
+
+    def rates_in(self, task: str) -> tuple[float, ...]:
+        """Learning rates to choose from in a task."""
+        known = task == 'field' and self.field_rate is not None
+        return (self.field_rate,) if known else self.rates
 
 
 FROZEN = dict(type='Frozen', norm='frozen')
 STARTS = ((('zero_init', False),), (('zero_init', True),))
+# The infrared image begins without effect, or with half of the pretrained kernel.
+EMBEDDINGS = ((('init', 'zero'),), (('init', 'average'),))
+
+
+def _added(method: dict | None, field_rate: float, **options: Any) -> Row:
+    return Row('sum', method, choices=EMBEDDINGS, field_rate=field_rate, **options)
+
+
 ROWS = {
     'rgb': Row('rgb', FROZEN, rates=(HEAD_RATE,)),
     'ir': Row('ir', FROZEN, rates=(HEAD_RATE,)),
     'two': Row('two', FROZEN, rates=(HEAD_RATE,)),
-    'full_rgb': Row('rgb', rates=FULL_RATES),
-    'full_ir': Row('ir', rates=FULL_RATES),
-    'full': Row('sum', rates=FULL_RATES),
-    'frozen': Row('sum', FROZEN, rates=(1e-5, 3e-5, 1e-4)),
-    'lora': Row('sum', dict(type='LoRA', norm='frozen')),
-    'adaptformer': Row('sum', dict(type='AdaptFormer', norm='frozen')),
-    'vpt': Row('sum', dict(type='VPT', deep=True, norm='frozen')),
-    'ivt': Row('prompts', dict(type='IVTuning'), choices=STARTS),
-    'ivt_mp': Row('prompts', dict(type='IVTuning', variant='mp'), choices=STARTS),
+    'full_rgb': Row('rgb', rates=FULL_RATES, field_rate=3e-5),
+    'full_ir': Row('ir', rates=FULL_RATES, field_rate=1e-5),
+    'full': _added(None, 1e-5, rates=FULL_RATES),
+    'frozen': _added(FROZEN, 1e-5, rates=(1e-5, 3e-5, 1e-4)),
+    'lora': _added(dict(type='LoRA', norm='frozen'), 1e-3),
+    'adaptformer': _added(dict(type='AdaptFormer', norm='frozen'), 1e-3),
+    'vpt': _added(dict(type='VPT', deep=True, norm='frozen'), 1e-3),
+    'ivt': Row('prompts', dict(type='IVTuning'), choices=STARTS, field_rate=2e-4),
+    'ivt_mp': Row(
+        'prompts',
+        dict(type='IVTuning', variant='mp'),
+        choices=STARTS,
+        field_rate=2e-4,
+    ),
 }
 
 
@@ -85,11 +106,11 @@ def backbone(weights: Path, **options: Any) -> dict:
     return dict(BACKBONE, init_cfg=loads, **options)
 
 
-def reading(row: Row, plain: dict) -> dict:
+def reading(row: Row, plain: dict, choice: dict) -> dict:
     """Config of the backbone with the input of a row."""
     if row.reads == 'sum':
         early = dict(plain, type='mmir.EarlyFusion', target=plain['type'])
-        return dict(early, fusion=dict(channels=(3, 3), init='zero'))
+        return dict(early, fusion=dict(channels=(3, 3), init=choice['init']))
     if row.reads in ('rgb', 'ir', 'two') and row.adapt is not None:
         return dict(plain, frozen_stages=BLOCKS)
     return plain
@@ -99,7 +120,8 @@ def method_of(row: Row, choice: dict, heads: Sequence[str]) -> dict:
     """The key `adapt` of a row that adapts the whole model."""
     assert row.adapt is not None
     trainable = [*heads, *(['patch_embed'] if row.reads == 'sum' else [])]
-    return dict(row.adapt, trainable=trainable, **choice)
+    options = {key: value for key, value in choice.items() if key != 'init'}
+    return dict(row.adapt, trainable=trainable, **options)
 
 
 def model_config(
@@ -109,13 +131,13 @@ def model_config(
 
     Args:
         row: The row.
-        choice: Arguments of its method.
+        choice: One of its `choices`.
         model: Config of the host's model; its `backbone` is a `mmir.TransformerTaps`
             without the backbone itself.
         plain: Config of the plain backbone.
         heads: Names of the parts that train in all rows.
     """
-    taps = dict(model['backbone'], backbone=reading(row, plain))
+    taps = dict(model['backbone'], backbone=reading(row, plain, choice))
     if row.reads == 'two':
         taps = dict(type='mmir.TwoStreamBackbone', backbone=taps, fuse='concat')
     host = {key: value for key, value in model.items() if key != 'type'}
@@ -127,8 +149,8 @@ def model_config(
     return dict(host, type='mmir.Adapted', adapt=method_of(row, choice, heads))
 
 
-def built(row: Row, plain: dict) -> nn.Module:
+def built(row: Row, plain: dict, choice: dict) -> nn.Module:
     """Build the backbone of a row with its weights, not adapted yet."""
-    net = MODELS.build(reading(row, plain))
+    net = MODELS.build(reading(row, plain, choice))
     net.init_weights()
     return net

@@ -243,7 +243,7 @@ def search_runs(task: str, names: Sequence[str]) -> list[Run]:
     runs = []
     for seed, name in itertools.product(SEARCH_SEEDS, names):
         row = ROWS[name]
-        grid = list(itertools.product(row.rates, row.choices))
+        grid = list(itertools.product(row.rates_in(task), row.choices))
         if len(grid) > 1:
             runs += [Run(task, name, rate, c, seed, held=True) for rate, c in grid]
     return runs
@@ -263,7 +263,7 @@ def chosen(task: str, name: str, out: Path) -> tuple[float, tuple] | None:
         score = json.loads(path.read_text())['score']
         scores.setdefault((run.rate, run.choice), []).append(score)
     if not scores:
-        return ROWS[name].rates[0], ROWS[name].choices[0]
+        return ROWS[name].rates_in(task)[0], ROWS[name].choices[0]
     return max(scores, key=lambda key: statistics.mean(scores[key]))
 
 
