@@ -10,26 +10,38 @@ from .feature_spectrum import (
     effective_rank,
     pca_spectrum,
 )
+from .galleries import draw_galleries, load_permutations
 from .missing_loop import MissingModalityTestLoop
+from .protocols import PROTOCOLS, Protocol, get_protocol
+from .ranking import Ranking, rank_metrics
+from .reranking import rerank
 from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
 
 __all__ = [
     'CORRUPTIONS',
+    'PROTOCOLS',
     'BlockFeatures',
     'Corruption',
     'CorruptionTestLoop',
     'FeatureSpectrum',
     'MissingModalityTestLoop',
+    'Protocol',
     'RadialPower',
+    'Ranking',
     'SODMetric',
     'VariantTestLoop',
     'components_for',
     'corrupt',
     'default_corruptions',
+    'draw_galleries',
     'effective_rank',
     'energy_map',
+    'get_protocol',
+    'load_permutations',
     'pca_spectrum',
     'radial_power',
+    'rank_metrics',
+    'rerank',
     'tapered',
 ]
