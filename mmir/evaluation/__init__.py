@@ -13,6 +13,7 @@ from .feature_spectrum import (
 from .galleries import draw_galleries, load_permutations
 from .missing_loop import MissingModalityTestLoop
 from .protocols import PROTOCOLS, Protocol, get_protocol
+from .rank_features import cosine_distances, rank_features
 from .ranking import Ranking, rank_metrics
 from .reranking import rerank
 from .sod_metric import SODMetric
@@ -33,6 +34,7 @@ __all__ = [
     'VariantTestLoop',
     'components_for',
     'corrupt',
+    'cosine_distances',
     'default_corruptions',
     'draw_galleries',
     'effective_rank',
@@ -41,6 +43,7 @@ __all__ = [
     'load_permutations',
     'pca_spectrum',
     'radial_power',
+    'rank_features',
     'rank_metrics',
     'rerank',
     'tapered',

@@ -62,8 +62,8 @@ class Protocol:
     swapped: bool = False
 
 
-SAME_PLACE = ((3, 2),)
-"""Pairs (camera of a query, camera hidden from it) of the rule `same_place`."""
+SAME_PLACE = (3, 2)
+"""Camera of a query and the camera hidden from it by the rule `same_place`."""
 
 
 def _sysu(name: str, **rules: object) -> Protocol:

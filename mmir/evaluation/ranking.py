@@ -115,24 +115,24 @@ def rank_metrics(
         if rules.swapped:
             part, asked, searched = part.t().contiguous(), searched, asked
         _check_distances(part)
-        scores.append(_trial(part, asked, searched, rules))
+        _hide(part, asked, searched, rules)
+        scores.append(query_scores(part, asked.ids, searched.ids, rules.unique_ids))
         sides.append((asked, searched))
     result = _ranking(scores, sides, rules)
     _log(result, sides, rules)
     return result
 
 
-def _trial(part: Tensor, query: _Side, gallery: _Side, rules: Protocol) -> QueryScores:
-    """Score all queries against one gallery; `part` is (gallery, queries)."""
-    right = gallery.ids[:, None] == query.ids
-    hidden = None
+def _hide(part: Tensor, query: _Side, gallery: _Side, rules: Protocol) -> None:
+    """Set hidden distances (gallery, queries) to inf, in place."""
     if rules.hidden == 'same_view':
-        hidden = right & (gallery.cams[:, None] == query.cams)
+        hidden = gallery.ids[:, None] == query.ids
+        hidden &= gallery.cams[:, None] == query.cams
+        part.masked_fill_(hidden, torch.inf)
     elif rules.hidden == 'same_place':
-        hidden = torch.zeros_like(right)
-        for asked, dropped in SAME_PLACE:
-            hidden |= (gallery.cams == dropped)[:, None] & (query.cams == asked)
-    return query_scores(part, right, hidden, gallery.ids, rules.unique_ids)
+        asked, dropped = SAME_PLACE
+        rows = (gallery.cams == dropped).nonzero()
+        part[rows, (query.cams == asked).nonzero().flatten()] = torch.inf
 
 
 def _measures(scores: QueryScores, chosen: Tensor) -> dict[str, float]:

@@ -80,14 +80,10 @@ def test_the_known_example(name, cmc, mean_ap, inp):
 def example_scores(rules):
     ids, cams = torch.tensor(GALLERY[0]), torch.tensor(GALLERY[1])
     asked = torch.tensor(QUERIES[0]), torch.tensor(QUERIES[1])
-    hidden = (cams == 2)[:, None] & (asked[1] == 3)
-    return query_scores(
-        tiny().t(),
-        ids[:, None] == asked[0],
-        hidden if rules.hidden == 'same_place' else None,
-        ids,
-        rules.unique_ids,
-    )
+    distances = tiny().t().contiguous()
+    if rules.hidden == 'same_place':
+        distances[(cams == 2)[:, None] & (asked[1] == 3)] = torch.inf
+    return query_scores(distances, asked[0], ids, rules.unique_ids)
 
 
 @pytest.mark.parametrize('levels', [None, 2])
@@ -123,6 +119,14 @@ def test_chunks_change_nothing(monkeypatch):
     monkeypatch.setattr(rank_scores, 'CHUNK', 7 * 90)
     chunked = rank_metrics(distances, *args)
     assert chunked.trials[0] == pytest.approx(whole.trials[0], abs=1e-15)
+
+
+def test_the_given_distances_are_left_alone():
+    protocol = PROTOCOLS['llcm_rgb2ir_released']
+    distances, query, gallery = random_case(protocol)
+    given = torch.tensor(distances)
+    rank_metrics(given, query[0], gallery[0], query[1], gallery[1], protocol)
+    assert torch.equal(given, torch.tensor(distances))
 
 
 def test_storage_and_type_of_distances_change_nothing():
