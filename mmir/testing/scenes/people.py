@@ -1,4 +1,4 @@
-"""Images of single people, as cut out by a person detector: several cameras, two modalities.
+"""Images of single people, as cut out by a detector: several cameras, two modalities.
 
 An identity looks alike in every camera: same clothes, build, bag and bare skin. Pose,
 heading, light and background change from image to image. Visible cameras show colors;
@@ -118,12 +118,14 @@ class _Walker(_Body):
         if look.long_hair:
             back = 0.045 * np.sin(self.yaw) * size
             width = 0.035 if np.cos(self.yaw) < 0.3 else 0.055
-            shape = limb((x - back, y), (x - back, y - 0.13 * size), *(2 * width * size,) * 2)
+            wide = 2 * width * size
+            shape = limb((x - back, y), (x - back, y - 0.13 * size), wide, wide)
             if np.cos(self.yaw) >= 0.3 or abs(np.sin(self.yaw)) > 0.5:
                 self.add(shape, look.hair, cool)
         if look.hat:
             top = disc(x, y + 0.045 * size, 0.06 * size, 0.045 * size)
-            brim = box(x - 0.085 * size, y + 0.02 * size, x + 0.085 * size, y + 0.04 * size)
+            half, low, high = 0.085 * size, y + 0.02 * size, y + 0.04 * size
+            brim = box(x - half, low, x + half, high)
             self.add(top, look.bag, self.cold + 1)
             self.add(brim, look.bag, self.cold + 1)
 
@@ -195,9 +197,11 @@ def _background(rng: np.random.Generator, weather: Weather) -> list[Item]:
     ]
     for _ in range(6):
         x, width = rng.uniform(-3.5, 3.5), rng.uniform(0.15, 1.2)
-        color = tuple(np.clip(gray * rng.uniform(0.4, 1.5) * rng.uniform(0.8, 1.2, 3), 0, 1))
+        tint = rng.uniform(0.4, 1.5) * rng.uniform(0.8, 1.2, 3)
+        color = tuple(np.clip(gray * tint, 0, 1))
         shape = box(x - width / 2, 0, x + width / 2, rng.uniform(0.5, 3.5))
-        parts.append(Part(upright(shape, 0, 13.0), color, weather.air + rng.normal(0, 1.5)))
+        heat = weather.air + rng.normal(0, 1.5)
+        parts.append(Part(upright(shape, 0, 13.0), color, heat))
     return [Item(100.0 - k, CODE['building'], [part]) for k, part in enumerate(parts)]
 
 
