@@ -41,7 +41,11 @@ class CrossModalIdentitySampler(Sampler):
     """
 
     def __init__(
-        self, dataset: object, ids_per_batch: int = 8, images_per_id: int = 4, seed=0
+        self,
+        dataset: object,
+        ids_per_batch: int = 8,
+        images_per_id: int = 4,
+        seed: int = 0,
     ) -> None:
         labels, modalities = labels_of(dataset)
         self.ids = np.unique(labels)
@@ -120,8 +124,8 @@ def _check(
         gone = sorted(set(ids.tolist()) - by_label.keys())
         if gone:
             raise UserError(
-                f'{len(gone)} of {len(ids)} identities have no {modality} image (labels '
-                f'{gone[:5]}); leave them out, or check `modality` of the samples'
+                f'{len(gone)} of {len(ids)} identities have no {modality} image '
+                f'(labels {gone[:5]}); leave them out or check `modality`'
             )
     if len(ids) < ids_per_batch:
         raise UserError(

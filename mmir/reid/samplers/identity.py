@@ -15,11 +15,11 @@ from .labels import labels_of, share_of_ids
 class IdentitySampler(Sampler):
     """Batches of P identities and K images of each (Hermans et al., 2017).
 
-    Identities come in random order, each as often as the others within one batch's
-    length; images of an identity are drawn without replacement if it has `images_per_id`
-    of them. An epoch has about as many images as the dataset. The batch size of the
-    loader is `ids_per_batch * images_per_id`, divided by the number of processes; each
-    process takes its share of the identities.
+    Identities come in random order, and none comes again before nearly all have come.
+    Images of an identity are drawn without replacement if it has enough of them. An
+    epoch has about as many images as the dataset. The batch size of the loader is
+    `ids_per_batch * images_per_id`, divided by the number of processes; each process
+    takes its share of the identities.
 
     Args:
         dataset (Dataset): Samples with `gt_label`.
@@ -33,7 +33,11 @@ class IdentitySampler(Sampler):
     """
 
     def __init__(
-        self, dataset: object, ids_per_batch: int = 16, images_per_id: int = 4, seed=0
+        self,
+        dataset: object,
+        ids_per_batch: int = 16,
+        images_per_id: int = 4,
+        seed: int = 0,
     ) -> None:
         labels, _ = labels_of(dataset)
         self.groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
