@@ -14,10 +14,11 @@ from .galleries import draw_galleries, load_permutations
 from .missing_loop import MissingModalityTestLoop
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .rank_features import cosine_distances, rank_features
-from .ranking import Ranking, rank_metrics
+from .ranking import Ranking, join_rankings, rank_metrics
 from .reranking import rerank
 from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
+from .vireid_metric import VIReIDMetric
 
 __all__ = [
     'CORRUPTIONS',
@@ -31,6 +32,7 @@ __all__ = [
     'RadialPower',
     'Ranking',
     'SODMetric',
+    'VIReIDMetric',
     'VariantTestLoop',
     'components_for',
     'corrupt',
@@ -40,6 +42,7 @@ __all__ = [
     'effective_rank',
     'energy_map',
     'get_protocol',
+    'join_rankings',
     'load_permutations',
     'pca_spectrum',
     'radial_power',

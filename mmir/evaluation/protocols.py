@@ -7,7 +7,7 @@ trial, so the name stands in every line of a log.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal
 
@@ -102,21 +102,28 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({p.name: p for p in _LISTED
 """Protocols by name. `plain` and `same_view` serve datasets without an own protocol."""
 
 
-def get_protocol(protocol: str | Protocol) -> Protocol:
+def get_protocol(protocol: str | Protocol | Mapping) -> Protocol:
     """Look up a protocol.
 
     Args:
-        protocol (str | Protocol): Name in :data:`PROTOCOLS`, or a protocol, which is
-            returned as it is.
+        protocol (str | Protocol | Mapping): Name in :data:`PROTOCOLS`; a protocol,
+            which is returned as it is; or the attributes of one of your own.
 
     Returns:
         Protocol: The protocol.
 
     Raises:
-        UserError: The name is unknown.
+        UserError: The name is unknown, or an attribute is.
     """
     if isinstance(protocol, Protocol):
         return protocol
+    if isinstance(protocol, Mapping):
+        known = [field.name for field in fields(Protocol)]
+        if 'name' not in protocol or not protocol.keys() <= {*known}:
+            raise UserError(
+                f'a protocol has a name and may have {known[1:]}, got {[*protocol]}'
+            )
+        return Protocol(**protocol)
     if protocol not in PROTOCOLS:
         raise UserError(
             f'unknown protocol {protocol!r}; choose one of {", ".join(PROTOCOLS)}'

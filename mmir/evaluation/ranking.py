@@ -123,6 +123,35 @@ def rank_metrics(
     return result
 
 
+def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
+    """Join evaluations into one whose trials are those of all, such as RegDB's ten.
+
+    Args:
+        rankings (Sequence[Ranking]): Evaluations by the same protocol, at least one.
+
+    Returns:
+        Ranking: All trials in order. Measures by camera are the mean of those given.
+
+    Raises:
+        UserError: There are none, or the protocols differ.
+    """
+    names = sorted({ranking.protocol for ranking in rankings})
+    if len(names) != 1:
+        raise UserError(f'only evaluations by one protocol can be joined, got {names}')
+    cameras: dict[int, list[Values]] = {}
+    for ranking in rankings:
+        for camera, values in ranking.cameras.items():
+            cameras.setdefault(camera, []).append(values)
+    return Ranking(
+        protocol=names[0],
+        trials=tuple(trial for ranking in rankings for trial in ranking.trials),
+        cameras={c: _over(values, np.mean) for c, values in sorted(cameras.items())},
+        valid=tuple(n for ranking in rankings for n in ranking.valid),
+        skipped=tuple(n for ranking in rankings for n in ranking.skipped),
+        ties=tuple(n for ranking in rankings for n in ranking.ties),
+    )
+
+
 def _hide(part: Tensor, query: _Side, gallery: _Side, rules: Protocol) -> None:
     """Set hidden distances (gallery, queries) to inf, in place."""
     if rules.hidden == 'same_view':

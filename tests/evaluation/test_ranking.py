@@ -8,7 +8,7 @@ from rank_reference import evaluate, one_query
 from mmir.evaluation import rank_scores
 from mmir.evaluation.protocols import PROTOCOLS, Protocol, get_protocol
 from mmir.evaluation.rank_scores import query_scores
-from mmir.evaluation.ranking import rank_metrics
+from mmir.evaluation.ranking import join_rankings, rank_metrics
 from mmir.utils.errors import UserError
 
 # Oracle: gallery (identity, camera) and four queries with their ranked gallery.
@@ -232,3 +232,20 @@ def test_bad_input_is_refused(message):
     )  # fmt: skip
     with pytest.raises(UserError, match=message):
         rank_metrics(**{**given, **BAD[message]})
+
+
+def test_trials_of_several_models_are_joined():
+    rng = np.random.default_rng(0)
+    ids, cams = np.repeat(np.arange(5), 8), np.ones(40)
+    one, other = (
+        rank_metrics(rng.random((40, 40)), ids, ids, cams, cams, 'regdb_rgb2ir')
+        for _ in range(2)
+    )
+    joined = join_rankings([one, other])
+    assert joined.trials == (*one.trials, *other.trials)
+    assert joined.valid == (40, 40)
+    wanted = (one.mean['mAP'] + other.mean['mAP']) / 2
+    assert joined.mean['mAP'] == joined.cameras[1]['mAP'] == pytest.approx(wanted)
+    back = rank_metrics(rng.random((40, 40)), ids, ids, cams, cams, 'regdb_ir2rgb')
+    with pytest.raises(UserError, match=r"\['regdb_ir2rgb', 'regdb_rgb2ir'\]"):
+        join_rankings([one, back])
