@@ -309,7 +309,7 @@ LLCM = ReIDLayout(
     title='LLCM',
     read=_read_llcm,
     counts={'train': Count(713, 16946, 13975), 'test': Count(351, 8680, 7166)},
-    expected=('idx/', 'train_vis/ and train_nir/', 'test_vis/cam*/', 'test_nir/cam*/'),
+    expected=('idx/', 'vis/', 'nir/', 'test_vis/cam*/', 'test_nir/cam*/'),
     source='The dataset is given by its authors on request (ZYK100/LLCM)',
 )
 REID_SETS = {'SYSUMM01': SYSU_MM01, 'RegDB': REGDB, 'LLCM': LLCM}

@@ -146,8 +146,9 @@ def _fill_llcm(folder: Path, save: Save, train: int, test: int, images: int) -> 
         for kind, modality in (('vis', 'rgb'), ('nir', 'ir')):
             for cam in sorted(cams.tolist()):
                 for k in range(images if kind == 'vis' or cam != 3 else 0):
-                    name = f'{pid:04d}_c{cam:02d}_f{k:04d}_{kind}.jpg'
-                    path = f'{split}_{kind}/cam{cam}/{pid:04d}/{name}'
+                    name = f'{pid:04d}_c{cam:02d}_s{cam:06d}_f{k:04d}_{kind}.jpg'
+                    folder_of = kind if split == 'train' else f'test_{kind}/cam{cam}'
+                    path = f'{folder_of}/{pid:04d}/{name}'
                     save(path, pid, cam, modality)
                     if split == 'train':
                         lists[kind].append(f'{path} {pid - 1}')

@@ -117,7 +117,7 @@ def test_trials_of_regdb_differ_and_do_not_leak(made):
     [
         ('test_vis/cam7/0003/x.jpg', 7),
         ('cam2/cam4/x_c09_y.jpg', 4),
-        ('train/0003_c05_f12_vis.jpg', 5),
+        ('nir/0001/0001_c05_s185535_f7010_nir.jpg', 5),
         ('a/cam03.png', 3),
         ('a/0003.jpg', 0),
         ('camera/acam3b.jpg', 0),
