@@ -71,6 +71,7 @@ def rank_features(
 
 
 def _rerank(query: Tensor, gallery: Tensor, index: np.ndarray) -> Tensor:
-    """Re-ranked distances (n, Q) of the gallery of a trial."""
-    query, gallery = (functional.normalize(f, dim=1) for f in (query, gallery))
-    return rerank(query, gallery[torch.as_tensor(index)]).t()
+    """Re-ranked distances (n, Q) of the gallery of a trial, in float32 for memory."""
+    chosen = gallery[torch.as_tensor(index)]
+    sides = (functional.normalize(side, dim=1).float() for side in (query, chosen))
+    return rerank(*sides).t()

@@ -1,7 +1,7 @@
 """`rank_metrics`: CMC, mAP and mINP of visible-infrared person re-identification."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -208,7 +208,7 @@ def _ranking(
     )
 
 
-def _over(trials: Sequence[Values], average: object) -> dict[str, float]:
+def _over(trials: Sequence[Values], average: Callable) -> dict[str, float]:
     """Apply `average` to every measure over the trials."""
     return {name: float(average([t[name] for t in trials])) for name in trials[0]}
 

@@ -21,7 +21,9 @@ def rerank(
     the weights of an image sum to 1.
 
     It reads all queries at once, so it is not the usual protocol: report its results in
-    a column of their own. A gallery that changes must be re-ranked again.
+    a column of their own. A gallery that changes must be re-ranked again. In float32 it
+    takes about 0.6 GB for the 4,100 images of a trial of SYSU-MM01; memory grows with
+    the square of their number.
 
     Args:
         query (Tensor): Features (Q, C).

@@ -37,7 +37,7 @@ def test_equals_the_evaluation_of_each_trial(case, reranked):
     for trial, index in zip(got.trials, galleries, strict=True):
         ids, cams = (labels[index] for labels in listed)
         a, b = (torch.nn.functional.normalize(f) for f in (query, gallery[index]))
-        distances = rerank(a, b) if reranked else -a @ b.t()
+        distances = rerank(a.float(), b.float()) if reranked else -a @ b.t()
         one = rank_metrics(distances, asked[0], ids, asked[1], cams, name)
         assert trial == pytest.approx(one.trials[0], abs=1e-12)
     assert got.trials[0] != got.trials[1]
