@@ -8,7 +8,7 @@ from torch.utils.data import Sampler
 from mmir.registry import DATA_SAMPLERS
 from mmir.utils.errors import UserError
 
-from .labels import labels_of, share_of_ids
+from .labels import labels_of, share_of_ids, shared_seed
 
 
 @DATA_SAMPLERS.register_module()
@@ -22,7 +22,8 @@ class CrossModalIdentitySampler(Sampler):
 
     With `seed=0` the batches are those of the release of AGW (Ye et al., TPAMI 2021),
     bit for bit: NumPy's legacy generator, seeded once and continued from epoch to
-    epoch, and one batch more per epoch than the larger modality fills. An epoch can be
+    epoch, and one batch more per epoch than the larger modality fills. Write the seed
+    into the config: without it, mmengine passes the seed of the run. An epoch can be
     drawn again, also after resuming; jumping ahead draws all epochs in between.
 
     In distributed training every process draws the same batches and takes the images of
@@ -33,7 +34,8 @@ class CrossModalIdentitySampler(Sampler):
         dataset (Dataset): Samples with `gt_label` and `modality`.
         ids_per_batch (int): Identities in a batch of all processes.
         images_per_id (int): Images per identity and modality.
-        seed (int): Random seed.
+        seed (int, optional): Random seed, the same in all processes. None: a random
+            one.
 
     Raises:
         UserError: An identity lacks a modality, there are too few identities, or the
@@ -45,7 +47,7 @@ class CrossModalIdentitySampler(Sampler):
         dataset: object,
         ids_per_batch: int = 8,
         images_per_id: int = 4,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         labels, modalities = labels_of(dataset)
         self.ids = np.unique(labels)
@@ -58,7 +60,8 @@ class CrossModalIdentitySampler(Sampler):
         self.share = share_of_ids(ids_per_batch)
         larger = max(np.count_nonzero(modalities == name) for name in self.indices)
         self.batches = larger // (ids_per_batch * images_per_id) + 1
-        self.epoch, self._states = 0, [np.random.RandomState(seed).get_state()]
+        self.seed, self.epoch = shared_seed(seed), 0
+        self._states = [np.random.RandomState(self.seed).get_state()]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch to draw; mmengine calls it before every epoch.

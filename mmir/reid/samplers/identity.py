@@ -8,7 +8,7 @@ from torch.utils.data import Sampler
 from mmir.registry import DATA_SAMPLERS
 from mmir.utils.errors import UserError
 
-from .labels import labels_of, share_of_ids
+from .labels import labels_of, share_of_ids, shared_seed
 
 
 @DATA_SAMPLERS.register_module()
@@ -25,7 +25,8 @@ class IdentitySampler(Sampler):
         dataset (Dataset): Samples with `gt_label`.
         ids_per_batch (int): Identities in a batch of all processes.
         images_per_id (int): Images per identity.
-        seed (int): Random seed. An epoch is drawn from seed and epoch.
+        seed (int, optional): Random seed, the same in all processes; an epoch is drawn
+            from seed and epoch. Default: that of the run, which mmengine passes.
 
     Raises:
         UserError: There are too few identities, or those of a batch cannot be split
@@ -37,7 +38,7 @@ class IdentitySampler(Sampler):
         dataset: object,
         ids_per_batch: int = 16,
         images_per_id: int = 4,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         labels, _ = labels_of(dataset)
         self.groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -47,7 +48,8 @@ class IdentitySampler(Sampler):
                 f'{len(self.groups)}'
             )
         self.ids_per_batch, self.images_per_id = ids_per_batch, images_per_id
-        self.share, self.seed, self.epoch = share_of_ids(ids_per_batch), seed, 0
+        self.share = share_of_ids(ids_per_batch)
+        self.seed, self.epoch = shared_seed(seed), 0
         self.batches = max(1, len(labels) // (ids_per_batch * images_per_id))
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,7 +1,7 @@
-"""Labels and modalities of a dataset, and the share of a process."""
+"""Labels and modalities of a dataset; seed and share of a process."""
 
 import numpy as np
-from mmengine.dist import get_dist_info
+from mmengine.dist import get_dist_info, sync_random_seed
 
 from mmir.utils.errors import UserError
 
@@ -27,6 +27,11 @@ def labels_of(dataset: object) -> tuple[np.ndarray, np.ndarray]:
         )
     labels = np.array([int(info['gt_label']) for info in infos], np.int64)
     return labels, np.array([info.get('modality', '') for info in infos])
+
+
+def shared_seed(seed: int | None) -> int:
+    """Return the seed, or a random one that all processes agree on."""
+    return sync_random_seed() if seed is None else seed
 
 
 def share_of_ids(ids_per_batch: int) -> slice:

@@ -88,7 +88,7 @@ def test_epochs_continue_and_can_be_drawn_again():
 
 def test_the_global_random_state_is_left_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    CrossModalIdentitySampler(small(), 4, 2).draw(2)
+    CrossModalIdentitySampler(small(), 4, 2, seed=0).draw(2)
     assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
@@ -141,15 +141,30 @@ def test_what_is_wrong_is_said():
         IdentitySampler(Labels([], []), 2, 2)
 
 
-def test_a_loader_of_mmengine_makes_the_batches():
-    sampler = dict(
-        type='mmir.CrossModalIdentitySampler', ids_per_batch=4, images_per_id=2
-    )
+def loader_with(run_seed, **options):
+    """Loader that mmengine builds for a run with this seed."""
+    kind = dict(type='mmir.CrossModalIdentitySampler', ids_per_batch=4, images_per_id=2)
     loader = dict(
-        dataset=small(), sampler=sampler, batch_size=16, num_workers=0,
+        dataset=small(), sampler=dict(kind, **options), batch_size=16, num_workers=0,
         collate_fn=dict(type='pseudo_collate'),
     )  # fmt: skip
-    loader = Runner.build_dataloader(loader)
+    return Runner.build_dataloader(loader, seed=run_seed)
+
+
+@pytest.mark.parametrize('kind', [CrossModalIdentitySampler, IdentitySampler])
+def test_without_a_seed_processes_agree_on_one(monkeypatch, kind):
+    monkeypatch.setattr(shares, 'sync_random_seed', lambda: 17)
+    found, wanted = (kind(small(), 4, 2, seed=seed).draw(0) for seed in (None, 17))
+    assert np.array_equal(found, wanted)
+
+
+def test_the_seed_of_the_config_comes_before_that_of_the_run():
+    assert loader_with(5).sampler.seed == 5
+    assert loader_with(5, seed=0).sampler.seed == 0
+
+
+def test_a_loader_of_mmengine_makes_the_batches():
+    loader = loader_with(0)
     assert type(loader.sampler) is DATA_SAMPLERS.get('mmir.CrossModalIdentitySampler')
     batches = list(loader)
     assert len(batches) == len(loader) == 4
