@@ -169,3 +169,31 @@ def test_two_processes_equal_one(tmp_path):
     ranks = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
     assert ranks[0] == pytest.approx(run(people()[:-1], protocols=TWO), abs=1e-9)
+
+
+@pytest.mark.parametrize('shots', ['', '_10shot'])
+def test_official_galleries(tmp_path, shots):
+    """Permutations that put the same image first give the same gallery every time."""
+    io = pytest.importorskip('scipy.io')
+    cell = np.empty((6, 1), object)
+    for cam in range(6):
+        inner = np.empty((8, 1), object)
+        for pid in range(8):
+            inner[pid, 0] = np.tile([2, 1, 3], (10, 1)).astype(np.uint8)
+        cell[cam, 0] = inner
+    path = tmp_path / 'rand_perm_cam.mat'
+    io.savemat(path, {'rand_perm_cam': cell})
+    samples, name = people(), f'sysu_all_official{shots}'
+    got = run(samples, protocols=name, permutations=str(path))
+    assert got[f'{name}/mAP_std'] == pytest.approx(0, abs=1e-12)
+    drawn = [
+        s
+        for s in samples
+        if s['modality'] == 'ir' or shots or s['img_path'].endswith('/0001.jpg')
+    ]
+    mine = dict(
+        name='mine', query='ir', hidden='same_place', unique_ids=True, draw='all'
+    )
+    wanted = run(drawn, protocols=mine)
+    assert got[f'{name}/mAP'] == pytest.approx(wanted['mine/mAP'])
+    assert got[f'{name}/R1'] == pytest.approx(wanted['mine/R1'])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmir.testing.scenes.__main__ import main as command
 from mmir.testing.scenes.people import PersonLook, Place, render_person
 from mmir.testing.scenes.reid_layouts import write_sysu_mm01
 
@@ -74,3 +75,10 @@ def test_every_image_has_a_seed_of_its_own(tmp_path):
     again = write_sysu_mm01(tmp_path / 'b', 1, 1, 3, size=(16, 32), progress=False)
     name = 'cam3/0002/0002.jpg'
     assert (root / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_the_command_writes_people(tmp_path, capsys):
+    options = ['--people', 'RegDB', '--train', '2', '--val', '1', '--size', '16', '32']
+    command([str(tmp_path / 'out'), *options])
+    assert '2 + 1 synthetic identities' in capsys.readouterr().out
+    assert len(list((tmp_path / 'out').rglob('*.bmp'))) == 3 * 2 * 4
