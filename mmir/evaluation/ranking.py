@@ -12,9 +12,13 @@ from torch import Tensor
 
 from mmir.evaluation.protocols import SAME_PLACE, Protocol, get_protocol
 from mmir.evaluation.rank_scores import QueryScores, query_scores
+from mmir.evaluation.side_by_side import map_side_by_side
 from mmir.utils.errors import UserError
 
 RANKS = (1, 5, 10, 20)
+MEMORY = 2**29
+"""Bytes of the distances of all trials that are evaluated at a time on a CPU."""
+
 Values = Mapping[str, float]
 Ids = Sequence[int] | np.ndarray | Tensor
 
@@ -108,19 +112,32 @@ def rank_metrics(
     gallery = _side(gallery_ids, gallery_cams, matrix, 1)
     _check_cameras(query.cams, rules.query_cams, 'query', rules)
     _check_cameras(gallery.cams, rules.known_cams, 'gallery', rules)
-    scores, sides = [], []
-    for index in _indices(galleries, gallery, rules):
+    indices = _indices(galleries, gallery, rules)
+
+    def trial(index: Tensor) -> tuple[QueryScores, tuple[_Side, _Side]]:
+        """Score all queries against the gallery of a trial."""
         part = matrix.t().index_select(0, index)
         asked, searched = query, gallery[index]
         if rules.swapped:
             part, asked, searched = part.t().contiguous(), searched, asked
         _check_distances(part)
         _hide(part, asked, searched, rules)
-        scores.append(query_scores(part, asked.ids, searched.ids, rules.unique_ids))
-        sides.append((asked, searched))
+        scores = query_scores(part, asked.ids, searched.ids, rules.unique_ids)
+        return scores, (asked, searched)
+
+    found = map_side_by_side(trial, indices, _workers(matrix, indices))
+    scores, sides = zip(*found, strict=True)
     result = _ranking(scores, sides, rules)
     _log(result, sides, rules)
     return result
+
+
+def _workers(matrix: Tensor, indices: Sequence[Tensor]) -> int:
+    """Number of trials at a time: as many as threads, and as fit into the memory."""
+    if matrix.is_cuda:
+        return 1
+    size = matrix.element_size() * len(matrix) * max(map(len, indices))
+    return min(torch.get_num_threads(), len(indices), max(1, MEMORY // size))
 
 
 def join_rankings(rankings: Sequence[Ranking]) -> Ranking:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from rank_reference import evaluate, one_query
 
-from mmir.evaluation import rank_scores
+from mmir.evaluation import rank_scores, ranking
 from mmir.evaluation.protocols import PROTOCOLS, Protocol, get_protocol
 from mmir.evaluation.rank_scores import query_scores
 from mmir.evaluation.ranking import join_rankings, rank_metrics
@@ -119,6 +119,18 @@ def test_chunks_change_nothing(monkeypatch):
     monkeypatch.setattr(rank_scores, 'CHUNK', 7 * 90)
     chunked = rank_metrics(distances, *args)
     assert chunked.trials[0] == pytest.approx(whole.trials[0], abs=1e-15)
+
+
+def test_trials_side_by_side_change_nothing(monkeypatch):
+    protocol = PROTOCOLS['sysu_all_agw']
+    distances, query, gallery = random_case(protocol, levels=4)
+    galleries = [np.arange(k, 60 + k) for k in range(20)]
+    args = (query[0], gallery[0], query[1], gallery[1], protocol, galleries)
+    found = []
+    for workers in (1, 3):
+        monkeypatch.setattr(ranking, '_workers', lambda *_, workers=workers: workers)
+        found.append(rank_metrics(distances, *args))
+    assert found[0] == found[1]
 
 
 def test_the_given_distances_are_left_alone():

@@ -36,6 +36,7 @@ def test_a_small_run(tmp_path, capsys):
     assert result['evaluations'] == 20
     stored = json.loads(out.read_text())
     assert stored['seconds'].keys() == {'mmir', 'sums', 'lists', 'distances'}
+    assert result['memory'] > 2**20
     assert '| all evaluations, loop, Python lists |' in capsys.readouterr().out
 
 
