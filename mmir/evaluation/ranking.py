@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -113,23 +113,26 @@ def rank_metrics(
     _check_cameras(query.cams, rules.query_cams, 'query', rules)
     _check_cameras(gallery.cams, rules.known_cams, 'gallery', rules)
     indices = _indices(galleries, gallery, rules)
-
-    def trial(index: Tensor) -> tuple[QueryScores, tuple[_Side, _Side]]:
-        """Score all queries against the gallery of a trial."""
-        part = matrix.t().index_select(0, index)
-        asked, searched = query, gallery[index]
-        if rules.swapped:
-            part, asked, searched = part.t().contiguous(), searched, asked
-        _check_distances(part)
-        _hide(part, asked, searched, rules)
-        scores = query_scores(part, asked.ids, searched.ids, rules.unique_ids)
-        return scores, (asked, searched)
-
-    found = map_side_by_side(trial, indices, _workers(matrix, indices))
+    work = partial(_trial, matrix, query, gallery, rules)
+    found = map_side_by_side(work, indices, _workers(matrix, indices))
     scores, sides = zip(*found, strict=True)
     result = _ranking(scores, sides, rules)
     _log(result, sides, rules)
     return result
+
+
+def _trial(
+    matrix: Tensor, query: _Side, gallery: _Side, rules: Protocol, index: Tensor
+) -> tuple[QueryScores, tuple[_Side, _Side]]:
+    """Score all queries against the gallery of a trial; also return who searched whom."""
+    part = matrix.t().index_select(0, index)
+    asked, searched = query, gallery[index]
+    if rules.swapped:
+        part, asked, searched = part.t().contiguous(), searched, asked
+    _check_distances(part)
+    _hide(part, asked, searched, rules)
+    scores = query_scores(part, asked.ids, searched.ids, rules.unique_ids)
+    return scores, (asked, searched)
 
 
 def _workers(matrix: Tensor, indices: Sequence[Tensor]) -> int:
