@@ -124,7 +124,7 @@ def rank_metrics(
 def _trial(
     matrix: Tensor, query: _Side, gallery: _Side, rules: Protocol, index: Tensor
 ) -> tuple[QueryScores, tuple[_Side, _Side]]:
-    """Score all queries against the gallery of a trial; also return who searched whom."""
+    """Score all queries against the gallery of a trial; return both sides as well."""
     part = matrix.t().index_select(0, index)
     asked, searched = query, gallery[index]
     if rules.swapped:
