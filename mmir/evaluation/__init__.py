@@ -10,26 +10,44 @@ from .feature_spectrum import (
     effective_rank,
     pca_spectrum,
 )
+from .galleries import draw_galleries, load_permutations
 from .missing_loop import MissingModalityTestLoop
+from .protocols import PROTOCOLS, Protocol, get_protocol
+from .rank_features import cosine_distances, rank_features
+from .ranking import Ranking, join_rankings, rank_metrics
+from .reranking import rerank
 from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
+from .vireid_metric import VIReIDMetric
 
 __all__ = [
     'CORRUPTIONS',
+    'PROTOCOLS',
     'BlockFeatures',
     'Corruption',
     'CorruptionTestLoop',
     'FeatureSpectrum',
     'MissingModalityTestLoop',
+    'Protocol',
     'RadialPower',
+    'Ranking',
     'SODMetric',
+    'VIReIDMetric',
     'VariantTestLoop',
     'components_for',
     'corrupt',
+    'cosine_distances',
     'default_corruptions',
+    'draw_galleries',
     'effective_rank',
     'energy_map',
+    'get_protocol',
+    'join_rankings',
+    'load_permutations',
     'pca_spectrum',
     'radial_power',
+    'rank_features',
+    'rank_metrics',
+    'rerank',
     'tapered',
 ]

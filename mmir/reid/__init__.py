@@ -1,4 +1,4 @@
-"""Classification on mmpretrain.
+"""Classification and person re-identification on mmpretrain.
 
 Importing it never fails: without a working mmpretrain, every name is a placeholder that
 says what is missing when used (see `mmir.registry`).
@@ -8,7 +8,17 @@ from mmir.registry import fail_part
 
 try:
     from .data_preprocessor import PairedClsDataPreprocessor
+    from .datasets import LLCM, SYSUMM01, PersonListDataset, RegDB
+    from .samplers import CrossModalIdentitySampler, IdentitySampler
 except Exception as error:
     globals().update(fail_part('reid', error))
 
-__all__ = ['PairedClsDataPreprocessor']
+__all__ = [
+    'LLCM',
+    'SYSUMM01',
+    'CrossModalIdentitySampler',
+    'IdentitySampler',
+    'PairedClsDataPreprocessor',
+    'PersonListDataset',
+    'RegDB',
+]

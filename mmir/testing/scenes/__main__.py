@@ -2,7 +2,10 @@
 
 import argparse
 
+from mmir.data.layouts.reid import REID_SETS
+
 from .disk import write_drones, write_flir
+from .reid_layouts import write_reid_set
 from .street import FAR
 
 
@@ -34,10 +37,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         '--drones', choices=('rgb', 'ir'), help='flying targets instead of streets'
     )
+    parser.add_argument(
+        '--people',
+        choices=sorted(REID_SETS),
+        help='people in the layout of a re-identification dataset; --train and --val '
+        'count identities',
+    )
     args = parser.parse_args(arguments)
     size = tuple(args.size) if args.size else None
     try:
-        if args.drones:
+        if args.people:
+            out = write_reid_set(
+                args.people, args.out, args.train, args.val, seed=args.seed, size=size
+            )
+        elif args.drones:
             out = write_drones(
                 args.out, args.drones, args.train, args.val, args.seed, size
             )
@@ -49,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
             )
     except OSError as error:
         parser.exit(1, f'{error}\n')
-    print(f'{out}: {args.train} + {args.val} synthetic scenes')
+    unit = 'identities' if args.people else 'scenes'
+    print(f'{out}: {args.train} + {args.val} synthetic {unit}')
 
 
 if __name__ == '__main__':
