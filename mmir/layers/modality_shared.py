@@ -61,20 +61,7 @@ def share_(
             to separate, gradient checkpointing in the backbone, or it is wrapped. The
             backbone is unchanged then.
     """
-    refuse_wrapped(backbone)
-    if len(set(names)) != len(names) or len(names) < 2:
-        raise ValueError(f'at least two modalities are needed, got {[*names]}')
-    if separate not in get_args(Separate):
-        raise ValueError(f'separate must be one of {get_args(Separate)}')
-    if with_cp := [n for n, m in backbone.named_modules() if getattr(m, 'with_cp', 0)]:
-        raise ValueError(
-            f'set with_cp=False ({with_cp[0] or type(backbone).__name__}): in the '
-            'backward pass, gradient checkpointing would compute with the modalities '
-            'of another batch'
-        )
-    norms = {n: m for n, m in backbone.named_modules() if isinstance(m, NORMS)}
-    if separate != 'none' and not norms:
-        raise ValueError(f'{type(backbone).__name__} has no norms to separate')
+    norms = _norms(backbone, names, separate)
     exchanges = _channel_exchanges(backbone, channel_exchange)
     if exchanges and separate == 'none':
         raise ValueError(
@@ -95,6 +82,27 @@ def share_(
             partial(_exchange, exchange=spatial[1], route=route)
         )
     return route
+
+
+def _norms(
+    backbone: nn.Module, names: Sequence[str], separate: Separate
+) -> dict[str, nn.Module]:
+    """Norms of a backbone by name; refuses what cannot be shared."""
+    refuse_wrapped(backbone)
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise ValueError(f'at least two modalities are needed, got {[*names]}')
+    if separate not in get_args(Separate):
+        raise ValueError(f'separate must be one of {get_args(Separate)}')
+    if with_cp := [n for n, m in backbone.named_modules() if getattr(m, 'with_cp', 0)]:
+        raise ValueError(
+            f'set with_cp=False ({with_cp[0] or type(backbone).__name__}): in the '
+            'backward pass, gradient checkpointing would compute with the modalities '
+            'of another batch'
+        )
+    norms = {n: m for n, m in backbone.named_modules() if isinstance(m, NORMS)}
+    if separate != 'none' and not norms:
+        raise ValueError(f'{type(backbone).__name__} has no norms to separate')
+    return norms
 
 
 def _channel_exchanges(
