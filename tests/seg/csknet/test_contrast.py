@@ -272,9 +272,10 @@ def test_weight_is_zero_in_the_warm_up():
 
 def test_builds_from_a_config():
     built = MODELS.build(
-        dict(type='PixelContrastLoss', memory=dict(num_classes=3, size=4))
+        dict(type='mmir.PixelContrastLoss', memory=dict(num_classes=3, size=4))
     )
     assert built.memory.contents().features.shape == (0, 256)
     assert (
-        len(MODELS.build(dict(type='PixelContrastHead', in_channels=[4])).stages) == 1
+        len(MODELS.build(dict(type='mmir.PixelContrastHead', in_channels=[4])).stages)
+        == 1
     )

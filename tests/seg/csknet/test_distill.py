@@ -163,5 +163,5 @@ def test_refusals(maps):
 
 
 def test_builds_from_a_config():
-    built = MODELS.build(dict(type='SpectralDistillLoss', kind='cwd', weight=2.0))
+    built = MODELS.build(dict(type='mmir.SpectralDistillLoss', kind='cwd', weight=2.0))
     assert (built.kind, built.weight, built.temperature) == ('cwd', 2.0, 4.0)

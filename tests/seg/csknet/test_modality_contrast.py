@@ -188,7 +188,7 @@ def test_refusals(batch):
 
 
 def test_builds_from_a_config():
-    config = dict(type='ModalityContrast', scope='all', loss=dict(temperature=0.2))
+    config = dict(type='mmir.ModalityContrast', scope='all', loss=dict(temperature=0.2))
     built = MODELS.build(config)
     assert [*built.losses] == ['rgb', 'ir']
     assert built.losses['ir'].temperature == 0.2
