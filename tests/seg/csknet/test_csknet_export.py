@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -265,7 +266,10 @@ def test_onnx_refuses_what_it_cannot_write(
     assert [*tmp_path.iterdir()] == []
 
 
-def tool() -> object:
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The tool; its switch to safe loading ends with the test."""
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     file = ROOT / 'tools/deploy/export_csknet.py'
     spec = importlib.util.spec_from_file_location('export_csknet', file)
     module = importlib.util.module_from_spec(spec)
@@ -274,18 +278,22 @@ def tool() -> object:
 
 
 def test_tool(
-    trained: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+    tool: ModuleType,
+    trained: tuple[Config, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     cfg, path = trained
     arguments = [cfg.filename, str(path), '--out', str(tmp_path)]
-    tool().main([*arguments, '--modality', 'ir'])
+    tool.main([*arguments, '--modality', 'ir'])
     assert 'the same logits as the CSK-Net' in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ['csk_ir.pth', 'csk_ir.py']
     with pytest.raises(UserError, match='reads one camera'):
-        tool().main(arguments)
+        tool.main(arguments)
 
 
 def test_tool_writes_onnx(
+    tool: ModuleType,
     trained: tuple[Config, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
@@ -296,8 +304,8 @@ def test_tool_writes_onnx(
     monkeypatch.setattr(onnx_export, 'export_onnx', export)
     cfg, path = trained
     arguments = [cfg.filename, str(path), '--out', str(tmp_path), '--onnx']
-    tool().main([*arguments, '--modality', 'ir', '--shape', '32', '64'])
-    tool().main(arguments)
+    tool.main([*arguments, '--modality', 'ir', '--shape', '32', '64'])
+    tool.main(arguments)
     classes = tuple(f'c{k}' for k in range(9))
     assert calls == [
         (tmp_path / 'csk_ir.onnx', ['ir'], (32, 64), classes),
