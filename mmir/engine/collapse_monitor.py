@@ -15,8 +15,8 @@ from mmir.utils.errors import UserError
 _LEAST_SPREAD = 0.02
 """Below, features point in the same direction to within a cosine of about 0.9998."""
 
-_NEAR_LN_2 = 0.005
-"""How close to ln 2 a triplet loss without margin is when nothing is told apart."""
+_LOSS, _NEAR_LN_2 = 'loss_wrt', 0.005
+"""Loss without margin, and how close to ln 2 it is when nothing is told apart."""
 
 
 def feature_spread(features: Tensor) -> tuple[float, float]:
@@ -43,16 +43,15 @@ class CollapseMonitorHook(Hook):
     A metric loss can be minimized for a while by contracting all features; retrieval is
     then random (Rank-1 of about 1 %), while the loss looks calm. The log shows
     `feature_norm` and `feature_spread`, see :func:`feature_spread`. The hook warns once
-    if, in several records in a row, the spread is below 0.02, or the watched loss is
-    within 0.005 of ln 2 = 0.693, the value of a triplet loss without margin when all
-    distances are equal. It warns again after a recovery.
+    if, in several records in a row, the spread is below 0.02, or `loss_wrt` is within
+    0.005 of ln 2 = 0.693, its value when all distances are equal. It warns again after
+    a recovery.
 
     In distributed training, each process looks at its own images.
 
     Args:
         module (str): Name of the module in the model whose output is watched. Of a
             tuple, it is the last entry.
-        loss (str): Name of the watched loss. One that the model lacks is not watched.
         interval (int): Number of iterations between two records.
         patience (int): Number of suspicious records in a row before the warning.
 
@@ -61,18 +60,13 @@ class CollapseMonitorHook(Hook):
     """
 
     def __init__(
-        self,
-        module: str = 'neck',
-        loss: str = 'loss_wrt',
-        interval: int = 50,
-        patience: int = 5,
+        self, module: str = 'neck', interval: int = 50, patience: int = 5
     ) -> None:
         if min(interval, patience) < 1:
             raise ValueError(
                 f'interval and patience must be at least 1, got {interval}, {patience}'
             )
-        self.module, self.loss = module, loss
-        self.interval, self.patience = interval, patience
+        self.module, self.interval, self.patience = module, interval, patience
         self._in_a_row = 0
         self._features: Tensor | None = None
         self._handle: Any = None
@@ -125,14 +119,14 @@ class CollapseMonitorHook(Hook):
         length, spread = feature_spread(features)
         runner.message_hub.update_scalar('train/feature_norm', length)
         runner.message_hub.update_scalar('train/feature_spread', spread)
-        loss = float(torch.as_tensor((outputs or {}).get(self.loss, math.nan)).detach())
+        loss = float(torch.as_tensor((outputs or {}).get(_LOSS, math.nan)).detach())
         bad = spread < _LEAST_SPREAD or abs(loss - math.log(2)) < _NEAR_LN_2
         self._in_a_row = self._in_a_row + 1 if bad else 0
         if self._in_a_row == self.patience:
             runner.logger.warning(
                 f'iteration {runner.iter + 1}: the features may have collapsed. In '
                 f'{self.patience} records in a row, they hardly differ: spread '
-                f'{spread:.3g} of a length of {length:.3g}, {self.loss} {loss:.4f} '
+                f'{spread:.3g} of a length of {length:.3g}, {_LOSS} {loss:.4f} '
                 '(ln 2 = 0.6931 when nothing is told apart). Check that pretrained '
                 'weights were loaded and that labels and modalities are right; use '
                 'WRTLoss without legacy=True, and a lower learning rate or a longer '
