@@ -75,6 +75,17 @@ def test_its_own_checkpoint_loads(images):
         assert torch.equal(second.state_dict()[key], value), key
 
 
+def test_a_copy_runs_on_its_own(images):
+    """As that of a moving average does."""
+    backbone = two_stem()
+    (expected,) = backbone(images, MIXED)
+    twin = copy.deepcopy(backbone)
+    with torch.no_grad():
+        backbone.backbone.conv1.copies['rgb'].weight.zero_()
+    torch.testing.assert_close(twin(images, MIXED)[0], expected)
+    assert not torch.allclose(backbone(images, MIXED)[0], expected)
+
+
 def test_init_cfg_of_the_backbone_loads_into_both_stems(tmp_path):
     plain = build(RESNET, seed=3)
     torch.save({'state_dict': plain.state_dict()}, tmp_path / 'plain.pth')
