@@ -17,6 +17,9 @@ IDS_PER_BATCH, IMAGES_PER_ID = 4, 2
 WIDTH = 64
 """Width of the images in pixels; the height follows."""
 
+DROPS = 0.7, 0.9
+"""Shares of the training after which the learning rate drops."""
+
 
 def _people(root: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of the training and of the test dataset."""
@@ -32,8 +35,8 @@ def shrink_people_(cfg: Config) -> None:
     """Make a config of re-identification small, in place.
 
     The images get a width of 64 px, the ResNet 8 channels in its first block, a batch 4
-    identities, and there are no pretrained weights. All layers learn at one rate, since
-    none begins with weights of ImageNet.
+    identities, and there are no pretrained weights. Without those, all layers learn at
+    one rate, which drops later.
 
     Args:
         cfg (Config): Config whose backbone is a `TwoStemBackbone`, and whose sampler is
@@ -51,3 +54,7 @@ def shrink_people_(cfg: Config) -> None:
         if 'in_channels' in loss:
             loss.in_channels = head.in_channels
     cfg.optim_wrapper.pop('paramwise_cfg', None)
+    for scheduler in cfg.param_scheduler:
+        if 'milestones' in scheduler:
+            length = cfg.train_cfg.max_epochs
+            scheduler.milestones = [round(share * length) for share in DROPS]

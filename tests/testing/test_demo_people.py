@@ -36,6 +36,9 @@ def test_demo_of_people(name, size, monkeypatch, tmp_path):
     assert (backbone.depth, backbone.base_channels, backbone.init_cfg) == (50, 8, None)
     assert made.model.head.in_channels == 256
     assert 'paramwise_cfg' not in made.optim_wrapper
+    assert made.train_cfg.max_epochs == cfg.demo.length == 20
+    warm, steps = made.param_scheduler
+    assert (warm.end, steps.milestones) == (round(10 / 81 * 20), [14, 18])
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset, was = made[key].dataset, cfg[key].dataset
         assert dataset.data_root == str(tmp_path / f'pairs_{cfg.demo.data}')

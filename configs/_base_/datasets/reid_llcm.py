@@ -27,4 +27,4 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(protocols=['llcm_ir2rgb', 'llcm_rgb2ir'])
 test_evaluator = val_evaluator
-demo = dict(data='LLCM')
+demo = dict(data='LLCM', length=20)

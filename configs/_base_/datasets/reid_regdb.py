@@ -10,4 +10,4 @@ val_dataloader = dict(dataset=dict(type='mmir.RegDB', data_root=data_root, trial
 test_dataloader = val_dataloader
 val_evaluator = dict(protocols=['regdb_rgb2ir', 'regdb_ir2rgb'])
 test_evaluator = val_evaluator
-demo = dict(data='RegDB')
+demo = dict(data='RegDB', length=20)

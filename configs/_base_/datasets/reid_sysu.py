@@ -59,4 +59,4 @@ val_evaluator = dict(
     type='mmir.VIReIDMetric', protocols=['sysu_all_agw', 'sysu_indoor_agw']
 )
 test_evaluator = val_evaluator
-demo = dict(data='SYSUMM01')  # synthetic people of `--demo`
+demo = dict(data='SYSUMM01', length=20)  # synthetic people of `--demo`
