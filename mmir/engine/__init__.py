@@ -4,6 +4,7 @@ from mmir.engine.adapter_checkpoint import AdapterCheckpointHook
 from mmir.engine.autocast import AutocastOptimWrapper
 from mmir.engine.channels_last import ChannelsLastHook
 from mmir.engine.checkpoint import AtomicCheckpointHook
+from mmir.engine.collapse_monitor import CollapseMonitorHook, feature_spread
 from mmir.engine.dataset_check import check_dataset
 from mmir.engine.exchange_ratio import ExchangeRatioHook, exchange_ratios
 from mmir.engine.non_finite import NonFiniteLossError, NonFiniteLossHook
@@ -19,6 +20,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
     'ChannelsLastHook',
+    'CollapseMonitorHook',
     'CompleteOptimWrapperConstructor',
     'ExchangeRatioHook',
     'NonFiniteLossError',
@@ -30,5 +32,6 @@ __all__ = [
     'ValidateDataHook',
     'check_dataset',
     'exchange_ratios',
+    'feature_spread',
     'recalibrate_norms',
 ]

@@ -7,18 +7,29 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
+    from .backbones import NonLocalResNet, TwoStemBackbone
     from .data_preprocessor import PairedClsDataPreprocessor
     from .datasets import LLCM, SYSUMM01, PersonListDataset, RegDB
+    from .heads import VIReIDHead
+    from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
+    from .vireid import VIReID
 except Exception as error:
     globals().update(fail_part('reid', error))
 
 __all__ = [
     'LLCM',
     'SYSUMM01',
+    'CenterLoss',
     'CrossModalIdentitySampler',
+    'HardTripletLoss',
     'IdentitySampler',
+    'NonLocalResNet',
     'PairedClsDataPreprocessor',
     'PersonListDataset',
     'RegDB',
+    'TwoStemBackbone',
+    'VIReID',
+    'VIReIDHead',
+    'WRTLoss',
 ]

@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from mmir.testing.demo_pairs import demo_pairs
+from mmir.testing.demo_people import PEOPLE, shrink_people_
 from mmir.testing.rescale import set_schedule
 from mmir.testing.scenes import write_drones, write_flir
 from mmir.testing.shrink import shrink
@@ -35,7 +36,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
 
     The config's key `demo` selects the scenes that replace its dataset:
     `dict(data='street', modality='ir')` or `'drone'` for a detector of one camera or of
-    FLIR pairs; for other pairs `dict(data='MFNet')` or another key of
+    FLIR pairs; for other pairs and for people `dict(data='MFNet')` or another key of
     `mmir.testing.demo_pairs.WRITERS`, with the `length` of the training in epochs or
     iterations for slow networks.
 
@@ -72,6 +73,8 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     _dataset(small.train_dataloader).pop('subset', None)  # use all of the few images
     _crop_instead_of_mixing(small)
     set_schedule(small, length, BATCH_SIZE)
+    if cfg.demo.data in PEOPLE:
+        shrink_people_(small)
     small.train_cfg.val_interval = max(1, length // 3)
     small.load_from = _start(small, street, Path(work_dir).parent)
     optimizer = small.optim_wrapper.optimizer

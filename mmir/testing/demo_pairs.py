@@ -9,6 +9,7 @@ from typing import Any
 from mmir.data.coco import plain_coco
 from mmir.data.layouts.det import JSON_FOLDER, LLVIP, M3FD, DetLayout
 from mmir.data.readers import read_voc
+from mmir.testing.demo_people import PEOPLE
 from mmir.testing.scenes.det_layouts import pair_scene, write_llvip, write_m3fd
 from mmir.testing.scenes.disk import _write_image, _write_once
 from mmir.testing.scenes.field import write_field
@@ -138,5 +139,6 @@ WRITERS: dict[str, Callable[[Path], Arguments]] = {
     'LLVIP': partial(_detection, layout=LLVIP, write=write_llvip, test='test'),
     'crops': _crops,
     'field': _field,
+    **PEOPLE,
 }
 """Name of `demo.data` in a config -> what renders the pairs."""

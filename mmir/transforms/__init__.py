@@ -1,6 +1,7 @@
 """Transforms for infrared and paired images, in mmengine's root registry."""
 
 from .alignment import RandomMisalignment
+from .channel_augment import ChannelAugment
 from .loading import LoadThermalImage
 from .missing import DropModality
 from .on_modality import OnModality
@@ -22,6 +23,7 @@ from .thermal_faults import DeadPixels, FixedPatternNoise, RandomThermalBlur
 
 __all__ = [
     'CannotReplayError',
+    'ChannelAugment',
     'DeadPixels',
     'DropModality',
     'FixedPatternNoise',

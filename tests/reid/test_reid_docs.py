@@ -65,3 +65,31 @@ def test_training_batches(cfg):
     assert len(batch['inputs']) == 64
     assert [s.modality for s in samples] == ['rgb'] * 32 + ['ir'] * 32
     assert [s.pid for s in samples[:32]] == [s.pid for s in samples[32:]]
+
+
+def test_a_training_run(cfg, tmp_path):
+    """The model of the page learns from its batches and is tested by its protocols."""
+    cfg.model.backbone.backbone.update(base_channels=8, stem_channels=8)
+    cfg.model.head.in_channels = 64
+    cfg.train_dataloader.batch_size = 8
+    cfg.train_dataloader.sampler.update(ids_per_batch=2, images_per_id=2)
+    runner = Runner(
+        model=cfg.model,
+        work_dir=str(tmp_path / 'work'),
+        train_dataloader=cfg.train_dataloader,
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        test_dataloader=cfg.test_dataloader,
+        test_evaluator=cfg.test_evaluator,
+        test_cfg=cfg.test_cfg,
+        custom_hooks=[dict(cfg.custom_hooks[0], interval=1)],
+        default_scope='mmpretrain',
+        log_level='WARNING',
+        experiment_name='page-train',
+    )
+    runner.train()
+    losses = runner.message_hub.log_scalars
+    assert {'train/loss_id', 'train/loss_wrt', 'train/feature_spread'} <= losses.keys()
+    found = runner.test()
+    assert 0 < found['sysu_all_agw/mAP'] < 100
+    assert len(found) == 18

@@ -114,6 +114,8 @@ class CrossModalIdentitySampler(Sampler):
 def _by_label(labels: np.ndarray, chosen: np.ndarray) -> dict[int, np.ndarray]:
     """Map labels to the chosen samples, in ascending order."""
     places = np.flatnonzero(chosen)
+    if not len(places):  # np.split would return one part
+        return {}
     order = places[np.argsort(labels[places], kind='stable')]
     names, starts = np.unique(labels[order], return_index=True)
     return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))

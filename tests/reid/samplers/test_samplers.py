@@ -132,6 +132,9 @@ def test_what_is_wrong_is_said():
     data.rows = [r for r in data.rows if r['gt_label'] != 2 or r['modality'] == 'rgb']
     with pytest.raises(UserError, match=r'1 of 6 identities have no ir image \(labels'):
         CrossModalIdentitySampler(data, 4, 2)
+    data.rows = [r for r in data.rows if r['modality'] == 'rgb']
+    with pytest.raises(UserError, match='6 of 6 identities have no ir image'):
+        CrossModalIdentitySampler(data, 4, 2)
     for kind in (CrossModalIdentitySampler, IdentitySampler):
         with pytest.raises(
             UserError, match='needs 9 identities, but the dataset has 6'

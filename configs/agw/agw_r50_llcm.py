@@ -1,0 +1,10 @@
+# AGW on LLCM.
+_base_ = [
+    '../_base_/models/agw_r50.py',
+    '../_base_/datasets/reid_llcm.py',
+    '../_base_/schedules/sgd_81e_agw.py',
+    '../_base_/runtime/reid.py',
+]
+
+num_classes = 713
+model = dict(head=dict(num_classes=num_classes))

@@ -1,0 +1,5 @@
+"""Heads of re-identification."""
+
+from .vireid import VIReIDHead
+
+__all__ = ['VIReIDHead']

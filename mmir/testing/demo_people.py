@@ -1,0 +1,60 @@
+"""Synthetic people for the `--demo` of configs of re-identification."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmir.testing.rescale import set_image_scale
+from mmir.testing.scenes.reid_layouts import write_reid_set
+from mmir.testing.small_convolutional import BASE
+
+TRAIN, TEST, IMAGES = 12, 8, 3
+"""Identities for training and testing, and images of each per camera."""
+
+IDS_PER_BATCH, IMAGES_PER_ID = 4, 2
+WIDTH = 64
+"""Width of the images in pixels; the height follows."""
+
+DROPS = 0.7, 0.9
+"""Shares of the training after which the learning rate drops."""
+
+
+def _people(root: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the training and of the test dataset."""
+    write_reid_set(name, root, TRAIN, TEST, IMAGES)
+    return dict(data_root=str(root)), dict(data_root=str(root))
+
+
+PEOPLE = {name: partial(_people, name=name) for name in ('SYSUMM01', 'RegDB', 'LLCM')}
+"""Name of `demo.data` in a config -> what renders the people."""
+
+
+def shrink_people_(cfg: Config) -> None:
+    """Make a config of re-identification small, in place.
+
+    The images get a width of 64 px, the ResNet 8 channels in its first block, a batch 4
+    identities, and there are no pretrained weights. Without those, all layers learn at
+    one rate, which drops later.
+
+    Args:
+        cfg (Config): Config whose backbone is a `TwoStemBackbone`, and whose sampler is
+            a `CrossModalIdentitySampler`.
+    """
+    sampler = cfg.train_dataloader.sampler
+    sampler.update(ids_per_batch=IDS_PER_BATCH, images_per_id=IMAGES_PER_ID)
+    cfg.train_dataloader.batch_size = 2 * IDS_PER_BATCH * IMAGES_PER_ID
+    set_image_scale(cfg, (WIDTH, round(WIDTH * cfg.height / cfg.width)))
+    backbone = cfg.model.backbone.backbone
+    backbone.update(base_channels=BASE, stem_channels=BASE, init_cfg=None)
+    head = cfg.model.head
+    head.in_channels = 32 * BASE  # of a deep ResNet
+    for loss in head.get('metric', {}).values():
+        if 'in_channels' in loss:
+            loss.in_channels = head.in_channels
+    cfg.optim_wrapper.pop('paramwise_cfg', None)
+    for scheduler in cfg.param_scheduler:
+        if 'milestones' in scheduler:
+            length = cfg.train_cfg.max_epochs
+            scheduler.milestones = [round(share * length) for share in DROPS]

@@ -1,0 +1,64 @@
+"""Small models of re-identification."""
+
+from typing import Any
+
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmir.registry import MODELS
+
+RESNET = dict(
+    type='mmir.NonLocalResNet',
+    depth=18,
+    stem_channels=8,
+    base_channels=8,
+    strides=(1, 2, 2, 1),
+    non_local=(0, 1, 1, 0),
+)
+WIDTH = 64
+IDS = 4
+
+
+def build(cfg: dict[str, Any], seed: int = 0) -> nn.Module:
+    """Build and initialize a module, always with the same weights, in eval mode."""
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        module = MODELS.build(cfg)
+        module.init_weights()
+    module.eval()  # returns None for ResNet
+    return module
+
+
+def two_stem(**changes: Any) -> nn.Module:
+    """A backbone with two stems whose weights differ."""
+    backbone = dict(type='mmir.TwoStemBackbone', backbone=RESNET | changes)
+    return build(backbone)
+
+
+def vireid(**head: Any) -> nn.Module:
+    """The AGW model, small."""
+    return build(
+        dict(
+            type='mmir.VIReID',
+            backbone=dict(type='mmir.TwoStemBackbone', backbone=RESNET),
+            neck=dict(type='GeneralizedMeanPooling', p=3.0, p_trainable=False),
+            head=dict(
+                type='mmir.VIReIDHead',
+                num_classes=IDS,
+                in_channels=WIDTH,
+                metric=dict(wrt=dict(type='mmir.WRTLoss')),
+            )
+            | head,
+        )
+    )
+
+
+def people(modalities: list[str], labels: list[int]) -> list[DataSample]:
+    """Samples of people."""
+    rows = zip(modalities, labels, strict=True)
+    return [
+        DataSample(metainfo=dict(modality=modality)).set_gt_label(label)
+        for modality, label in rows
+    ]
