@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from small_csknet import (
     BACKBONE,
     CHANNELS,
@@ -247,7 +248,9 @@ def test_solo_batches_train_one_branch() -> None:
     net = csk_net(p_solo=1.0).train()
     x, samples = batch(NOTHING, NOTHING)
     seen = set()
+    hub = MessageHub.get_instance('test_solo_batches')  # the current one from now on
     for k in range(8):
+        hub.update_info('iter', k)
         losses = net.loss(x, samples)
         names = {key.split('.')[0] for key in losses if key.endswith('loss_ce')}
         assert names == {drawn_solo(PAIR, 1.0, k)}
