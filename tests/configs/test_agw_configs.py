@@ -147,7 +147,7 @@ def test_variants_share_schedule_and_test(path):
 
 def test_caj_augments_after_the_crop():
     cfg = Config.fromfile(FOLDER / 'agw_r50_sysu_caj.py')
-    kinds = [t.type.split('.')[1] for t in cfg.train_dataloader.dataset.pipeline]
+    kinds = [t.type.rpartition('.')[2] for t in cfg.train_dataloader.dataset.pipeline]
     assert kinds[2:] == [
         'RandomCrop', 'RandomFlip', 'RandomErasing', 'ChannelAugment', 'PackInputs'
     ]  # fmt: skip

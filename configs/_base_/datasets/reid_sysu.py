@@ -9,7 +9,7 @@ num_workers = 4
 
 # ========================= values that rarely change ==========================
 width, height = 144, 288
-load = dict(type='mmpretrain.LoadImageFromFile', imdecode_backend='pillow')
+load = dict(type='LoadImageFromFile', _scope_='mmir')
 resize = dict(
     type='mmpretrain.Resize',
     scale=(width, height),
