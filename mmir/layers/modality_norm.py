@@ -38,9 +38,13 @@ class PerModality(nn.Module):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Apply to each image of a stack (N, ...) the layer of its modality."""
+        outs = list(self._apart(x, *args, **kwargs).values())
+        return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+    def _apart(self, x: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Apply the layers: modality -> output of its images."""
         parts = self.route.presence.split(x)
-        outs = {n: self.copies[n](p, *args, **kwargs) for n, p in parts.items()}
-        return _stacked(outs)
+        return {n: self.copies[n](p, *args, **kwargs) for n, p in parts.items()}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -84,18 +88,17 @@ class ModalityNorm(PerModality):
             )
         self.exchange = exchange
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Normalize a stack of images (N, C, H, W), or (N, H, W, C) if the norm can."""
-        presence = self.route.presence
-        parts = presence.split(x)
-        outs = {n: self.copies[n](p, *args, **kwargs) for n, p in parts.items()}
-        if self.exchange is not None and len(outs) > 1:
-            masks = dict(zip(self.route.names, self.masks(), strict=True))
-            last = kwargs.get('data_format') == 'channel_last'
-            if not last:
-                masks = {name: mask.view(-1, 1, 1) for name, mask in masks.items()}
-            outs = presence.together(outs, lambda maps: self.exchange(maps, masks))
-        return _stacked(outs)
+    def _apart(self, x: Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Normalize maps (N, C, H, W), or (N, H, W, C) if the norm can; exchange."""
+        outs = super()._apart(x, *args, **kwargs)
+        if self.exchange is None or len(outs) == 1:
+            return outs
+        masks = dict(zip(self.route.names, self.masks(), strict=True))
+        if kwargs.get('data_format') != 'channel_last':
+            masks = {name: mask.view(-1, 1, 1) for name, mask in masks.items()}
+        return self.route.presence.together(
+            outs, lambda maps: self.exchange(maps, masks)
+        )
 
     def masks(self) -> list[Tensor]:
         """Channels that each modality takes from the others.
@@ -125,6 +128,24 @@ def idle_parameters(model: nn.Module, presence: Presence) -> Iterator[nn.Paramet
                 yield from (p for p in parameters if p.requires_grad)
 
 
-def _stacked(outs: dict[str, Tensor]) -> Tensor:
-    parts = list(outs.values())
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def with_idle(
+    levels: tuple[Tensor, ...], model: nn.Module, presence: Presence
+) -> tuple[Tensor, ...]:
+    """Give parameters that a batch does not use a gradient of zero, in training.
+
+    Args:
+        levels: Feature maps of the model. Each carries the zero: what reads them may
+            skip some.
+        model: A model with shared convolutions.
+        presence: Which samples of the batch have which modality.
+
+    Returns:
+        Maps of the same values.
+    """
+    if not (model.training and torch.is_grad_enabled()):
+        return levels
+    idle = [p.sum() for p in idle_parameters(model, presence)]
+    if not idle:
+        return levels
+    zero = 0 * sum(idle)
+    return tuple(level + zero.to(level.dtype) for level in levels)

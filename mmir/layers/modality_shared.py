@@ -13,7 +13,7 @@ from mmir.fusion.single_modality import layout_of
 from mmir.fusion.stem import find_stem
 
 from .exchange import ChannelExchange, SpatialExchange
-from .modality_norm import ModalityNorm, PerModality, idle_parameters
+from .modality_norm import ModalityNorm, PerModality, with_idle
 from .presence import ModalityRoute, Presence, as_levels
 from .stages import exchange_norms, find_stages
 
@@ -189,6 +189,21 @@ def sparsity_penalty(model: nn.Module) -> Tensor | None:
     return torch.stack(terms).sum() if terms else None
 
 
+def modalities_of(model: nn.Module) -> tuple[str, ...]:
+    """Modalities of a model whose weights they share, in channel order.
+
+    Raises:
+        ValueError: No paired data preprocessor, or a modality without 3 channels.
+    """
+    layout = layout_of(model)
+    if set(layout.values()) != {3}:
+        raise ValueError(
+            f'shared weights need 3 channels per modality, got {layout}: set '
+            '`channels=3` in mmir.LoadPairedImages and in the data preprocessor'
+        )
+    return tuple(layout)
+
+
 @MODELS.register_module()
 def ModalityShared(
     target: str, shared: Mapping[str, Any] | None = None, **cfg: Any
@@ -223,13 +238,7 @@ def ModalityShared(
             :func:`share_`.
     """
     model = MODELS.build({'type': target, **cfg})
-    layout = layout_of(model)
-    if set(layout.values()) != {3}:
-        raise ValueError(
-            f'shared weights need 3 channels per modality, got {layout}: set '
-            '`channels=3` in mmir.LoadPairedImages and in the data preprocessor'
-        )
-    route = share_(model.backbone, [*layout], **(shared or {}))
+    route = share_(model.backbone, modalities_of(model), **(shared or {}))
     _Averaged(route, model)
     return model
 
@@ -277,19 +286,8 @@ class _Averaged:
         presence = self.route.presence
         self.route.leave()
         levels = tuple(mean_of_present(x, presence) for x in as_levels(outs))
-        if module.training and torch.is_grad_enabled():
-            levels = _joined(levels, [*idle_parameters(module, presence)])
+        levels = with_idle(levels, module, presence)
         return levels[0] if isinstance(outs, Tensor) else levels
-
-
-def _joined(
-    levels: tuple[Tensor, ...], idle: Sequence[nn.Parameter]
-) -> tuple[Tensor, ...]:
-    """Give parameters a gradient of zero, through each map: a neck may skip some."""
-    if not idle:
-        return levels
-    zero = 0 * sum(p.sum() for p in idle)
-    return tuple(x + zero.to(x.dtype) for x in levels)
 
 
 def mean_of_present(x: Tensor, presence: Presence) -> Tensor:

@@ -114,9 +114,9 @@ class Presence:
         if len({x.shape[1] for x in there}) > 1:
             counts = {name: parts[name].shape[1] for name in self.active}
             raise PairError(
-                f'shared weights need modalities of equal channels, got {counts}. Load '
-                "a thermal image with color_type='color' (it is repeated), and set "
-                '`channels=3` in the preprocessor'
+                f'shared weights need modalities of equal channels, got {counts}. Set '
+                '`channels=3` in mmir.LoadPairedImages, which repeats a gray image, '
+                'and in the preprocessor'
             )
         return there[0] if len(there) == 1 else torch.cat(there)
 
@@ -178,8 +178,8 @@ class ModalityRoute:
         """
         if self._presence is None:
             raise RuntimeError(
-                'this network has layers per modality: call the model that '
-                'mmir.ModalityShared or mmir.CSKNet built, not its parts'
+                'this network has layers per modality: call the whole model, which '
+                'says what its images are of'
             )
         return self._presence
 

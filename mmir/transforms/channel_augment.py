@@ -55,8 +55,8 @@ class ChannelAugment(BaseTransform):
         img, drawn = results['img'], self.draw()
         if img.ndim != 3 or img.shape[2] != 3:
             raise UserError(
-                f'ChannelAugment needs images (H, W, 3), got {img.shape}; load with '
-                "color_type='color'"
+                f'ChannelAugment needs images (H, W, 3), got {img.shape}; load them '
+                'with three channels'
             )
         if drawn != KEEP:
             source = bgr2gray(img) if drawn == GRAY else img[..., drawn]

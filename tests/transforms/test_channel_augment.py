@@ -58,5 +58,5 @@ def test_floats_stay_floats_and_the_input_is_not_written_to():
 
 
 def test_gray_images_are_refused():
-    with pytest.raises(UserError, match='color_type'):
+    with pytest.raises(UserError, match='load them with three channels'):
         ChannelAugment()(dict(img=IMAGE[..., 0]))

@@ -108,7 +108,7 @@ def model_config(
         plain: `data_preprocessor` and `backbone`, with its weights.
         decoder: Decode head.
         teacher: Checkpoint of the teacher.
-        settings: Further keys of CSK-Net, chosen on held-out images.
+        settings: Further keys of CSK-Net.
     """
     test_cfg = dict(mode='whole')
     host = dict(plain, target='mmseg.EncoderDecoder', test_cfg=test_cfg)

@@ -35,7 +35,6 @@ STEPS, BATCH, RATE = 150, 4, 0.03
 HELD_SEED = 100
 RECALIBRATED = 'csk', 'csk, teacher ir', 'csk, teacher rgb'
 BATCHES = 20  # for the statistics
-SETTINGS: dict[str, Any] = {}  # of CSK-Net, chosen on held-out images
 SEARCH: tuple[tuple[str, dict[str, Any]], ...] = (
     *(
         (camera, dict(rate=rate, weighted=weighted))
@@ -110,7 +109,7 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
         plain,
         decoder,
         source,
-        {**SETTINGS, **choice},
+        choice,
     )
     loader = dict(num_workers=0, persistent_workers=False)
     test_loader = dict(

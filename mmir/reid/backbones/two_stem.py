@@ -7,11 +7,10 @@ re-identification: a survey and outlook", TPAMI 2021 (AGW).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmir.layers.modality_norm import PerModality, idle_parameters
+from mmir.layers.modality_norm import PerModality, with_idle
 from mmir.layers.presence import ModalityRoute, Presence, as_levels, select
 from mmir.registry import MODELS
 from mmir.utils.errors import UserError
@@ -80,12 +79,7 @@ class TwoStemBackbone(BaseModule):
             self.route.leave()
         back = sorted(range(len(order)), key=order.__getitem__)
         levels = tuple(select(level, back) for level in levels)
-        if self.training and torch.is_grad_enabled():
-            idle = [p.sum() for p in idle_parameters(self, presence)]
-            if idle:  # distributed training waits for a gradient of each parameter
-                zero = 0 * sum(idle)
-                levels = tuple(level + zero.to(level.dtype) for level in levels)
-        return levels
+        return with_idle(levels, self, presence)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -1,7 +1,7 @@
 """Head of CSK-Net: a decoder per modality, a gated unit between them, M + 1 outputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class Decoded:
     features: dict[str, Tensor]
     logits: dict[str, Tensor]
     fused: Tensor | None = None
-    fused_rows: Rows = field(default=())
+    fused_rows: Rows = ()
 
 
 @MODELS.register_module()

@@ -16,10 +16,9 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor, nn
 
-from mmir.fusion.single_modality import layout_of
 from mmir.layers import SoloStatistics, share_
 from mmir.layers.modality_norm import idle_parameters
-from mmir.layers.modality_shared import sparsity_penalty
+from mmir.layers.modality_shared import modalities_of, sparsity_penalty
 from mmir.layers.presence import Presence, in_order, select
 from mmir.registry import MODELS
 from mmir.structures import modality_order
@@ -60,7 +59,8 @@ class CSKNet(EncoderDecoder):
             contrast.
         p_solo (float): Probability that all samples of a training batch lose all
             modalities but one. It is drawn from the number of the iteration, so all
-            ranks draw the same.
+            ranks draw the same. A batch in which not every sample has the one that is
+            drawn stays as it is.
         test_cfg (dict, optional): That of mmseg, and
 
             - `modalities`: Modalities to use. Default: all that are present.
@@ -95,15 +95,9 @@ class CSKNet(EncoderDecoder):
             test_cfg=ConfigDict(test_cfg or dict(mode='whole')),
             **kwargs,
         )
-        layout = layout_of(self)
-        if set(layout.values()) != {3}:
-            raise ValueError(
-                f'shared weights need 3 channels per modality, got {layout}: set '
-                '`channels=3` in mmir.LoadPairedImages and in the data preprocessor'
-            )
         if not 0 <= p_solo <= 1:
             raise ValueError(f'p_solo must be a probability, got {p_solo}')
-        self.modalities, self.p_solo = tuple(layout), p_solo
+        self.modalities, self.p_solo = modalities_of(self), p_solo
         self.route = share_(self.backbone, self.modalities, **(shared or {}))
         self.solo_statistics = SoloStatistics()  # empty without recalibration
         self.teacher = self.distill = self.contrast = None
@@ -157,8 +151,10 @@ class CSKNet(EncoderDecoder):
         """
         iteration = self._iteration()
         metas = [sample.metainfo for sample in data_samples]
-        only = drawn_solo(self.modalities, self.p_solo, iteration)
-        presence = Presence.of(self.modalities, len(inputs), metas, only)
+        presence = Presence.of(self.modalities, len(inputs), metas)
+        solo = drawn_solo(self.modalities, self.p_solo, iteration)
+        if solo is not None and len(presence.rows.get(solo, ())) == len(inputs):
+            presence = Presence.of(self.modalities, len(inputs), metas, solo)
         feats = self.extract_feat(inputs, presence)
         decoded = self.decode_head(feats, presence)
         losses = self.decode_head.loss(decoded, data_samples, presence)

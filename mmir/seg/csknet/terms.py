@@ -66,16 +66,23 @@ class DistillTerm(nn.Module):
             name: tuple(row for row in presence.rows.get(name, ()) if row in source)
             for name in teacher.students
         }
+        if not self.losses or not any(taught.values()):
+            return {}
+        maps, *ends = teacher(select(images[teacher.modality], source))
         losses = {}
         for name, rows in taught.items():
-            if not rows or not self.losses:
+            if not rows:
                 continue
-            where = presence.where(name, rows)
-            maps, features, logits = teacher(select(images[teacher.modality], rows))
+            own = presence.where(name, rows)
+            there = presence.where(teacher.modality, rows)
+            features, logits = (select(x, there) for x in ends)
             pairs = dict(
-                encoder=([select(x, where) for x in feats[name]], maps),
-                decoder=(select(decoded.features[name], where), features),
-                output=(select(decoded.logits[name], where), logits),
+                encoder=(
+                    [select(x, own) for x in feats[name]],
+                    [select(x, there) for x in maps],
+                ),
+                decoder=(select(decoded.features[name], own), features),
+                output=(select(decoded.logits[name], own), logits),
             )
             for key, loss in self.losses.items():
                 losses[f'{name}.loss_distill_{key}'] = loss(*pairs[key])

@@ -258,6 +258,18 @@ def test_solo_batches_train_one_branch() -> None:
     assert seen == set(PAIR)
 
 
+def test_a_solo_batch_needs_the_modality_in_every_sample() -> None:
+    net = csk_net(p_solo=1.0).train()
+    hub = MessageHub.get_instance('test_solo_needs')
+    absent = dict(rgb=[IR, NOTHING], ir=[NOTHING, RGB])
+    for k in range(8):
+        hub.update_info('iter', k)
+        drawn = drawn_solo(PAIR, 1.0, k)
+        losses = net.loss(*batch(*absent[drawn]))
+        names = {key.split('.')[0] for key in losses if key.endswith('loss_ce')}
+        assert names == {'rgb', 'ir', 'fused'}
+
+
 def test_copies() -> None:
     net = csk_net(shared=EXCHANGE)
     x, samples = batch(NOTHING, IR)

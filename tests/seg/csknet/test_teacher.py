@@ -85,6 +85,22 @@ def test_only_samples_with_both_are_taught(checkpoint: Path) -> None:
     assert not any('distill' in key for key in losses)
 
 
+def test_one_pass_of_the_teacher_serves_all_students(checkpoint: Path) -> None:
+    x, samples = batch(NOTHING, ('rgb',), ('ir',))
+    alone = {}
+    for name in ('rgb', 'ir'):
+        net = student(checkpoint, teacher=dict(students=(name,)))
+        alone |= {k: v for k, v in net.loss(x, samples).items() if 'distill' in k}
+    net = student(checkpoint, teacher=dict(students=('rgb', 'ir')))
+    passes = []
+    net.teacher.register_forward_hook(lambda *_: passes.append(1))
+    together = {k: v for k, v in net.loss(x, samples).items() if 'distill' in k}
+    assert passes == [1]
+    assert together.keys() == alone.keys()
+    for key, value in together.items():
+        torch.testing.assert_close(value, alone[key], rtol=1e-9, atol=1e-12)
+
+
 def test_the_teacher_stays_as_it_was(checkpoint: Path) -> None:
     net = student(checkpoint).train()
     before = {k: v.clone() for k, v in net.teacher.named_buffers()}
