@@ -13,6 +13,7 @@ try:
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
+    from .tmpa import PedMix, PedMixDataPreprocessor
     from .vireid import VIReID
 except Exception as error:
     globals().update(fail_part('reid', error))
@@ -26,6 +27,8 @@ __all__ = [
     'IdentitySampler',
     'NonLocalResNet',
     'PairedClsDataPreprocessor',
+    'PedMix',
+    'PedMixDataPreprocessor',
     'PersonListDataset',
     'RegDB',
     'TwoStemBackbone',
