@@ -13,13 +13,15 @@ try:
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
-    from .tmpa import PedMix, PedMixDataPreprocessor
+    from .tmpa import MFE, MFT, PedMix, PedMixDataPreprocessor, TMPABackbone
     from .vireid import VIReID
 except Exception as error:
     globals().update(fail_part('reid', error))
 
 __all__ = [
     'LLCM',
+    'MFE',
+    'MFT',
     'SYSUMM01',
     'CenterLoss',
     'CrossModalIdentitySampler',
@@ -31,6 +33,7 @@ __all__ = [
     'PedMixDataPreprocessor',
     'PersonListDataset',
     'RegDB',
+    'TMPABackbone',
     'TwoStemBackbone',
     'VIReID',
     'VIReIDHead',
