@@ -13,7 +13,17 @@ try:
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
-    from .tmpa import MFE, MFT, PedMix, PedMixDataPreprocessor, TMPABackbone
+    from .tmpa import (
+        MFE,
+        MFT,
+        CompleteNeck,
+        MSILoss,
+        MSSLoss,
+        PedMix,
+        PedMixDataPreprocessor,
+        TMPABackbone,
+        TMPAHead,
+    )
     from .vireid import VIReID
 except Exception as error:
     globals().update(fail_part('reid', error))
@@ -24,9 +34,12 @@ __all__ = [
     'MFT',
     'SYSUMM01',
     'CenterLoss',
+    'CompleteNeck',
     'CrossModalIdentitySampler',
     'HardTripletLoss',
     'IdentitySampler',
+    'MSILoss',
+    'MSSLoss',
     'NonLocalResNet',
     'PairedClsDataPreprocessor',
     'PedMix',
@@ -34,6 +47,7 @@ __all__ = [
     'PersonListDataset',
     'RegDB',
     'TMPABackbone',
+    'TMPAHead',
     'TwoStemBackbone',
     'VIReID',
     'VIReIDHead',

@@ -4,15 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from reid_models import RESNET, WIDTH, build
+from reid_models import PLAIN, TRANSFER, WIDTH, build
 from torch import nn
 
 from mmir.registry import MODELS
 from mmir.utils.errors import UserError
 
-PLAIN = {**RESNET, 'type': 'mmpretrain.ResNet'}
-del PLAIN['non_local']
-TRANSFER = dict(type='mmir.MFT', in_channels=WIDTH, channels=16)
 MIXED = ['ir', 'rgb', 'rgb', 'ir', 'rgb']
 
 
