@@ -11,3 +11,4 @@ model = dict(
     data_preprocessor=dict(pedmix=dict(grid=(24, 9))),  # patches of 16x16
     head=dict(num_classes=num_classes),
 )
+demo = dict(length=40, lr=0.02)

@@ -8,3 +8,4 @@ _base_ = [
 
 num_classes = 206
 model = dict(head=dict(num_classes=num_classes))
+demo = dict(length=40, lr=0.02)

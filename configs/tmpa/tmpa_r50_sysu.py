@@ -5,3 +5,6 @@ _base_ = [
     '../_base_/schedules/sgd_81e_tmpa.py',
     '../_base_/runtime/reid.py',
 ]
+
+# `--demo`: several losses on one network without pretrained weights
+demo = dict(length=40, lr=0.02)

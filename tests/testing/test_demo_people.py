@@ -44,9 +44,12 @@ def test_demo_of_people(name, size, monkeypatch, tmp_path):
         assert head.branch_channels == 256
     assert head.in_channels == maps * 256
     assert 'paramwise_cfg' not in made.optim_wrapper
-    assert made.train_cfg.max_epochs == cfg.demo.length == 20
+    length, rate = (40, 0.02) if name.startswith('tmpa') else (20, 0.05)
+    assert made.train_cfg.max_epochs == cfg.demo.length == length
+    assert made.optim_wrapper.optimizer.lr == rate
     warm, steps = made.param_scheduler
-    assert (warm.end, steps.milestones) == (round(10 / 81 * 20), [14, 18])
+    drops = [round(0.7 * length), round(0.9 * length)]
+    assert (warm.end, steps.milestones) == (round(10 / 81 * length), drops)
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset, was = made[key].dataset, cfg[key].dataset
         assert dataset.data_root == str(tmp_path / f'pairs_{cfg.demo.data}')
