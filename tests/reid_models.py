@@ -19,6 +19,9 @@ RESNET = dict(
 )
 WIDTH = 64
 IDS = 4
+PLAIN = {k: v for k, v in RESNET.items() if k != 'non_local'}
+PLAIN['type'] = 'mmpretrain.ResNet'
+TRANSFER = dict(type='mmir.MFT', in_channels=WIDTH, channels=16)
 
 
 def build(cfg: dict[str, Any], seed: int = 0) -> nn.Module:

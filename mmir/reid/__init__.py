@@ -13,21 +13,41 @@ try:
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
+    from .tmpa import (
+        MFE,
+        MFT,
+        CompleteNeck,
+        MSILoss,
+        MSSLoss,
+        PedMix,
+        PedMixDataPreprocessor,
+        TMPABackbone,
+        TMPAHead,
+    )
     from .vireid import VIReID
 except Exception as error:
     globals().update(fail_part('reid', error))
 
 __all__ = [
     'LLCM',
+    'MFE',
+    'MFT',
     'SYSUMM01',
     'CenterLoss',
+    'CompleteNeck',
     'CrossModalIdentitySampler',
     'HardTripletLoss',
     'IdentitySampler',
+    'MSILoss',
+    'MSSLoss',
     'NonLocalResNet',
     'PairedClsDataPreprocessor',
+    'PedMix',
+    'PedMixDataPreprocessor',
     'PersonListDataset',
     'RegDB',
+    'TMPABackbone',
+    'TMPAHead',
     'TwoStemBackbone',
     'VIReID',
     'VIReIDHead',

@@ -38,7 +38,7 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     `dict(data='street', modality='ir')` or `'drone'` for a detector of one camera or of
     FLIR pairs; for other pairs and for people `dict(data='MFNet')` or another key of
     `mmir.testing.demo_pairs.WRITERS`, with the `length` of the training in epochs or
-    iterations for slow networks.
+    iterations for slow networks, and the learning rate `lr`.
 
     Args:
         cfg (Config): A shipped config. It is not modified.
@@ -80,7 +80,8 @@ def apply_demo(cfg: Config, work_dir: str) -> Config:
     optimizer = small.optim_wrapper.optimizer
     if small.load_from is None:
         sgd = modality is None and optimizer.type == 'SGD'
-        optimizer.lr = SGD_FROM_SCRATCH if sgd else FROM_SCRATCH
+        usual = SGD_FROM_SCRATCH if sgd else FROM_SCRATCH
+        optimizer.lr = cfg.demo.get('lr', usual)
     return small
 
 

@@ -48,8 +48,14 @@ def shrink_people_(cfg: Config) -> None:
     set_image_scale(cfg, (WIDTH, round(WIDTH * cfg.height / cfg.width)))
     backbone = cfg.model.backbone.backbone
     backbone.update(base_channels=BASE, stem_channels=BASE, init_cfg=None)
+    channels = 32 * BASE  # of a deep ResNet
     head = cfg.model.head
-    head.in_channels = 32 * BASE  # of a deep ResNet
+    if 'branch_channels' in head:  # TMPA fuses several features
+        maps = head.in_channels // head.branch_channels
+        head.update(in_channels=maps * channels, branch_channels=channels)
+        cfg.model.backbone.transfer.update(in_channels=channels, channels=8 * BASE)
+    else:
+        head.in_channels = channels
     for loss in head.get('metric', {}).values():
         if 'in_channels' in loss:
             loss.in_channels = head.in_channels

@@ -74,21 +74,26 @@ class TwoStemBackbone(BaseModule):
         order = [row for rows in presence.rows.values() for row in rows]
         self.route.enter(presence)
         try:
-            levels = as_levels(self.backbone(select(x, order)))
+            levels = self._levels(select(x, order))
         finally:
             self.route.leave()
         back = sorted(range(len(order)), key=order.__getitem__)
         levels = tuple(select(level, back) for level in levels)
         return with_idle(levels, self, presence)
 
+    def _levels(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the maps of images that are sorted by modality."""
+        return as_levels(self.backbone(x))
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Accept the keys of a checkpoint of the plain backbone."""
-        own = f'{prefix}backbone.'
+        own = tuple(f'{prefix}{name}.' for name, _ in self.named_children())
         for key in [k for k in state_dict if k.startswith(prefix)]:
             if not key.startswith(own):
-                state_dict[own + key.removeprefix(prefix)] = state_dict.pop(key)
+                plain = f'{prefix}backbone.{key.removeprefix(prefix)}'
+                state_dict[plain] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

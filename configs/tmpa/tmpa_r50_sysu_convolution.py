@@ -1,0 +1,4 @@
+# MFT by convolution only.
+_base_ = './tmpa_r50_sysu.py'
+
+model = dict(backbone=dict(transfer=dict(paths=['convolution'])))

@@ -1,0 +1,5 @@
+# PedMix in the sub-center only.
+_base_ = './tmpa_r50_sysu.py'
+
+ratios = (0.0, 0.5, 0.0)
+model = dict(data_preprocessor=dict(pedmix=dict(ratios=ratios)))
