@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
@@ -18,7 +19,7 @@ pytest.importorskip('mmseg')
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 NAMES = '_field', '_csk_rows', '_csk_tasks', '_runs', '_paired'
-STUDY = 'csknet_study', 'csknet_study_report'
+STUDY = 'csknet_study', 'csknet_study_report', 'csknet_study_pictures'
 
 
 @pytest.fixture(scope='module')
@@ -100,18 +101,75 @@ def test_distillation_goes_into_the_deployed_branch_where_the_row_says_so(
         assert (teacher.students and tuple(teacher.students)) == students
 
 
-def test_report(modules, tmp_path: Path, monkeypatch, capsys) -> None:
-    scores = {'ir': (50.0, 52.0, 51.0), 'csk, teacher rgb': (53.0, 54.5, 54.0)}
+def written(folder: Path, scores: dict[str, tuple[float, ...]]) -> None:
+    """Results of runs: row -> mIoU in infrared by seed."""
     for row, values in scores.items():
         for seed, value in enumerate(values):
             subsets = {'rgb': 30.0, 'ir': value, 'rgb+ir': 60.0}
             settings = dict(row=row, seed=seed, held=False, choice={})
-            result = dict(settings=settings, seconds=60.0, subsets=subsets)
-            write_json(result, tmp_path / f'test/{row}_{seed}/result.json')
-    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
+            result = dict(
+                settings=settings,
+                seconds=60.0,
+                subsets=subsets,
+                recalibrated=dict(ir=value + 1) if row.startswith('csk') else None,
+            )
+            write_json(result, folder / f'test/{row}_{seed}/result.json')
+
+
+def reported(modules, folder: Path, monkeypatch, capsys) -> dict[str, str]:
+    """Heading -> table of a report."""
+    monkeypatch.setattr(sys, 'argv', ['report', str(folder)])
     modules['csknet_study_report'].main()
-    table = capsys.readouterr().out
-    assert 'csk, teacher rgb | 3 |' in table
+    parts = capsys.readouterr().out.split('#### ')[1:]
+    return dict(part.split('\n\n', 1) for part in parts)
+
+
+def test_report_compares_with_the_baseline(
+    modules, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    written(
+        tmp_path, {'ir': (50.0, 52.0, 51.0), 'csk, teacher rgb': (53.0, 54.5, 54.0)}
+    )
+    tables = reported(modules, tmp_path, monkeypatch, capsys)
+    main = tables['Main rows, minus the baseline']
+    assert 'csk, teacher rgb | 3 |' in main
     # mean of 53, 54.5, 54; the differences are 3, 2.5 and 3
-    assert '| 53.8 ± 0.8 | **+2.8 [+2.' in table
+    assert '| 53.8 ± 0.8 | **+2.8 [+2.' in main
+    assert (
+        '| 54.8 ± 0.8 | **+1.0 [+1.0, +1.0]** |'
+        in tables['New statistics for one camera']
+    )
     assert len(json.loads((tmp_path / 'results.json').read_text())) == 6
+    assert (tmp_path / 'scores.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_report_compares_each_part_with_the_whole(
+    modules, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    written(
+        tmp_path,
+        {
+            'csk': (50.0, 52.0, 51.0),
+            'csk, add': (49.0, 51.0, 50.0),
+            'csk, teacher ir': (53.0, 53.0, 53.0),
+            'csk, teacher ir, encoder': (55.0, 55.0, 55.0),
+        },
+    )
+    tables = reported(modules, tmp_path, monkeypatch, capsys)
+    parts = tables['One part changed, minus CSK-Net'].splitlines()
+    assert next(x for x in parts if x.startswith('| csk, add')).endswith(
+        '| 50.0 ± 1.0 | **-1.0 [-1.0, -1.0]** |'
+    )
+    assert next(x for x in parts if 'encoder' in x).endswith(
+        '| 55.0 ± 0.0 | **+2.0 [+2.0, +2.0]** |'
+    )
+    teacher = tables['With a teacher, minus without'].strip().splitlines()[-1]
+    assert teacher.startswith('| csk, teacher ir | 3 |')
+    assert '+2.0 [' in teacher
+
+
+def test_pictures_show_unlabeled_pixels_black(modules) -> None:
+    pictures = modules['csknet_study_pictures']
+    colored = pictures.colored(np.array([[0, 1, 255]]))
+    assert colored[0].tolist() == [[90, 70, 50], [60, 220, 60], [0, 0, 0]]
+    assert pictures.panel(colored, 'title').shape == (100, 240, 3)

@@ -1,4 +1,4 @@
-"""Tables and JSON of the runs of `csknet_study.py`.
+"""Tables, a plot and JSON of the runs of `csknet_study.py`.
 
 python tools/benchmark/csknet_study_report.py work_dirs/csknet
 """
@@ -7,7 +7,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from _csk_rows import ROWS
@@ -18,37 +18,63 @@ from mmir.utils.files import atomic_path, write_json
 
 SUBSETS = 'rgb+ir', 'rgb', 'ir'
 BASELINES = {'rgb': 'rgb', 'ir': 'ir', 'rgb+ir': 'early'}  # of each subset
+MAIN_ROWS = 'rgb', 'ir', 'early', 'csk', 'csk, teacher ir', 'csk, teacher rgb'
+
+Runs = Sequence[Mapping]
+Reference = Callable[[str, str], str | None]
+"""Row and subset -> the row it is compared with."""
 
 
-def by_seed(runs: Sequence[dict], row: str, subset: str) -> dict[int, float]:
+def baseline(row: str, subset: str) -> str | None:
+    """Baseline of a row of CSK-Net: the plain network on that subset."""
+    return BASELINES[subset] if ROWS[row].reads == 'csk' else None
+
+
+def whole(row: str, subset: str) -> str | None:
+    """CSK-Net from which a row differs in one part."""
+    parent = row.rpartition(', ')[0]
+    return parent if parent in ROWS else None
+
+
+def by_seed(runs: Runs, row: str, subset: str, key: str = 'subsets') -> dict:
     """Seed -> mIoU of a row on a subset of the modalities."""
     return {
-        run['settings']['seed']: run['subsets'][subset]
+        run['settings']['seed']: run[key][subset]
         for run in runs
-        if run['settings']['row'] == row and subset in run['subsets']
+        if run['settings']['row'] == row and subset in (run.get(key) or {})
     }
 
 
-def results_table(runs: Sequence[dict]) -> str:
-    """mIoU of each row with each subset, and minus the baseline of the subset."""
+def results_table(runs: Runs, rows: Iterable[str], reference: Reference) -> str:
+    """mIoU of rows with each subset, and minus that of the row of reference."""
     lines = []
-    for row in ROWS:
-        group = [run for run in runs if run['settings']['row'] == row]
-        if not group:
+    for row in rows:
+        seeds = sum(run['settings']['row'] == row for run in runs)
+        if not seeds:
             continue
         cells = []
         for subset in SUBSETS:
             own = by_seed(runs, row, subset)
-            cells.append(percent([*own.values()]))
-            baseline = BASELINES[subset]
-            other = by_seed(runs, baseline, subset) if ROWS[row].reads == 'csk' else {}
-            cells.append(difference(own, other, scale=1))
-        minutes = sum(run['seconds'] for run in group) / len(group) / 60
-        lines.append([row, len(group), *cells, f'{minutes:.1f}'])
+            other = by_seed(runs, reference(row, subset), subset)
+            cells += [percent([*own.values()]), difference(own, other, scale=1)]
+        lines.append([row, seeds, *cells])
     head = ['row', 'seeds']
     for subset in SUBSETS:
-        head += [subset, f'minus {BASELINES[subset]}']
-    return table([*head, 'minutes'], lines)
+        head += [subset, 'difference']
+    return table(head, lines)
+
+
+def recalibrated_table(runs: Runs) -> str:
+    """mIoU of each camera alone with new statistics of the norms, minus without."""
+    lines = []
+    for row in MAIN_ROWS:
+        for camera in ('rgb', 'ir'):
+            new = by_seed(runs, row, camera, 'recalibrated')
+            if new:
+                old = by_seed(runs, row, camera)
+                change = difference(new, old, scale=1)
+                lines.append([row, camera, percent([*new.values()]), change])
+    return table(['row', 'camera', 'recalibrated', 'difference'], lines)
 
 
 def percent(values: Sequence[float]) -> str:
@@ -57,7 +83,7 @@ def percent(values: Sequence[float]) -> str:
     return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
 
 
-def search_table(runs: Sequence[dict]) -> str:
+def search_table(runs: Runs) -> str:
     """Scores on held-out training images."""
     lines = []
     for run in runs:
@@ -67,24 +93,63 @@ def search_table(runs: Sequence[dict]) -> str:
     return table(['row', 'choice', *SUBSETS], lines)
 
 
+def save_plot(runs: Runs, path: Path) -> None:
+    """Plot mIoU of all rows: a dot per seed, a line at the mean."""
+    from matplotlib.figure import Figure
+
+    found = {run['settings']['row'] for run in runs}
+    rows = [row for row in ROWS if row in found]
+    figure = Figure(figsize=(13, 1.2 + 0.28 * len(rows)), layout='constrained')
+    axes = figure.subplots(1, len(SUBSETS), sharey=True)
+    for ax, subset in zip(axes, SUBSETS, strict=True):
+        for height, row in enumerate(rows):
+            values = [*by_seed(runs, row, subset).values()]
+            ax.plot(values, [height] * len(values), 'o', alpha=0.5, color='tab:blue')
+            ax.plot(statistics.mean(values), height, '|', color='k', markersize=14)
+        first = by_seed(runs, BASELINES[subset], subset)
+        if first:
+            ax.axvline(statistics.mean(first.values()), color='tab:red', linestyle=':')
+        ax.set_title(f'{subset} (dotted: {BASELINES[subset]})')
+        ax.set_xlabel('mIoU in percent')
+        ax.grid(axis='x', alpha=0.3)
+    axes[0].set_yticks(range(len(rows)), rows)
+    axes[0].invert_yaxis()
+    with atomic_path(path) as part:
+        figure.savefig(part, dpi=110, format='png')
+
+
+def report(runs: Runs) -> str:
+    """All tables that there are runs for, as Markdown."""
+    held = [run for run in runs if run['settings']['held']]
+    test = [run for run in runs if not run['settings']['held']]
+    parts = [row for row in ROWS if row not in MAIN_ROWS]
+    wholes = [row for row in MAIN_ROWS if whole(row, '')]
+    made = {
+        'Held-out training images': search_table(held),
+        'Main rows, minus the baseline': results_table(test, MAIN_ROWS, baseline),
+        'With a teacher, minus without': results_table(test, wholes, whole),
+        'One part changed, minus CSK-Net': results_table(test, parts, whole),
+        'New statistics for one camera': recalibrated_table(test),
+    }
+    return '\n\n'.join(
+        f'#### {title}\n\n{text}'
+        for title, text in made.items()
+        if text.count('\n') > 1  # not only the head
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', type=Path, help='--out of csknet_study.py')
     folder = parser.parse_args().folder
     files = sorted(folder.glob('*/*/result.json'))
     runs = [json.loads(file.read_text()) for file in files]
-    parts = []
-    for held, title, make in (
-        (True, 'Held-out training images', search_table),
-        (False, 'Test images', results_table),
-    ):
-        group = [run for run in runs if run['settings']['held'] is held]
-        if group:
-            parts.append(f'#### {title}\n\n{make(group)}')
-    text = '\n\n'.join(parts) + '\n'
+    text = report(runs) + '\n'
     with atomic_path(folder / 'tables.md') as path:
         path.write_text(text)
     write_json(runs, folder / 'results.json')
+    if test := [run for run in runs if not run['settings']['held']]:
+        save_plot(test, folder / 'scores.png')
     print(text)
 
 

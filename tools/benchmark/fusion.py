@@ -6,6 +6,7 @@ every subset of the modalities and on corrupted images. Finished runs are skippe
 Tables, plots and JSON are written to the output folder.
 
     python tools/benchmark/fusion.py street --data FOLDER --start rgb.pth
+    python tools/benchmark/fusion.py coco --data FOLDER --start yolox_nano.pth
     python tools/benchmark/fusion.py apple --data FOLDER
 """
 
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 import _fusion_apple
+import _fusion_coco
 import _fusion_street
 from _fusion_report import TESTS, report
 from mmengine.config import Config
@@ -27,7 +29,7 @@ from mmir.cli.study import run_once
 from mmir.utils.checkpoint import refuse_unsafe_checkpoints
 from mmir.utils.files import write_json
 
-STUDIES = {'street': _fusion_street, 'apple': _fusion_apple}
+STUDIES = {'street': _fusion_street, 'coco': _fusion_coco, 'apple': _fusion_apple}
 
 
 def run_row(
@@ -62,6 +64,8 @@ def run_row(
     )
     loops = dict(type='mmir.MissingModalityTestLoop'), corruptions
     for name, loop in zip(TESTS, loops, strict=True):
+        if loop is corruptions and not STUDIES[study].STRENGTHS:
+            continue
         robustness_test(cfg, dict(loop, metrics=[metric]), folder / f'{name}.json')
 
 
