@@ -58,6 +58,28 @@ def vireid(**head: Any) -> nn.Module:
     )
 
 
+def tmpa(fusion: str = 'concat') -> nn.Module:
+    """TMPA, small."""
+    slots = 3 if fusion == 'concat' else 2
+    head = dict(
+        type='mmir.TMPAHead',
+        num_classes=IDS,
+        in_channels=slots * WIDTH,
+        branch_channels=WIDTH,
+        metric=dict(wrt=dict(type='mmir.WRTLoss')),
+        mss=dict(type='mmir.MSSLoss', loss_weight=0.5),
+        msi=dict(type='mmir.MSILoss', loss_weight=0.5),
+    )
+    return build(
+        dict(
+            type='mmir.VIReID',
+            backbone=dict(type='mmir.TMPABackbone', backbone=PLAIN, transfer=TRANSFER),
+            neck=dict(type='mmir.CompleteNeck', fusion=fusion),
+            head=head,
+        )
+    )
+
+
 def people(modalities: list[str], labels: list[int]) -> list[DataSample]:
     """Samples of people."""
     rows = zip(modalities, labels, strict=True)

@@ -2,36 +2,14 @@
 
 import pytest
 import torch
-from reid_models import IDS, PLAIN, TRANSFER, WIDTH, build, people
-from torch import Tensor, nn
+from reid_models import WIDTH, people, tmpa
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mmir.reid import CompleteNeck, MSSLoss, WRTLoss
 from mmir.utils.errors import UserError
 
 MODALITIES, LABELS = ['rgb', 'ir'] * 4, [0, 0, 1, 1, 2, 2, 3, 3]
-
-
-def model(fusion: str = 'concat') -> nn.Module:
-    """TMPA, small."""
-    slots = 3 if fusion == 'concat' else 2
-    head = dict(
-        type='mmir.TMPAHead',
-        num_classes=IDS,
-        in_channels=slots * WIDTH,
-        branch_channels=WIDTH,
-        metric=dict(wrt=dict(type='mmir.WRTLoss')),
-        mss=dict(type='mmir.MSSLoss', loss_weight=0.5),
-        msi=dict(type='mmir.MSILoss', loss_weight=0.5),
-    )
-    return build(
-        dict(
-            type='mmir.VIReID',
-            backbone=dict(type='mmir.TMPABackbone', backbone=PLAIN, transfer=TRANSFER),
-            neck=dict(type='mmir.CompleteNeck', fusion=fusion),
-            head=head,
-        )
-    )
 
 
 def images() -> Tensor:
@@ -53,7 +31,7 @@ def test_fusion() -> None:
 
 
 def test_losses_are_those_of_the_parts() -> None:
-    net = model()
+    net = tmpa()
     net.head.shared_fc.weight.data *= 100
     samples, labels = people(MODALITIES, LABELS), torch.tensor(LABELS)
     losses = net(images(), samples, 'loss')
@@ -75,7 +53,7 @@ def test_losses_are_those_of_the_parts() -> None:
 
 @pytest.mark.parametrize('fusion', ['concat', 'weighted'])
 def test_every_parameter_learns_and_the_batch_is_overfitted(fusion: str) -> None:
-    net, samples = model(fusion).train(), people(MODALITIES, LABELS)
+    net, samples = tmpa(fusion).train(), people(MODALITIES, LABELS)
     optimizer = torch.optim.SGD(net.parameters(), 0.02, momentum=0.9)
     history = []
     for step in range(25):
@@ -92,7 +70,7 @@ def test_every_parameter_learns_and_the_batch_is_overfitted(fusion: str) -> None
 
 
 def test_one_image_of_one_modality_is_enough() -> None:
-    net = model()
+    net = tmpa()
     together = net(images(), people(MODALITIES, LABELS), 'predict')
     alone = net(images()[1:2], people(['ir'], [0]), 'predict')
     assert together[1].feature.shape == (3 * WIDTH,)
