@@ -1,15 +1,13 @@
 """`VIReIDMetric`: visible-infrared person re-identification in mmengine's test loop."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_world_size
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from mmir.evaluation.feature_metric import FeatureMetric
 from mmir.evaluation.galleries import draw_galleries, load_permutations
 from mmir.evaluation.protocols import Protocol, get_protocol
 from mmir.evaluation.rank_features import rank_features
@@ -18,12 +16,10 @@ from mmir.evaluation.tables import markdown
 from mmir.utils.errors import UserError
 
 MEASURES = ('R1', 'R5', 'R10', 'R20', 'mAP', 'mINP')
-FIELDS = ('pid', 'cam_id', 'modality', 'img_path')
-"""What a sample must hold besides its feature."""
 
 
 @METRICS.register_module()
-class VIReIDMetric(BaseMetric):
+class VIReIDMetric(FeatureMetric):
     """CMC, mAP and mINP by one or several protocols, in percent.
 
     Collects the features of all images of the test loader once, draws the galleries of
@@ -63,7 +59,7 @@ class VIReIDMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device, prefix)
+        super().__init__(feature, collect_device, prefix)
         if isinstance(protocols, str | Mapping):
             protocols = [protocols]
         self.protocols = [get_protocol(protocol) for protocol in protocols]
@@ -78,41 +74,8 @@ class VIReIDMetric(BaseMetric):
                     f'{protocol.name} needs permutations=<data_root>/exp/'
                     'rand_perm_cam.mat'
                 )
-        self.feature, self.rerank, self.size = feature, rerank, 0
+        self.rerank = rerank
         self.permutations = load_permutations(permutations) if permutations else None
-
-    def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
-        """Keep features and labels of a batch.
-
-        Args:
-            data_batch (Any): Unused.
-            data_samples (Sequence[Mapping]): Samples as dictionaries, with the feature
-                (C,) and `pid`, `cam_id`, `modality`, `img_path`.
-        """
-        for sample in data_samples:
-            gone = [name for name in (self.feature, *FIELDS) if name not in sample]
-            if gone:
-                raise UserError(
-                    f'samples of the test loader lack {", ".join(gone)}. The model '
-                    f'adds {self.feature!r}; the others need meta_keys={FIELDS} in '
-                    'PackInputs'
-                )
-            feature = torch.as_tensor(sample[self.feature]).detach().flatten()
-            labels = tuple(sample[name] for name in FIELDS)
-            self.results.append((feature.float().cpu().numpy(), *labels))
-
-    def evaluate(self, size: int) -> dict[str, float]:
-        """Evaluate what was collected; see mmengine's `BaseMetric`.
-
-        Args:
-            size (int): Number of samples of the dataset.
-
-        Returns:
-            dict[str, float]: Name -> value in percent.
-        """
-        self.size, world = size, get_world_size()
-        # room for the padding, which is told apart below
-        return super().evaluate(-(-size // world) * world)
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Evaluate by all protocols.
@@ -123,14 +86,8 @@ class VIReIDMetric(BaseMetric):
         Returns:
             dict[str, float]: Name -> value in percent.
         """
-        unique = list({row[-1]: row for row in results}.values())
-        if len(unique) != self.size:
-            raise UserError(
-                f'{len(unique)} different images were collected from a dataset of '
-                f'{self.size}. Use DefaultSampler with shuffle=False for the test '
-                'loader, and list every image once'
-            )
-        features = torch.from_numpy(np.stack([row[0] for row in unique])).double()
+        unique, features = self.unique(results)
+        features = torch.from_numpy(features).double()
         found, rows = {}, []
         for protocol in self.protocols:
             for reranked in (False, True) if self.rerank else (False,):
