@@ -42,12 +42,13 @@ def test_samples_are_those_of_both_lists(root: Path) -> None:
     ]
     assert rows[3]['img_path'] == f'{root}/nir/P 12/1.bmp'
     image = data[3]['img']
-    assert image.shape[:2] == (4, 4) and (image == 13).all()
+    assert image.shape[:2] == (4, 4)
+    assert (image == 13).all()
 
 
 def test_bad_lists(root: Path) -> None:
     (root / 'gone.txt').write_text('vis/P 12/7.bmp 12')
-    with pytest.raises(FileNotFoundError, match='7.bmp'):
+    with pytest.raises(FileNotFoundError, match=r'7\.bmp'):
         NIRVISFace(data_root=str(root), **LISTS | dict(nir_list='gone.txt'))
     (root / 'odd.txt').write_text('vis/P 12/0.bmp twelve')
     with pytest.raises(AnnotationError, match='path label'):
