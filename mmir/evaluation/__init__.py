@@ -18,8 +18,6 @@ from .ranking import Ranking, join_rankings, rank_metrics
 from .reranking import rerank
 from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
-from .verification import Roc, roc_curve, verify
-from .verification_metric import VerificationMetric
 from .vireid_metric import VIReIDMetric
 
 __all__ = [
@@ -33,11 +31,9 @@ __all__ = [
     'Protocol',
     'RadialPower',
     'Ranking',
-    'Roc',
     'SODMetric',
     'VIReIDMetric',
     'VariantTestLoop',
-    'VerificationMetric',
     'components_for',
     'corrupt',
     'cosine_distances',
@@ -53,7 +49,5 @@ __all__ = [
     'rank_features',
     'rank_metrics',
     'rerank',
-    'roc_curve',
     'tapered',
-    'verify',
 ]

@@ -7,9 +7,9 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
-    from .backbones import LightCNN, NonLocalResNet, TwoStemBackbone
+    from .backbones import NonLocalResNet, TwoStemBackbone
     from .data_preprocessor import PairedClsDataPreprocessor
-    from .datasets import LLCM, SYSUMM01, NIRVISFace, PersonListDataset, RegDB
+    from .datasets import LLCM, SYSUMM01, PersonListDataset, RegDB
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
@@ -38,10 +38,8 @@ __all__ = [
     'CrossModalIdentitySampler',
     'HardTripletLoss',
     'IdentitySampler',
-    'LightCNN',
     'MSILoss',
     'MSSLoss',
-    'NIRVISFace',
     'NonLocalResNet',
     'PairedClsDataPreprocessor',
     'PedMix',

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -19,16 +18,7 @@ class VIReID(ImageClassifier):
     For :class:`mmir.reid.TwoStemBackbone`. Configured as mmpretrain's
     `ImageClassifier`; samples must have `modality`, which PackInputs keeps with
     `meta_keys=('sample_idx', 'img_path', 'pid', 'cam_id', 'modality')`.
-
-    Args:
-        flip_test (bool): Whether the features of an image and of its mirror image are
-            added at test time, as is common for faces.
-        **kwargs: Arguments of mmpretrain's `ImageClassifier`.
     """
-
-    def __init__(self, *args: Any, flip_test: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.flip_test = flip_test
 
     def forward(
         self,
@@ -116,9 +106,6 @@ class VIReID(ImageClassifier):
             list[DataSample]: Samples with what the head adds.
         """
         feats = self.extract_feat(inputs, data_samples=data_samples)
-        if self.flip_test:
-            mirrored = self.extract_feat(inputs.flip(-1), data_samples=data_samples)
-            feats = tuple(map(torch.add, feats, mirrored))
         return self.head.predict(feats, data_samples, **kwargs)
 
 

@@ -101,7 +101,7 @@ def _check(backbone: nn.Module, stem: Sequence[str]) -> None:
     """Refuse a stem that cannot be copied."""
     known = dict(backbone.named_modules())
     gone = [name for name in stem if name not in known or not name]
-    if gone:
+    if gone or not stem:
         children = [name for name, _ in backbone.named_children()]
         raise UserError(
             f'stem={[*stem]}: {type(backbone).__name__} has no modules {gone}; it has '

@@ -1,7 +1,6 @@
-"""Datasets of visible-infrared re-identification of people and faces."""
+"""Datasets of visible-infrared person re-identification."""
 
-from .face import NIRVISFace
 from .person import PersonListDataset
 from .vireid import LLCM, SYSUMM01, RegDB
 
-__all__ = ['LLCM', 'SYSUMM01', 'NIRVISFace', 'PersonListDataset', 'RegDB']
+__all__ = ['LLCM', 'SYSUMM01', 'PersonListDataset', 'RegDB']

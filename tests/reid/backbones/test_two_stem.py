@@ -119,6 +119,7 @@ def test_other_backbones_and_stems(images):
     ('changes', 'message'),
     [
         (dict(stem=('conv7',)), 'conv7'),
+        (dict(stem=()), 'no modules'),
         (dict(stem=('layer1', 'layer1.0')), 'part of another'),
         (dict(backbone=RESNET | dict(with_cp=True)), 'with_cp=False'),
     ],

@@ -101,15 +101,3 @@ def test_samples_without_modality_are_refused(samples, mode):
         vireid()(torch.rand(2, 3, 32, 16), samples, mode)
     with pytest.raises(UserError, match="'pre_logits'"):
         vireid().extract_feat(torch.rand(2, 3, 32, 16), 'head', samples)
-
-
-def test_the_mirror_image_is_added_at_test_time():
-    images = torch.rand(2, 3, 32, 16, generator=torch.Generator().manual_seed(3))
-    samples = people(['rgb', 'ir'], [0, 1])
-    net = vireid()
-    plain, mirrored = (net.extract_feat(x, data_samples=samples)[-1]
-                       for x in (images, images.flip(-1)))  # fmt: skip
-    net.flip_test = True
-    found = torch.stack([s.pooled for s in net(images, samples, 'predict')])
-    torch.testing.assert_close(found, plain + mirrored)
-    assert not torch.allclose(plain, mirrored, atol=1e-4)
