@@ -47,7 +47,7 @@ class TrainingSplitHook(Hook):
             UserError: They were trained on another split.
         """
         own = _split_of(runner.train_loop)
-        self._check(own)
+        require_split(own, self.trained)
         self.trained = own
 
     def before_val(self, runner: Runner) -> None:
@@ -59,7 +59,7 @@ class TrainingSplitHook(Hook):
         Raises:
             UserError: They were trained on another split.
         """
-        self._check(_split_of(runner.val_loop))
+        require_split(_split_of(runner.val_loop), self.trained)
 
     def before_test(self, runner: Runner) -> None:
         """Check the weights that are tested.
@@ -71,21 +71,30 @@ class TrainingSplitHook(Hook):
             UserError: They were trained on another split.
         """
         own = _split_of(runner.test_loop)
-        self._check(own)
+        require_split(own, self.trained)
         if own and not self.trained:
             runner.logger.warning(
                 f'the weights do not say what they were trained on; they must come '
                 f'from {own}'
             )
 
-    def _check(self, own: str | None) -> None:
-        """Refuse weights of another split."""
-        if own and self.trained and own != self.trained:
-            raise UserError(
-                f'the weights were trained on {self.trained}, but the dataset is that '
-                f'of {own}: people to be found would be known from training. Use the '
-                'checkpoint of this split, or --cfg-options trial=N'
-            )
+
+def require_split(own: str | None, trained: str | None) -> None:
+    """Refuse weights of another split.
+
+    Args:
+        own (str, optional): Training split of the dataset at hand, if it names one.
+        trained (str, optional): Split that the weights were trained on, if they do.
+
+    Raises:
+        UserError: Both are known and differ.
+    """
+    if own and trained and own != trained:
+        raise UserError(
+            f'the weights were trained on {trained}, but the dataset is that of {own}: '
+            'people to be found would be known from training. Use the checkpoint of '
+            'this split, or --cfg-options trial=N'
+        )
 
 
 def training_split(metainfo: Any) -> str | None:
