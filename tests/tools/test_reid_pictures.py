@@ -80,16 +80,16 @@ def test_maps_of_tmpa_are_those_of_its_image(pictures, tmp_path, monkeypatch) ->
     places = [len(dataset) - 1, 0, 5]
     images = [np.full((128, 64, 3), 100, np.uint8)] * 3
 
-    def rows(chosen: list[int]) -> list[dict]:
+    def rows(chosen: list[int]) -> dict[str, list]:
         batch = pictures.pseudo_collate([dataset[k] for k in chosen])
-        return pictures.map_rows(model, batch, images[: len(chosen)])[1]
+        return pictures.map_rows(model, batch, images[: len(chosen)])
 
     together = rows(places)
-    assert {'shared map', 'own map', 'attention of MFT'} <= together[0].keys()
-    for place, row in zip(places, together, strict=True):
-        (alone,) = rows([place])
-        for title, picture in row.items():
-            assert np.abs(picture.astype(int) - alone[title]).max() <= 2
+    assert {'shared map', 'own map', 'attention of MFT'} <= together.keys()
+    for k, place in enumerate(places):
+        for title, (alone,) in rows([place]).items():
+            difference = together[title][k].astype(int) - alone
+            assert np.abs(difference).max() <= 2
 
 
 def test_models_of_another_trial_are_refused(pictures, tmp_path, monkeypatch) -> None:

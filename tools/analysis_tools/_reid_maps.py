@@ -18,7 +18,7 @@ ATTENTION = 'attention of MFT'
 @torch.no_grad()
 def map_rows(
     model: nn.Module, batch: dict, pictures: Sequence[np.ndarray]
-) -> tuple[list[str], list[dict[str, np.ndarray]]]:
+) -> dict[str, list[np.ndarray]]:
     """Lay the maps of each image of a batch over its picture.
 
     A model with :class:`mmir.reid.TMPABackbone` shows the energy (norm over the
@@ -31,7 +31,7 @@ def map_rows(
         pictures: Images (H, W, 3), uint8, RGB, one per sample.
 
     Returns:
-        Titles of the columns, and per image title -> picture.
+        Title -> a picture per image; the first are the images themselves.
 
     Raises:
         UserError: The model is not told the modality of an image.
@@ -49,12 +49,11 @@ def map_rows(
         maps = {ENERGY: energy_map(levels[-1])}
     else:
         maps = _tmpa_maps(model, data['inputs'], options)
-    rows = []
-    for k, picture in enumerate(pictures):
-        heats = {title: heat[k].cpu().numpy() for title, heat in maps.items()}
-        shown = {title: heat_overlay(picture, heat) for title, heat in heats.items()}
-        rows.append(dict(image=picture, **shown))
-    return ['image', *maps], rows
+    rows = {'image': [*pictures]}
+    for title, heats in maps.items():
+        pairs = zip(pictures, heats.cpu().numpy(), strict=True)
+        rows[title] = [heat_overlay(picture, heat) for picture, heat in pairs]
+    return rows
 
 
 def _tmpa_maps(model: nn.Module, inputs: Tensor, options: dict) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('checkpoint', help='weights of the model')
     add('--pictures', nargs='+', choices=FILES, default=[*FILES])
     add('--protocol', help='default: the first of the test evaluator')
-    add('--number', type=int, default=6, help='random queries to draw')
+    add('--number', type=int, default=6, help='random people to search for')
     add('--top', type=int, default=10, help='length of the ranked lists')
     add('--people', type=int, default=20, help='people in the embedding')
     add('--method', choices=('tsne', 'umap'), default='tsne', help='of the embedding')
@@ -131,13 +131,13 @@ class Found:
         return self.pids[places], self.cams[places]
 
     def choose(self, number: int, seed: int) -> np.ndarray:
-        """Random queries whose person is in the gallery."""
+        """A random query each of random people of the gallery."""
         known = np.isin(self.pids[self.query], self.pids[self.gallery])
-        rows = np.flatnonzero(known)
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(known))
         if not len(rows):
             raise UserError('no person is in both queries and gallery')
-        order = np.random.default_rng(seed).permutation(len(rows))
-        return np.sort(rows[order[:number]])
+        _, first = np.unique(self.pids[self.query[rows]], return_index=True)
+        return np.sort(rows[np.sort(first)[:number]])
 
     def picture(self, place: int) -> np.ndarray:
         """Image (H, W, 3), uint8, RGB."""
@@ -266,8 +266,11 @@ def attention(
     batch = pseudo_collate([dataset[k] for k in places])
     pictures = [found.picture(k) for k in places]
     labels = [f'{found.pids[k]}, {found.modalities[k]}' for k in places]
-    titles, rows = map_rows(model, batch, pictures)
-    save_map_figure(path, titles, [*zip(labels, rows, strict=True)])
+    maps = map_rows(model, batch, pictures)
+    rows = [
+        (title, dict(zip(labels, shown, strict=True))) for title, shown in maps.items()
+    ]
+    save_map_figure(path, labels, rows, cell=(1.1, 2.1))
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
