@@ -64,8 +64,10 @@ def stages_of(backbone: Mapping[str, Any]) -> Stages:
     Raises:
         UserError: There is no row for it.
     """
-    kind = backbone['type']
-    found = MODELS.get(kind) if isinstance(kind, str) else kind
+    kind = found = backbone['type']
+    if isinstance(kind, str):  # looked up as `build` does, in the default scope
+        with MODELS.switch_scope_and_registry(None) as registry:
+            found = registry.get(kind)
     for base in getattr(found, '__mro__', ()):
         if base.__name__ in STAGES:
             return STAGES[base.__name__]

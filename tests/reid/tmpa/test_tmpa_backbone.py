@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmpretrain.models import ResNet
 from reid_models import PLAIN, TRANSFER, WIDTH, build
 from torch import nn
 
@@ -139,6 +140,12 @@ def test_stages_of_mobilenet(variant: str, shared: int) -> None:
     expected = sum(n * size for n, size in zip(copies, sizes, strict=True))
     assert sum(p.numel() for p in module.parameters()) == expected
     assert module.branch == tuple(names[shared:])
+
+
+@pytest.mark.parametrize('kind', ['ResNet', 'mmpretrain.ResNet', ResNet])
+def test_backbones_are_known_by_any_name(kind: str | type) -> None:
+    resnet = {**PLAIN, 'type': kind}
+    assert build(dict(type='mmir.MFE', backbone=resnet)).branch == ('layer4',)
 
 
 def test_unknown_variants_and_backbones_are_refused() -> None:
