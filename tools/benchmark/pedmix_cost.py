@@ -1,7 +1,8 @@
 """Cost of PedMix, against a training step of a ResNet-50 on the same batch.
 
-Times what PedMix adds to the data preprocessor, the preprocessor without it, and forward
-pass, backward pass and optimizer of a config, all in one run. Images are random.
+Times what PedMix adds to the data preprocessor, the preprocessor without it, and the
+training step of a config (forward, backward, optimizer), all in one run. Images are
+random.
 
     python tools/benchmark/pedmix_cost.py
     python tools/benchmark/pedmix_cost.py --batch 8 --rounds 1  # a small run
