@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from safetensors.torch import save_file
 
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
@@ -168,6 +169,28 @@ def test_frozen_features_are_ranked(modules, args, monkeypatch) -> None:
     assert found == {
         name: dict(R1=100, mAP=100, mINP=100) for name in ('ir2rgb', 'rgb2ir')
     }
+
+
+def test_features_are_computed_once(modules, args, monkeypatch) -> None:
+    """Gray and color files, by a small transformer in place of CLIP."""
+    tasks, clip = modules['_vireid_tasks'], importlib.import_module('_clip_rows')
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
+    net = dict(type='mmpretrain.VisionTransformer', arch=arch, patch_size=32)
+    monkeypatch.setattr(clip, 'backbone', lambda weights, **kw: dict(net, **kw))
+    root, cache = args.data / 'person_crops', args.data / 'cache.pt'
+    names = ['rgb/00001.jpg', 'rgb/00002.jpg', 'ir/gray.png']
+    cv2.imwrite(str(root / names[2]), np.full((32, 16), 90, np.uint8))
+    weights = {'fc.weight': torch.eye(5, 16).half(), 'fc.bias': torch.ones(5).half()}
+    file = args.data / 'clip_projection_mmpretrain_fp16.safetensors'
+    save_file(weights, file)
+    torch.manual_seed(0)
+    found = tasks.clip_features(args.data, root, names, cache)
+    assert found.shape == (3, 5)
+    assert not torch.allclose(found[0], found[1])
+    file.unlink()
+    assert torch.equal(tasks.clip_features(args.data, root, names, cache), found)
+    with pytest.raises(FileNotFoundError):
+        tasks.clip_features(args.data, root, names[:2], cache)
 
 
 def test_report(modules, tmp_path: Path, monkeypatch, capsys) -> None:

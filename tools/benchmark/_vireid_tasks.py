@@ -22,7 +22,7 @@ from mmir.utils.files import atomic_path, write_text
 HEIGHT, WIDTH = 144, 72
 WEIGHTS_FILE = 'mobilenetv2_mmpretrain.safetensors'
 TRAIN_PEOPLE = 140  # of the crops
-PEOPLE = dict(train=96, test=32, images=2)  # synthetic ones
+PEOPLE = dict(train=240, test=64, images=1)  # synthetic ones
 META = ('sample_idx', 'img_path', 'pid', 'cam_id', 'modality')
 BOTH = (dict(name='ir2rgb', query='ir'), dict(name='rgb2ir', query='rgb'))
 
@@ -136,7 +136,7 @@ TASKS = {
         backbone_rate=0.1,
         protocols=BOTH,
         seeds=(0, 1, 2, 3, 4),
-        defaults=dict(agw=dict(rate=0.1, steps=80), tmpa=dict(rate=0.1, steps=80)),
+        defaults=dict(agw=dict(rate=0.03, steps=80), tmpa=dict(rate=0.03, steps=80)),
     ),
 }
 
@@ -202,6 +202,7 @@ def clip_features(
 
     from mmir.data.images import read_image
     from mmir.utils.checkpoint import load_checkpoint, weights_of
+    from mmir.visualization.color_maps import to_display
 
     if cache.is_file():
         stored = torch.load(cache)
@@ -212,16 +213,17 @@ def clip_features(
     net.init_weights()
     net.eval()
     file = weights / 'clip_projection_mmpretrain_fp16.safetensors'
-    (matrix,) = weights_of(load_checkpoint(file), file).values()
+    project = weights_of(load_checkpoint(file), file)
+    weight, bias = (project[f'fc.{name}'].float() for name in ('weight', 'bias'))
     mean, std = (torch.tensor(COLORS[key]).view(3, 1, 1) for key in COLORS)
     found = []
     for name in names:
-        image = torch.from_numpy(read_image(root / name)[..., ::-1].copy())
+        image = torch.from_numpy(to_display(read_image(root / name)))
         x = (image.permute(2, 0, 1).float() - mean) / std
         x = torch.nn.functional.interpolate(
             x[None], (224, 224), mode='bicubic', antialias=True
         )
-        found.append(net(x)[-1] @ matrix.float().t())
+        found.append(torch.nn.functional.linear(net(x)[-1], weight, bias))
     features = torch.cat(found)
     with atomic_path(cache) as path:
         torch.save(dict(names=[*names], features=features), path)

@@ -39,7 +39,7 @@ from mmir.utils.files import write_json
 MEASURES = 'R1', 'mAP', 'mINP'
 SEARCH_ROWS = dict(agw='baseline', tmpa='TMPA')
 SEARCH_SEEDS = 100, 101
-RATES, LENGTHS = (0.01, 0.03, 0.1, 0.2), (0.5, 1.0)
+RATES, LENGTHS = (0.003, 0.01, 0.03, 0.1), (0.5, 1.0)
 """Learning rates, and numbers of steps as shares of the default, of the search."""
 
 
@@ -118,7 +118,7 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
                     nesterov=True,
                 ),
                 paramwise_cfg=dict(custom_keys=rates),
-                clip_grad=dict(max_norm=10.0),
+                clip_grad=dict(max_norm=100.0),  # rarely active: a guard
             ),
             param_scheduler=[
                 dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=warm),
