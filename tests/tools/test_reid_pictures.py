@@ -62,6 +62,7 @@ def test_all_pictures(name, pictures, tmp_path, monkeypatch) -> None:
     found = pictures.main([*command, *options])
     assert [cv2.imread(str(out / f)).std() > 1 for f in FILES] == [True] * 4
     assert json.loads((out / 'pictures.json').read_text()) == found
+    assert found.keys() == {'protocol', 'ranks', 'distances'}
     assert found['protocol'] == 'sysu_all_agw'
     assert len(found['ranks']) == 2
     for row in found['ranks']:

@@ -15,6 +15,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from safetensors.torch import save_file
 
+from mmir.engine import NonFiniteLossError
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
 
@@ -136,6 +137,22 @@ def test_a_run(row, modules, args, monkeypatch) -> None:
     for values in result['values'].values():
         assert 0 <= values['R1'] <= 100
         assert values['mAP'] == values['mINP']  # one right image per query
+
+
+def test_a_rate_of_the_search_may_diverge(modules, args, monkeypatch) -> None:
+    study = modules['vireid_study']
+    small(modules, monkeypatch)
+    choice = json.dumps(dict(rate=1e30, steps=4))
+    run = study.Run('crops', 'baseline', 0, True, choice)
+    # three of the six training people are too few to hold some out of
+    monkeypatch.setattr(
+        modules['_vireid_tasks'], 'held_out', lambda images: [images] * 2
+    )
+    study.execute(run, args)
+    result = json.loads((run.folder(args.out) / 'result.json').read_text())
+    assert result['values']['ir2rgb'] == dict(R1=0, mAP=0, mINP=0)
+    with pytest.raises(NonFiniteLossError):
+        study.execute(study.Run('crops', 'baseline', 0, choice=choice), args)
 
 
 def test_the_best_of_a_finished_search_is_chosen(modules, args) -> None:

@@ -289,8 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         path = args.out / FILES[name]
         if name == 'attention':
             attention(found, args, path, model, dataset)
-        else:
-            content[name] = draw[name](found, args, path)
+        elif (listed := draw[name](found, args, path)) is not None:
+            content[name] = listed
         print(path)
     write_json(content, args.out / 'pictures.json', indent=1)
     return content

@@ -136,7 +136,7 @@ TASKS = {
         backbone_rate=0.1,
         protocols=BOTH,
         seeds=(0, 1, 2, 3, 4),
-        defaults=dict(agw=dict(rate=0.03, steps=80), tmpa=dict(rate=0.03, steps=80)),
+        defaults=dict(agw=dict(rate=0.03, steps=80), tmpa=dict(rate=0.01, steps=80)),
     ),
 }
 

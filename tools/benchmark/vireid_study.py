@@ -32,6 +32,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmir.cli import cli
+from mmir.engine import NonFiniteLossError
 from mmir.evaluation import get_protocol, rank_features
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
@@ -152,10 +153,10 @@ def execute(run: Run, args: argparse.Namespace) -> None:
         cfg = run_config(run, args)
         init_default_scope(cfg.default_scope)
         runner = Runner.from_cfg(cfg)
-        runner.train()
+        diverged = not trained(runner, run)
         parameters = [p for p in runner.model.parameters() if p.requires_grad]
         trainable = sum(p.numel() for p in parameters)
-        values = by_protocol(runner.test())
+        values = by_protocol(runner.test()) if not diverged else nothing(run.task)
     result = dict(
         settings=dict(asdict(run), choice=json.loads(run.choice)),
         seconds=round(time.monotonic() - begin, 1),
@@ -164,6 +165,23 @@ def execute(run: Run, args: argparse.Namespace) -> None:
         values=values,
     )
     write_json(result, run.folder(args.out) / RESULT)
+
+
+def trained(runner: Runner, run: Run) -> bool:
+    """Train; whether the losses stayed finite. Only a search may try such a rate."""
+    try:
+        runner.train()
+    except NonFiniteLossError:
+        if not run.held:
+            raise
+        return False
+    return True
+
+
+def nothing(task: str) -> dict[str, dict[str, float]]:
+    """Measures of a model that diverged."""
+    names = [get_protocol(given).name for given in TASKS[task].protocols]
+    return {name: dict.fromkeys(MEASURES, 0.0) for name in names}
 
 
 def by_protocol(metrics: dict[str, float]) -> dict[str, dict[str, float]]:
