@@ -43,7 +43,7 @@ SOURCES = (
 )
 EXTRAS = {
     *('onedl', 'classic', 'det', 'seg', 'reid'),
-    *('mim', 'mminstall', 'sod', 'deploy', 'docs', 'tests'),
+    *('mim', 'mminstall', 'sod', 'plots', 'deploy', 'docs', 'tests'),
 }
 HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 USE = """

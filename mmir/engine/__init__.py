@@ -13,6 +13,7 @@ from mmir.engine.optim import CompleteOptimWrapperConstructor
 from mmir.engine.random_state import RandomStateHook
 from mmir.engine.schedule_ema import ScheduleEMAHook
 from mmir.engine.subset_record import SubsetRecordHook
+from mmir.engine.training_split import TrainingSplitHook
 from mmir.engine.validate_data import ValidateDataHook
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     'RandomStateHook',
     'ScheduleEMAHook',
     'SubsetRecordHook',
+    'TrainingSplitHook',
     'ValidateDataHook',
     'check_dataset',
     'exchange_ratios',

@@ -14,6 +14,7 @@ from .galleries import draw_galleries, load_permutations
 from .missing_loop import MissingModalityTestLoop
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .rank_features import cosine_distances, rank_features
+from .ranked_lists import ranked_lists
 from .ranking import Ranking, join_rankings, rank_metrics
 from .reranking import rerank
 from .sod_metric import SODMetric
@@ -48,6 +49,7 @@ __all__ = [
     'radial_power',
     'rank_features',
     'rank_metrics',
+    'ranked_lists',
     'rerank',
     'tapered',
 ]

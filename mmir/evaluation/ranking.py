@@ -57,14 +57,14 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """Identities and cameras (N,) of the queries or of the gallery, int64."""
 
     ids: Tensor
     cams: Tensor
 
-    def __getitem__(self, index: Tensor) -> '_Side':
-        return _Side(self.ids[index], self.cams[index])
+    def __getitem__(self, index: Tensor) -> 'Side':
+        return Side(self.ids[index], self.cams[index])
 
 
 def rank_metrics(
@@ -122,15 +122,15 @@ def rank_metrics(
 
 
 def _trial(
-    matrix: Tensor, query: _Side, gallery: _Side, rules: Protocol, index: Tensor
-) -> tuple[QueryScores, tuple[_Side, _Side]]:
+    matrix: Tensor, query: Side, gallery: Side, rules: Protocol, index: Tensor
+) -> tuple[QueryScores, tuple[Side, Side]]:
     """Score all queries against the gallery of a trial; return both sides as well."""
     part = matrix.t().index_select(0, index)
     asked, searched = query, gallery[index]
     if rules.swapped:
         part, asked, searched = part.t().contiguous(), searched, asked
     _check_distances(part)
-    _hide(part, asked, searched, rules)
+    hide_(part, asked, searched, rules)
     scores = query_scores(part, asked.ids, searched.ids, rules.unique_ids)
     return scores, (asked, searched)
 
@@ -172,8 +172,15 @@ def join_rankings(rankings: Sequence[Ranking]) -> Ranking:
     )
 
 
-def _hide(part: Tensor, query: _Side, gallery: _Side, rules: Protocol) -> None:
-    """Set hidden distances (gallery, queries) to inf, in place."""
+def hide_(part: Tensor, query: Side, gallery: Side, rules: Protocol) -> None:
+    """Set hidden distances to inf, in place.
+
+    Args:
+        part (Tensor): Distances (G, Q), by gallery image.
+        query (Side): Labels of the queries.
+        gallery (Side): Labels of the gallery.
+        rules (Protocol): What is hidden.
+    """
     if rules.hidden == 'same_view':
         hidden = gallery.ids[:, None] == query.ids
         hidden &= gallery.cams[:, None] == query.cams
@@ -197,7 +204,7 @@ def _measures(scores: QueryScores, chosen: Tensor) -> dict[str, float]:
 
 def _ranking(
     scores: Sequence[QueryScores],
-    sides: Sequence[tuple[_Side, _Side]],
+    sides: Sequence[tuple[Side, Side]],
     rules: Protocol,
 ) -> Ranking:
     """Sum up the trials."""
@@ -233,9 +240,7 @@ def _over(trials: Sequence[Values], average: Callable) -> dict[str, float]:
     return {name: float(average([t[name] for t in trials])) for name in trials[0]}
 
 
-def _log(
-    result: Ranking, sides: Sequence[tuple[_Side, _Side]], rules: Protocol
-) -> None:
+def _log(result: Ranking, sides: Sequence[tuple[Side, Side]], rules: Protocol) -> None:
     """Log what a reader of the numbers must know."""
     if any(result.skipped):
         print_log(
@@ -264,7 +269,7 @@ def _log(
         )
 
 
-def _side(ids: Ids, cams: Ids, matrix: Tensor, axis: int) -> _Side:
+def _side(ids: Ids, cams: Ids, matrix: Tensor, axis: int) -> Side:
     """Check the labels of one side of the matrix."""
     name = ('query', 'gallery')[axis]
     if matrix.ndim != 2 or not matrix.is_floating_point():
@@ -281,7 +286,7 @@ def _side(ids: Ids, cams: Ids, matrix: Tensor, axis: int) -> _Side:
                 f'{name}_{kind} has the shape {tuple(value.shape)}, but the distances '
                 f'{tuple(matrix.shape)} need ({matrix.shape[axis]},)'
             )
-    return _Side(*values)
+    return Side(*values)
 
 
 def _check_cameras(
@@ -307,7 +312,7 @@ def _check_distances(part: Tensor) -> None:
 
 
 def _indices(
-    galleries: Sequence[Ids] | None, gallery: _Side, rules: Protocol
+    galleries: Sequence[Ids] | None, gallery: Side, rules: Protocol
 ) -> list[Tensor]:
     """Indices of the gallery of every trial, int64."""
     cams, size = gallery.cams, len(gallery.cams)

@@ -11,6 +11,7 @@ try:
     from .data_preprocessor import PairedClsDataPreprocessor
     from .datasets import LLCM, SYSUMM01, PersonListDataset, RegDB
     from .heads import VIReIDHead
+    from .inferencer import VIReIDInferencer
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
     from .tmpa import (
@@ -51,5 +52,6 @@ __all__ = [
     'TwoStemBackbone',
     'VIReID',
     'VIReIDHead',
+    'VIReIDInferencer',
     'WRTLoss',
 ]

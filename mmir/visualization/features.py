@@ -94,6 +94,7 @@ def save_map_figure(
     path: str | Path,
     titles: Sequence[str],
     rows: Sequence[tuple[str, Mapping[str, np.ndarray]]],
+    cell: tuple[float, float] = (2.3, 2.1),
 ) -> Path:
     """Draw pictures and energy maps, a row per pair and network.
 
@@ -103,11 +104,12 @@ def save_map_figure(
         rows: Label and panels of each row: title -> picture (H, W, 3), uint8, or energy
             map (h, w). The color scale of a map ends at its 1st and 99th percentiles,
             since a few patches of a transformer can have outstanding norms.
+        cell: Width and height of a panel in inches.
 
     Returns:
         The file.
     """
-    figure = _figure(2.3 * len(titles) + 0.6, 2.1 * len(rows) + 0.3)
+    figure = _figure(cell[0] * len(titles) + 0.6, cell[1] * len(rows) + 0.3)
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for (label, panels), line in zip(rows, axes, strict=True):
         for title, ax in zip(titles, line, strict=True):

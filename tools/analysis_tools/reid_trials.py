@@ -1,7 +1,8 @@
 """Mean and deviation of test runs, such as the ten trials of RegDB.
 
-RegDB has ten splits, and each needs a model of its own. Give the folders or the result
-files of their test runs; the newest result of a folder is used.
+RegDB has ten splits, and each needs a model of its own; `tools/regdb_trials.py` trains
+and tests them. Give the folders or the result files of test runs here; the newest
+result of a folder is used.
 
     python tools/analysis_tools/reid_trials.py work_dirs/regdb_1 work_dirs/regdb_2
 """
@@ -56,6 +57,8 @@ def read_run(run: Path) -> dict[str, dict[str, float]]:
     """
     path = result_file(run)
     content = read_json(path)
+    if isinstance(content, dict):
+        content = content.get('metrics', content)  # `test.py --out` writes more
     found: dict[str, dict[str, float]] = {}
     for name, value in numbers(content if isinstance(content, dict) else {}).items():
         protocol, _, measure = name.rpartition('/')

@@ -4,11 +4,13 @@ Identities and cameras come from the folders below the root and from the lists o
 dataset, never from fixed positions in a path.
 """
 
+import hashlib
 import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -272,6 +274,28 @@ def _read_regdb(root: Path, split: str, trial: int) -> list[PersonImage]:
         name = f'idx/{split}_{kind}_{trial}.txt'
         found += read_listed(root, name, modality, lambda _, cam=cam: cam)
     return found
+
+
+def regdb_training_split(root: str | os.PathLike[str], trial: int) -> str:
+    """Name the training images of a trial of RegDB.
+
+    Args:
+        root (str | PathLike): Root of the dataset.
+        trial (int): Number of the split into train and test, from 1.
+
+    Returns:
+        str: Trial and a checksum of its training lists, such as
+        'RegDB trial 2 (3f9a0c21d4)'; equal for the training and the test images.
+
+    Raises:
+        FileNotFoundError: A list is missing.
+    """
+    lists = [
+        read_lines(Path(root) / f'idx/train_{kind}_{trial}.txt')
+        for kind in ('visible', 'thermal')
+    ]
+    digest = hashlib.sha1('\n'.join(chain(*lists)).encode(), usedforsecurity=False)
+    return f'RegDB trial {trial} ({digest.hexdigest()[:10]})'
 
 
 def _read_llcm(root: Path, split: str, trial: int) -> list[PersonImage]:

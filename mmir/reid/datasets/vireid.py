@@ -5,7 +5,14 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmir.data.layouts.reid import LLCM as LLCM_LAYOUT
-from mmir.data.layouts.reid import REGDB, SYSU_MM01, PersonImage, ReIDLayout
+from mmir.data.layouts.reid import (
+    REGDB,
+    SYSU_MM01,
+    PersonImage,
+    ReIDLayout,
+    regdb_training_split,
+)
+from mmir.engine.training_split import KEY
 from mmir.registry import DATASETS
 
 from .person import PersonListDataset
@@ -71,8 +78,9 @@ class RegDB(_LayoutDataset):
 
     `Visible/<pid>/*.bmp`, `Thermal/<pid>/*.bmp`, and ten splits into 206 + 206
     identities in `idx/`. Train one model per trial and test it on the same trial: most
-    test identities of another trial were in the training data. `cam_id` is 1 for RGB
-    and 2 for infrared.
+    test identities of another trial were in the training data. `training_split` of the
+    metainfo names the trial, by which :class:`mmir.engine.TrainingSplitHook` refuses
+    the model of another one. `cam_id` is 1 for RGB and 2 for infrared.
 
     Args:
         data_root (str): Root of the dataset.
@@ -92,6 +100,17 @@ class RegDB(_LayoutDataset):
     ) -> None:
         self.trial = trial
         super().__init__(data_root, split, **kwargs)
+
+    def person_images(self) -> list[PersonImage]:
+        """List the images of the split, and name what a model is trained on.
+
+        Returns:
+            list[PersonImage]: RGB images, then infrared ones.
+        """
+        images = super().person_images()
+        split = regdb_training_split(self.data_root, self.trial)
+        self._metainfo.setdefault(KEY, split)
+        return images
 
 
 @DATASETS.register_module()

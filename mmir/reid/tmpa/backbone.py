@@ -20,13 +20,13 @@ class TMPABackbone(MFE):
     maps from RGB images, the other RGB maps from infrared images.
 
     Args:
-        backbone (Mapping): Config of a ResNet of mmpretrain with four stages.
+        backbone (Mapping): Config of a ResNet or MobileNetV2 of mmpretrain.
         transfer (Mapping): Config of :class:`MFT`.
         variant (str): 'light' or 'full', see :class:`MFE`.
         init_cfg (Mapping, optional): See mmengine's `BaseModule`.
 
     Raises:
-        UserError: The variant is unknown, or the backbone has no four stages.
+        UserError: The variant, or where the stages of the backbone are, is unknown.
     """
 
     def __init__(

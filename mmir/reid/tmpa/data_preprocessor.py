@@ -78,8 +78,20 @@ class PedMixDataPreprocessor(ClsDataPreprocessor):
             UserError: The batch does not hold pairs of images of the same people.
         """
         data = super().forward(data, training)
-        if not training:
-            return data
+        return self.mix(data) if training else data
+
+    def mix(self, data: dict) -> dict:
+        """Mix a normalized batch.
+
+        Args:
+            data (dict): `inputs` (N, C, H, W) and `data_samples`.
+
+        Returns:
+            dict: The same keys; with 'append', twice as many samples.
+
+        Raises:
+            UserError: The batch does not hold pairs of images of the same people.
+        """
         images, samples = data['inputs'], data['data_samples']
         rgb, ir = _pairs(samples)
         masks = self._draw(len(rgb))

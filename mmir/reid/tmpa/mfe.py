@@ -18,20 +18,23 @@ from mmir.registry import MODELS
 from mmir.reid.backbones import TwoStemBackbone
 from mmir.utils.errors import UserError
 
+from .stages import stages_of
+
 VARIANTS = {'light': 3, 'full': 2}
-"""Name -> number of stages of the ResNet before the branches."""
+"""Name -> number of stages before the branches."""
 
 
 @MODELS.register_module()
 class MFE(TwoStemBackbone):
-    """Modality feature extraction [1]: a shared and a specific branch of a ResNet.
+    """Modality feature extraction [1]: a shared and a specific branch of a backbone.
 
-    The last stages of the ResNet exist three times: one branch for images of both
+    The last stages of the backbone exist three times: one branch for images of both
     modalities, one for RGB and one for infrared images. All begin with the same
-    weights, also when a checkpoint of the plain ResNet is loaded.
+    weights, also when a checkpoint of the plain backbone is loaded.
 
-    The paper does not say where the branches begin, so there are two variants. Numbers
-    of parameters are those of a ResNet-50:
+    The paper uses ResNet-50, and does not say where the branches begin, so there are
+    two variants. Numbers of parameters are those of a ResNet-50. Other backbones have
+    a row in :data:`mmir.reid.tmpa.stages.STAGES`.
 
     - 'light' (ours): a stem per modality, shared stages 1 to 3, and three stages 4;
       53.4 million.
@@ -39,12 +42,12 @@ class MFE(TwoStemBackbone):
       FMCNet [2]; 69.1 million.
 
     Args:
-        backbone (Mapping): Config of a ResNet of mmpretrain with four stages.
+        backbone (Mapping): Config of a ResNet or MobileNetV2 of mmpretrain.
         variant (str): 'light' or 'full'.
         init_cfg (Mapping, optional): See mmengine's `BaseModule`.
 
     Raises:
-        UserError: The variant is unknown, or the backbone has no four stages.
+        UserError: The variant, or where the stages of the backbone are, is unknown.
     """
 
     def __init__(
@@ -55,14 +58,12 @@ class MFE(TwoStemBackbone):
     ) -> None:
         if variant not in VARIANTS:
             raise UserError(f'variant={variant!r}: choose one of {[*VARIANTS]}')
-        shared = VARIANTS[variant]
-        stem = ['conv1', 'bn1']
-        if variant == 'full':
-            stem += [f'layer{k}' for k in range(1, shared + 1)]
+        shared, parts = VARIANTS[variant], stages_of(backbone)
+        stem = [*parts.stem, *(parts.before(shared) if variant == 'full' else ())]
         # the map that branches begin with, and that of the shared branch
-        backbone = {**backbone, 'out_indices': (shared - 1, 3)}
-        super().__init__(backbone, stem, init_cfg)
-        self.branch = tuple(f'layer{k}' for k in range(shared + 1, 5))
+        ends = parts.out_indices[shared - 1], parts.out_indices[-1]
+        super().__init__({**backbone, 'out_indices': ends}, stem, init_cfg)
+        self.branch = parts.after(shared)
         stages = OrderedDict(
             (name, copy.deepcopy(self.backbone.get_submodule(name)))
             for name in self.branch
@@ -78,7 +79,8 @@ class MFE(TwoStemBackbone):
 
         Returns:
             tuple[Tensor, ...]: Map of the shared branch and map of the branch of the
-            own modality, each (N, C, H / 16, W / 16) with a last stride of 1.
+            own modality, each (N, C, H / 16, W / 16) for a ResNet with a last stride
+            of 1.
 
         Raises:
             UserError: A modality is unknown, or there is not one per image.
@@ -91,7 +93,7 @@ class MFE(TwoStemBackbone):
         return shared, self.specific(trunk)
 
     def init_weights(self) -> None:
-        """Initialize the ResNet; specific branches begin as the shared one."""
+        """Initialize the backbone; specific branches begin as the shared one."""
         first = not self.is_init
         super().init_weights()
         loaded = (self.init_cfg or {}).get('type') == 'Pretrained'

@@ -98,17 +98,52 @@ class TransferBlock(nn.Module):
             outs.append(self._convolve(*maps))
         return sum(rate * out for rate, out in zip(self.rates, outs, strict=True))
 
+    def received(self, asking: Tensor, answering: Tensor) -> Tensor:
+        """Attention that each position receives, the mean over queries and heads.
+
+        Args:
+            asking (Tensor): Map that queries come from (N, D, H, W).
+            answering (Tensor): Map that keys and values come from (N, D, H, W).
+
+        Returns:
+            Tensor: Shape (N, H, W), which sums to 1 over the positions.
+
+        Raises:
+            UserError: The block has no attention, or the map is too small for it.
+        """
+        if not self.attends:
+            raise UserError("this block has no attention: paths=['convolution']")
+        q, k = self.query(asking), self.key(answering)
+        rows, cols = q.shape[-2:]
+        if self.reach == 'global':
+            q, k = self._by_head(q), self._by_head(k)
+            weights = (q @ k.transpose(2, 3) * self.width**-0.5).softmax(-1)
+            return weights.mean((1, 2)).unflatten(1, (rows, cols))
+        weights = self._near_weights(q, k)[:, :, 0].mean(1)  # (N, H, W, 49)
+        places = torch.arange(rows * cols, device=q.device, dtype=torch.float32)
+        seen = _windows(places.view(1, 1, rows, cols))[0, 0].long().flatten()
+        total = q.new_zeros(len(q), rows * cols)
+        total.index_add_(1, seen, weights.flatten(1))
+        return (total / (rows * cols)).unflatten(1, (rows, cols))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """Split channels into heads: (N, D, H, W) to (N, heads, H W, D / heads)."""
+        split = x.flatten(2).unflatten(1, (self.heads, self.width))
+        return split.transpose(2, 3)
+
     def _everywhere(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention over all positions."""
-        split = [
-            x.flatten(2).unflatten(1, (self.heads, self.width)).transpose(2, 3)
-            for x in (q, k, v)
-        ]
-        out = scaled_dot_product_attention(*split)
+        out = scaled_dot_product_attention(*(self._by_head(x) for x in (q, k, v)))
         return out.transpose(2, 3).reshape(q.shape)
 
     def _nearby(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention over a window, with a term for relative positions."""
+        weights = self._near_weights(q, k)
+        values = _windows(v).unflatten(1, (self.heads, self.width))
+        return (weights * values).sum(-1).flatten(1, 2)
+
+    def _near_weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """Weights of the window around each position (N, heads, 1, H, W, 49)."""
         rows, cols = q.shape[-2:]
         if min(rows, cols) <= WINDOW // 2:
             raise UserError(
@@ -124,12 +159,12 @@ class TransferBlock(nn.Module):
             )[::-1]
         )
         place = self.position(grid[None])  # (1, D / heads, H, W), of (x, y)
-        near, values = (_windows(x).unflatten(1, shape[1:3]) for x in (k, v))
+        near = _windows(k).unflatten(1, shape[1:3])
         # q * (k + p_q - p_k), where p_q is that of the middle of the window
         relative = place[..., None] - _windows(place)
         queries = q.view(shape)[..., None] * self.width**-0.5
         scores = (queries * (near + relative[:, None])).sum(2, keepdim=True)
-        return (scores.softmax(-1) * values).sum(-1).flatten(1, 2)
+        return scores.softmax(-1)
 
     def _convolve(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Shift and sum nine mixtures of the heads."""

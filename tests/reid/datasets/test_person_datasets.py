@@ -66,6 +66,22 @@ def test_trials_of_regdb(made):
     assert first != second
 
 
+def test_trials_of_regdb_name_their_training_images(made):
+    root = str(made / 'RegDB')
+    names = [
+        [RegDB(root, split, trial).metainfo['training_split'] for trial in (1, 2)]
+        for split in ('train', 'test')
+    ]
+    assert names[0] == names[1]
+    assert [name.split(' (')[0] for name in names[0]] == [
+        'RegDB trial 1',
+        'RegDB trial 2',
+    ]
+    digests = {name.split(' (')[1] for name in names[0]}
+    assert len(digests) == 2
+    assert 'training_split' not in SYSUMM01(str(made / 'SYSUMM01')).metainfo
+
+
 def test_a_list_of_your_own(made):
     root = made / 'RegDB'
     (root / 'list.txt').write_text(

@@ -102,6 +102,21 @@ def test_local_attention_position_by_position() -> None:
     torch.testing.assert_close(module(asking, answering), expected.flatten(1, 2))
 
 
+@pytest.mark.parametrize('reach', ['global', 'local'])
+def test_attention_received_is_the_gradient_of_the_values(reach: str) -> None:
+    module, (asking, answering) = block(paths=['attention'], reach=reach), maps()
+    module.rates.data.fill_(1)
+    found = module.received(asking, answering)
+    caught = []
+    module.value.register_forward_hook(lambda *_: caught.append(_[2]) or _[2])
+    out = module(asking, answering)
+    (grad,) = torch.autograd.grad(out.sum(), caught)  # weights, summed over queries
+    torch.testing.assert_close(found, grad.mean(1) / found[0].numel())
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(3))
+    with pytest.raises(UserError, match='no attention'):
+        block(paths=['convolution']).received(asking, answering)
+
+
 def test_transfer_begins_at_the_shared_map_and_needs_both() -> None:
     torch.manual_seed(0)
     module = MFT(32, 16, heads=4)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmpretrain.models import ResNet
 from reid_models import PLAIN, TRANSFER, WIDTH, build
 from torch import nn
 
@@ -11,6 +12,9 @@ from mmir.registry import MODELS
 from mmir.utils.errors import UserError
 
 MIXED = ['ir', 'rgb', 'rgb', 'ir', 'rgb']
+
+
+MOBILE = dict(type='mmpretrain.MobileNetV2', widen_factor=0.25)
 
 
 def mfe(variant: str = 'light') -> nn.Module:
@@ -43,17 +47,20 @@ def test_parameters_of_a_resnet_50(variant: str, count: int) -> None:
 
 
 @pytest.mark.parametrize('variant', ['light', 'full'])
-def test_all_branches_begin_as_the_pretrained_resnet(
-    variant: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ('backbone', 'shape'), [(PLAIN, (WIDTH, 4, 2)), (MOBILE, (1280, 2, 1))]
+)
+def test_all_branches_begin_as_the_pretrained_backbone(
+    variant: str, backbone: dict, shape: tuple[int, ...], tmp_path: Path
 ) -> None:
-    plain = build(PLAIN, seed=7)
-    torch.save({'state_dict': plain.state_dict()}, tmp_path / 'resnet.pth')
-    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'resnet.pth'))
-    resnet = {**PLAIN, 'init_cfg': start}
-    module = build(dict(type='mmir.MFE', backbone=resnet, variant=variant))
+    plain = build(backbone, seed=7)
+    torch.save({'state_dict': plain.state_dict()}, tmp_path / 'plain.pth')
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'plain.pth'))
+    started = {**backbone, 'init_cfg': start}
+    module = build(dict(type='mmir.MFE', backbone=started, variant=variant))
     shared, own = module(images(), MIXED)
     (expected,) = plain(images())
-    assert shared.shape == (5, WIDTH, 4, 2)
+    assert shared.shape == (5, *shape)
     torch.testing.assert_close(shared, expected)
     torch.testing.assert_close(own, expected)
 
@@ -120,6 +127,30 @@ def test_every_parameter_has_a_gradient(names: list[str]) -> None:
     assert idle.any() == ('rgb' in names)
 
 
-def test_unknown_variants_are_refused() -> None:
+@pytest.mark.parametrize(('variant', 'shared'), [('light', 6), ('full', 4)])
+def test_stages_of_mobilenet(variant: str, shared: int) -> None:
+    """A stem, or half of the network, per modality; the last stages three times."""
+    plain = build(MOBILE)
+    module = build(dict(type='mmir.MFE', backbone=MOBILE, variant=variant))
+    names = ['conv1', *(f'layer{k}' for k in range(1, 8)), 'conv2']
+    sizes = [sum(p.numel() for p in plain.get_submodule(n).parameters()) for n in names]
+    copies = [2, *[1 if variant == 'light' else 2] * 3, *[1] * 2, *[3] * 3]
+    if variant == 'full':
+        copies[4:6] = [3, 3]
+    expected = sum(n * size for n, size in zip(copies, sizes, strict=True))
+    assert sum(p.numel() for p in module.parameters()) == expected
+    assert module.branch == tuple(names[shared:])
+
+
+@pytest.mark.parametrize('kind', ['ResNet', 'mmpretrain.ResNet', ResNet])
+def test_backbones_are_known_by_any_name(kind: str | type) -> None:
+    resnet = {**PLAIN, 'type': kind}
+    assert build(dict(type='mmir.MFE', backbone=resnet)).branch == ('layer4',)
+
+
+def test_unknown_variants_and_backbones_are_refused() -> None:
+    vgg = dict(type='mmpretrain.VGG', depth=11)
+    with pytest.raises(UserError, match=r"VGG: its stages .*'ResNet', 'MobileNetV2'"):
+        MODELS.build(dict(type='mmir.MFE', backbone=vgg))
     with pytest.raises(UserError, match="'light', 'full'"):
         mfe('middle')

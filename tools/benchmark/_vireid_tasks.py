@@ -1,0 +1,230 @@
+"""Tasks of the study of visible-infrared re-identification: people, crops.
+
+`people`: synthetic people in the layout of SYSU-MM01; a small ResNet from scratch.
+`crops`: people cut from street images, one RGB and one infrared image each, seen at the
+same moment; MobileNetV2 from ImageNet weights. One right image per query: the numbers
+compare rows and are no benchmark.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmir.data.layouts.reid import SYSU_MM01, PersonImage
+from mmir.utils.files import atomic_path, write_text
+
+HEIGHT, WIDTH = 144, 72
+WEIGHTS_FILE = 'mobilenetv2_mmpretrain.safetensors'
+TRAIN_PEOPLE = 140  # of the crops
+PEOPLE = dict(train=240, test=64, images=1)  # synthetic ones
+META = ('sample_idx', 'img_path', 'pid', 'cam_id', 'modality')
+BOTH = (dict(name='ir2rgb', query='ir'), dict(name='rgb2ir', query='rgb'))
+
+Images = tuple[list[PersonImage], list[PersonImage]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images, network and training of a task.
+
+    Attributes:
+        root: From the data folder and the folder for what is written to the folder that
+            paths are relative to.
+        images: From the root and a seed to training and test images.
+        backbone: From the folder of weights to the config of the backbone.
+        stem: Modules of the backbone that exist once per modality.
+        channels: Channels of its last map.
+        batch: Identities of a batch, and images of each in each modality.
+        backbone_rate: Factor of the learning rate of the backbone.
+        protocols: Protocols of the test.
+        seeds: Default seeds.
+        defaults: Rate and steps by network; `--search` finds better ones.
+    """
+
+    root: Callable[[Path, Path], Path]
+    images: Callable[[Path, int], Images]
+    backbone: Callable[[Path], dict[str, Any]]
+    stem: tuple[str, ...]
+    channels: int
+    batch: tuple[int, int]
+    backbone_rate: float
+    protocols: tuple[Any, ...]
+    seeds: tuple[int, ...]
+    defaults: dict[str, dict[str, Any]]
+
+
+def _people_root(data: Path, out: Path) -> Path:
+    from mmir.testing.scenes.reid_layouts import write_reid_set
+
+    size = (WIDTH, HEIGHT)
+    return write_reid_set('SYSUMM01', out / 'people_images', size=size, **PEOPLE)
+
+
+def _people_images(root: Path, seed: int) -> Images:
+    """The split of the layout, for all seeds."""
+    return SYSU_MM01.images(root, 'train'), SYSU_MM01.images(root, 'test')
+
+
+def _crop_images(root: Path, seed: int) -> Images:
+    """Split by identity, another one for each seed."""
+    with (root / 'index.csv').open(newline='') as file:
+        names = [row['pid'] for row in csv.DictReader(file)]
+    order = np.random.default_rng(seed).permutation(len(names)).tolist()
+    parts = (sorted(order[:TRAIN_PEOPLE]), sorted(order[TRAIN_PEOPLE:]))
+    sets = [
+        [
+            PersonImage(f'{kind}/{names[k]}.jpg', int(names[k]), cam, kind)
+            for cam, kind in enumerate(('rgb', 'ir'), 1)
+            for k in part
+        ]
+        for part in parts
+    ]
+    return sets[0], sets[1]
+
+
+def held_out(images: Sequence[PersonImage]) -> Images:
+    """Split training images: every third person takes the place of the test people."""
+    ids = sorted({image.pid for image in images})
+    held = {*ids[2::3]}
+    return (
+        [image for image in images if image.pid not in held],
+        [image for image in images if image.pid in held],
+    )
+
+
+def _resnet(weights: Path) -> dict[str, Any]:
+    return dict(
+        type='mmpretrain.ResNet',
+        depth=18,
+        stem_channels=16,
+        base_channels=16,
+        strides=(1, 2, 2, 1),
+    )
+
+
+def _mobilenet(weights: Path) -> dict[str, Any]:
+    loads = dict(type='Pretrained', checkpoint=str(weights / WEIGHTS_FILE))
+    return dict(type='mmpretrain.MobileNetV2', init_cfg=loads)
+
+
+TASKS = {
+    'people': Task(
+        root=_people_root,
+        images=_people_images,
+        backbone=_resnet,
+        stem=('conv1', 'bn1'),
+        channels=128,
+        batch=(8, 2),
+        backbone_rate=1.0,
+        protocols=('sysu_all_agw', BOTH[1]),
+        seeds=(0, 1, 2),
+        defaults=dict(agw=dict(rate=0.05, steps=600), tmpa=dict(rate=0.02, steps=600)),
+    ),
+    'crops': Task(
+        root=lambda data, out: data / 'person_crops',
+        images=_crop_images,
+        backbone=_mobilenet,
+        stem=('conv1',),
+        channels=1280,
+        batch=(16, 1),
+        backbone_rate=0.1,
+        protocols=BOTH,
+        seeds=(0, 1, 2, 3, 4),
+        defaults=dict(agw=dict(rate=0.03, steps=80), tmpa=dict(rate=0.01, steps=80)),
+    ),
+}
+
+
+def datasets(
+    task: Task, root: Path, lists: Path, seed: int, held: bool, caj: bool
+) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Configs of training and test images, and the number of training people.
+
+    Args:
+        task: The task.
+        root: Folder that paths are relative to.
+        lists: Folder for the lists of images.
+        seed: Chooses the split, where there are several.
+        held: Whether held-out training people take the place of the test people.
+        caj: Channel augmentation in training.
+    """
+    images = task.images(root, seed)
+    images = held_out(images[0]) if held else images
+    configs = []
+    for split, part in zip(('train', 'test'), images, strict=True):
+        path = lists / f'{split}_{"held_" * held}{seed}.txt'
+        lines = [' '.join(map(str, image)) for image in part]
+        write_text('\n'.join(lines) + '\n', path)
+        steps = pipeline(split == 'train', caj)
+        kind = dict(type='mmir.PersonListDataset', pipeline=steps)
+        configs.append(dict(kind, ann_file=str(path), data_root=str(root)))
+    return configs[0], configs[1], len({image.pid for image in images[0]})
+
+
+def pipeline(training: bool, caj: bool) -> list[dict[str, Any]]:
+    """Pipeline of AGW, for smaller images."""
+    load = dict(type='LoadImageFromFile', _scope_='mmir')
+    resize = dict(
+        type='mmpretrain.Resize',
+        scale=(WIDTH, HEIGHT),
+        backend='pillow',
+        interpolation='lanczos',
+    )
+    pack = dict(type='mmpretrain.PackInputs', meta_keys=META)
+    if not training:
+        return [load, resize, pack]
+    crop = dict(type='mmpretrain.RandomCrop', crop_size=(HEIGHT, WIDTH), padding=5)
+    flip = dict(type='mmpretrain.RandomFlip', prob=0.5)
+    augment = [dict(type='mmir.ChannelAugment')] if caj else []
+    return [load, resize, crop, flip, *augment, pack]
+
+
+@torch.no_grad()
+def clip_features(
+    weights: Path, root: Path, names: Sequence[str], cache: Path
+) -> Tensor:
+    """Image embeddings of CLIP ViT-B/16 (N, 512), computed once.
+
+    Args:
+        weights: Folder with the files of CLIP.
+        root: Folder that names are relative to.
+        names: Image files (N,).
+        cache: File that the features are stored in.
+    """
+    from _clip_rows import COLORS, backbone
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmir.data.images import read_image
+    from mmir.utils.checkpoint import load_checkpoint, weights_of
+    from mmir.visualization.color_maps import to_display
+
+    if cache.is_file():
+        stored = torch.load(cache)
+        if stored['names'] == [*names]:
+            return stored['features']
+    init_default_scope('mmpretrain')
+    net = MODELS.build(backbone(weights, out_type='cls_token'))
+    net.init_weights()
+    net.eval()
+    file = weights / 'clip_projection_mmpretrain_fp16.safetensors'
+    project = weights_of(load_checkpoint(file), file)
+    weight, bias = (project[f'fc.{name}'].float() for name in ('weight', 'bias'))
+    mean, std = (torch.tensor(COLORS[key]).view(3, 1, 1) for key in COLORS)
+    found = []
+    for name in names:
+        image = torch.from_numpy(to_display(read_image(root / name)))
+        x = (image.permute(2, 0, 1).float() - mean) / std
+        x = torch.nn.functional.interpolate(
+            x[None], (224, 224), mode='bicubic', antialias=True
+        )
+        found.append(torch.nn.functional.linear(net(x)[-1], weight, bias))
+    features = torch.cat(found)
+    with atomic_path(cache) as path:
+        torch.save(dict(names=[*names], features=features), path)
+    return features

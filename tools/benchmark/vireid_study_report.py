@@ -1,0 +1,112 @@
+"""Tables and JSON of the runs of `vireid_study.py`.
+
+python tools/benchmark/vireid_study_report.py work_dirs/vireid
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from _paired import difference, table
+from _vireid_rows import CLIP, ROWS
+from _vireid_tasks import TASKS
+
+from mmir.cli import cli
+from mmir.evaluation import get_protocol
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json, write_text
+
+MEASURES = dict(R1='rank-1', mAP='mAP', mINP='mINP')
+BASELINE = 'baseline'
+
+
+def by_seed(runs: Sequence[dict], row: str, protocol: str, name: str) -> dict:
+    """Seed -> a measure of a row."""
+    return {
+        run['settings']['seed']: run['values'][protocol][name]
+        for run in runs
+        if run['settings']['row'] == row
+    }
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation; the mean alone of a single value."""
+    mean = f'{statistics.mean(values):.1f}'
+    return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
+
+
+def results_table(runs: Sequence[dict], task: str) -> str:
+    """Measures of each row in both directions, and mAP minus the baseline."""
+    protocols = [get_protocol(given).name for given in TASKS[task].protocols]
+    lines = []
+    for row in (*ROWS, CLIP):
+        group = [run for run in runs if run['settings']['row'] == row]
+        if not group:
+            continue
+        cells = []
+        for protocol in protocols:
+            cells += [
+                spread([*by_seed(runs, row, protocol, name).values()])
+                for name in MEASURES
+            ]
+            own, other = (
+                by_seed(runs, name, protocol, 'mAP') for name in (row, BASELINE)
+            )
+            cells.append(difference(own, other, scale=1) if row != BASELINE else '')
+        minutes = statistics.mean(run['seconds'] for run in group) / 60
+        millions = group[0]['trainable'] / 1e6
+        lines.append([row, len(group), *cells, f'{millions:.1f}', f'{minutes:.1f}'])
+    head = ['row', 'seeds']
+    for protocol in protocols:
+        head += [f'{protocol}: {title}' for title in MEASURES.values()]
+        head.append('mAP minus baseline')
+    return table([*head, 'M parameters', 'minutes'], lines)
+
+
+def search_table(runs: Sequence[dict], task: str) -> str:
+    """Mean mAP over directions and seeds on held-out training people."""
+    scores: dict[tuple, list[float]] = {}
+    for run in runs:
+        choice = run['settings']['choice']
+        key = run['settings']['row'], choice['rate'], choice['steps']
+        value = statistics.mean(v['mAP'] for v in run['values'].values())
+        scores.setdefault(key, []).append(value)
+    lines = [
+        [*key, len(values), f'{statistics.mean(values):.1f}']
+        for key, values in sorted(scores.items())
+    ]
+    return table(['row', 'rate', 'steps', 'seeds', 'mAP'], lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help='--out of vireid_study.py')
+    folder = parser.parse_args().folder
+    files = sorted(folder.glob('*/*/*/result.json'))
+    if not files:
+        raise UserError(f'{folder} holds no finished runs of vireid_study.py')
+    runs = [json.loads(file.read_text()) for file in files]
+    parts = []
+    for task in TASKS:
+        for held, title, make in (
+            (True, 'held-out training people', search_table),
+            (False, 'test people', results_table),
+        ):
+            group = [
+                run
+                for run in runs
+                if (run['settings']['task'], run['settings']['held']) == (task, held)
+            ]
+            if group:
+                parts.append(f'#### {task}: {title}\n\n{make(group, task)}')
+    text = '\n\n'.join(parts) + '\n'
+    write_text(text, folder / 'tables.md')
+    write_json(runs, folder / 'results.json')
+    print(text)
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))
