@@ -24,6 +24,13 @@ try:
         TMPABackbone,
         TMPAHead,
     )
+    from .toplight import (
+        DualPathBackbone,
+        LightGhostNet,
+        LightMobileNetV2,
+        LightMobileNetV3,
+        LightShuffleNetV2,
+    )
     from .vireid import VIReID
 except Exception as error:
     globals().update(fail_part('reid', error))
@@ -36,8 +43,13 @@ __all__ = [
     'CenterLoss',
     'CompleteNeck',
     'CrossModalIdentitySampler',
+    'DualPathBackbone',
     'HardTripletLoss',
     'IdentitySampler',
+    'LightGhostNet',
+    'LightMobileNetV2',
+    'LightMobileNetV3',
+    'LightShuffleNetV2',
     'MSILoss',
     'MSSLoss',
     'NonLocalResNet',
