@@ -25,7 +25,9 @@ try:
         TMPAHead,
     )
     from .toplight import (
+        FDR,
         DualPathBackbone,
+        FDRNeck,
         LightGhostNet,
         LightMobileNetV2,
         LightMobileNetV3,
@@ -36,6 +38,7 @@ except Exception as error:
     globals().update(fail_part('reid', error))
 
 __all__ = [
+    'FDR',
     'LLCM',
     'MFE',
     'MFT',
@@ -44,6 +47,7 @@ __all__ = [
     'CompleteNeck',
     'CrossModalIdentitySampler',
     'DualPathBackbone',
+    'FDRNeck',
     'HardTripletLoss',
     'IdentitySampler',
     'LightGhostNet',
