@@ -9,7 +9,7 @@ from mmir.registry import fail_part
 try:
     from .backbones import NonLocalResNet, TwoStemBackbone
     from .data_preprocessor import PairedClsDataPreprocessor
-    from .datasets import LLCM, SYSUMM01, PersonListDataset, RegDB
+    from .datasets import LLCM, SYSUMM01, ImageFolder, PersonListDataset, RegDB
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
     from .samplers import CrossModalIdentitySampler, IdentitySampler
@@ -27,11 +27,20 @@ try:
     from .toplight import (
         FDR,
         DualPathBackbone,
+        FakeDomainLoss,
         FDRNeck,
+        IdentityConsistencyLoss,
         LightGhostNet,
         LightMobileNetV2,
         LightMobileNetV3,
         LightShuffleNetV2,
+        SoupReport,
+        TOPClassifier,
+        TOPHead,
+        UniformSoupHook,
+        average_weights,
+        recalibrate_soup,
+        uniform_soup,
     )
     from .vireid import VIReID
 except Exception as error:
@@ -48,8 +57,11 @@ __all__ = [
     'CrossModalIdentitySampler',
     'DualPathBackbone',
     'FDRNeck',
+    'FakeDomainLoss',
     'HardTripletLoss',
+    'IdentityConsistencyLoss',
     'IdentitySampler',
+    'ImageFolder',
     'LightGhostNet',
     'LightMobileNetV2',
     'LightMobileNetV3',
@@ -62,10 +74,17 @@ __all__ = [
     'PedMixDataPreprocessor',
     'PersonListDataset',
     'RegDB',
+    'SoupReport',
     'TMPABackbone',
     'TMPAHead',
+    'TOPClassifier',
+    'TOPHead',
     'TwoStemBackbone',
+    'UniformSoupHook',
     'VIReID',
     'VIReIDHead',
     'WRTLoss',
+    'average_weights',
+    'recalibrate_soup',
+    'uniform_soup',
 ]

@@ -4,6 +4,7 @@
 visible-infrared recognition", CVPR 2023.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmir.reid.backbones import TwoStemBackbone
 from mmir.utils.errors import UserError
 
 from .partition import dual_path_networks, partition_of
+from .soup import SoupReport, uniform_soup
 
 
 @MODELS.register_module()
@@ -49,6 +51,7 @@ class DualPathBackbone(TwoStemBackbone):
             )
         super().__init__(backbone, partition.paths, init_cfg)
         self.network, self._end = network, partition.paths[-1]
+        self._cfg = copy.deepcopy({**backbone, 'init_cfg': None})
         self.backbone.get_submodule(self._end).register_forward_hook(_keep)
 
     def forward(self, x: Tensor, modalities: Sequence[str]) -> tuple[Tensor, ...]:
@@ -66,6 +69,21 @@ class DualPathBackbone(TwoStemBackbone):
             UserError: A modality is unknown, or there is not one per image.
         """
         return super().forward(x, modalities)
+
+    def soup(self, variance: str = 'total') -> tuple[TwoStemBackbone, SoupReport]:
+        """Average blocks 2 to 4 of the paths, see :func:`mmir.reid.uniform_soup`.
+
+        Args:
+            variance (str): How variances of norms are averaged: 'total' or 'mean'.
+
+        Returns:
+            tuple[TwoStemBackbone, SoupReport]: A network of its own on the same device,
+            and what was averaged.
+        """
+        found, report = uniform_soup(self.state_dict(), self.network, variance)
+        result = TwoStemBackbone(self._cfg, partition_of(self.network).stem)
+        result.load_state_dict(found)
+        return result.to(next(self.parameters()).device), report
 
     def _levels(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute both maps of images that are sorted by path."""
