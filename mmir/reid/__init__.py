@@ -7,11 +7,20 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
-    from .backbones import NonLocalResNet, TwoStemBackbone
+    from .backbones import LightCNN, NonLocalResNet, TwoStemBackbone
+    from .cost import Cost, vireid_cost
     from .data_preprocessor import PairedClsDataPreprocessor
-    from .datasets import LLCM, SYSUMM01, ImageFolder, PersonListDataset, RegDB
+    from .datasets import (
+        LLCM,
+        SYSUMM01,
+        ImageFolder,
+        NIRVISFace,
+        PersonListDataset,
+        RegDB,
+    )
     from .heads import VIReIDHead
     from .losses import CenterLoss, HardTripletLoss, WRTLoss
+    from .mirrored import MirroredVIReID
     from .samplers import CrossModalIdentitySampler, IdentitySampler
     from .tmpa import (
         MFE,
@@ -54,6 +63,7 @@ __all__ = [
     'SYSUMM01',
     'CenterLoss',
     'CompleteNeck',
+    'Cost',
     'CrossModalIdentitySampler',
     'DualPathBackbone',
     'FDRNeck',
@@ -62,12 +72,15 @@ __all__ = [
     'IdentityConsistencyLoss',
     'IdentitySampler',
     'ImageFolder',
+    'LightCNN',
     'LightGhostNet',
     'LightMobileNetV2',
     'LightMobileNetV3',
     'LightShuffleNetV2',
     'MSILoss',
     'MSSLoss',
+    'MirroredVIReID',
+    'NIRVISFace',
     'NonLocalResNet',
     'PairedClsDataPreprocessor',
     'PedMix',
@@ -87,4 +100,5 @@ __all__ = [
     'average_weights',
     'recalibrate_soup',
     'uniform_soup',
+    'vireid_cost',
 ]

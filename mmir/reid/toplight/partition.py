@@ -88,6 +88,15 @@ _CONVNEXT = (
     ('downsample_layers.3', 'stages.3'),
     ('norm3',),
 )
+_LIGHT_CNN = (  # strides 1, 2, 2, 4, 8, 8 and 8, each before its pooling
+    ('conv1',),
+    ('block1', 'group1'),
+    (),
+    ('block2', 'group2'),
+    ('block3', 'group3'),
+    ('block4', 'group4'),
+    (),
+)
 _SMALL = _layers(1, 2, 2, 4, 9, 12, 14)
 _GHOST = _ghost(1, 2, 3, 5, 7, 9, 10)
 
@@ -100,6 +109,7 @@ PARTITIONS = {
     'ghostnet_1.3x': Partition(_GHOST, (52, 1280)),
     'shufflenetv2_1.0x': Partition(_SHUFFLENET, (116, 1024)),
     'shufflenetv2_1.5x': Partition(_SHUFFLENET, (176, 1024)),
+    'lightcnn29': Partition(_LIGHT_CNN, (192, 128)),
     'resnet50': Partition(_RESNET, (512, 2048)),
     'convnext_tiny': Partition(_CONVNEXT, (192, 768)),
     'swin_tiny': Partition(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -93,23 +93,28 @@ class TOPHead(BaseModule):
 
 
 @MODELS.register_module()
-class TOPClassifier(ImageClassifier):
+class TOPClassifier(BaseClassifier):
     """Classifier of task-oriented pretraining [1]: a view of each image for each path.
 
-    Configured as mmpretrain's `ImageClassifier`, without a neck. The data preprocessor
-    is mmpretrain's `SelfSupDataPreprocessor`, and its `MultiView` makes the views: the
-    first for path 'rgb', the second for path 'ir'.
+    mmpretrain's `MultiView` makes the views: the first for path 'rgb', the second for
+    path 'ir'.
 
     Args:
         backbone (Mapping): Config of a :class:`DualPathBackbone`.
         head (Mapping): Config of :class:`TOPHead`.
-        **kwargs: Arguments of mmpretrain's `ImageClassifier`.
+        data_preprocessor (Mapping): Config of mmpretrain's `SelfSupDataPreprocessor`.
+        init_cfg (Mapping, optional): See mmengine's `BaseModule`.
     """
 
     def __init__(
-        self, backbone: Mapping[str, Any], head: Mapping[str, Any], **kwargs: Any
+        self,
+        backbone: Mapping[str, Any],
+        head: Mapping[str, Any],
+        data_preprocessor: Mapping[str, Any],
+        init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(backbone=backbone, head=head, **kwargs)
+        super().__init__(init_cfg, data_preprocessor)
+        self.backbone, self.head = MODELS.build(backbone), MODELS.build(head)
 
     def forward(
         self,
@@ -128,11 +133,13 @@ class TOPClassifier(ImageClassifier):
             Any: Logits of both paths, losses, or samples.
 
         Raises:
-            UserError: There are no two views.
+            UserError: There are no two views, or the mode is unknown.
         """
         if mode == 'tensor':
             return self.head(self.extract_feat(inputs))
-        return super().forward(inputs, data_samples, mode)
+        if mode not in ('loss', 'predict'):
+            raise UserError(f"mode={mode!r}: use 'tensor', 'loss' or 'predict'")
+        return getattr(self, mode)(inputs, data_samples)
 
     def extract_feat(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute the maps of both views.

@@ -194,7 +194,7 @@ def _require_row(inside: Mapping[str, Tensor], row: Partition, network: str) -> 
         missing, more = sorted({*row.paths} - there), sorted(there - {*row.paths})
         raise UserError(
             f'this checkpoint is of another network than {network!r}: of its two '
-            f'paths, {missing or "none"} are missing and {more or "none"} are not expected'
+            f'paths, {missing or "none"} are missing and {more or "none"} are too many'
         )
     end = _below(inside, f'{row.paths[-1]}.copies.rgb.')
     widths = {value.shape[0] for value in end.values() if value.ndim}

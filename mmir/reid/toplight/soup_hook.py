@@ -69,7 +69,8 @@ def recalibrate_soup(
             used += 1
             yield torch.cat(tuple(views))
 
-    update_bn(joined(), _TwoViews(backbone))
+    views = _TwoViews(backbone).train(backbone.training)  # which is restored
+    update_bn(joined(), views)
     if not used:
         raise UserError('no batches to measure norms on: the data loader is empty')
     for module in backbone.modules():

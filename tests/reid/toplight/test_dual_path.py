@@ -20,6 +20,7 @@ NETWORKS = {
     'ghostnet_1.3x': dict(type='mmir.LightGhostNet', width=1.3),
     'shufflenetv2_1.0x': dict(type='mmir.LightShuffleNetV2', widen_factor=1.0),
     'shufflenetv2_1.5x': dict(type='mmir.LightShuffleNetV2', widen_factor=1.5),
+    'lightcnn29': dict(type='mmir.LightCNN', feature=False),
     'resnet50': dict(type='mmpretrain.ResNet', depth=50),
     'convnext_tiny': dict(
         type='mmpretrain.ConvNeXt', arch='tiny', gap_before_final_norm=False
@@ -113,8 +114,10 @@ def test_maps_of_all_networks(network: str) -> None:
     with torch.no_grad():
         inner, last = model(images(), ['ir', 'rgb', 'ir'])
         (expected,) = net(images())[-1:]
-    assert inner.shape == (3, PARTITIONS[network].channels[0], 8, 4)
-    assert last.shape == (3, PARTITIONS[network].channels[1], 2, 1)
+    channels = PARTITIONS[network].channels
+    strides = (4, 16) if network == 'lightcnn29' else (8, 32)
+    for level, width, stride in zip((inner, last), channels, strides, strict=True):
+        assert level.shape == (3, width, 64 // stride, 32 // stride)
     torch.testing.assert_close(last, expected)
 
 

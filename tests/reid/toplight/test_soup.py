@@ -146,7 +146,7 @@ def test_distance_of_the_paths() -> None:
 
 def test_measured_statistics_are_those_of_both_views() -> None:
     soup, _ = dual().soup()
-    other = copy.deepcopy(soup)
+    other = copy.deepcopy(soup.eval())
     rgb, ir = images(8, 1), images(8, 2)
     used = recalibrate_soup(soup, [(rgb, ir)] * 5, most=2)
     assert used == 2
@@ -179,7 +179,7 @@ def test_other_networks_and_widths_are_refused(network: str, message: str) -> No
 
 def test_networks_that_differ_are_not_averaged() -> None:
     one = dict(a=torch.zeros(2))
-    with pytest.raises(UserError, match='only some have b'):
+    with pytest.raises(UserError, match='only some have a, b'):
         average_weights([one, dict(b=torch.zeros(2))], 'mean')
     with pytest.raises(UserError, match='widths'):
         average_weights([one, dict(a=torch.zeros(3))], 'mean')
