@@ -76,13 +76,13 @@ def vireid_cost(model: VIReID, height: int, width: int) -> Cost:
 def _run(model: VIReID, image: Tensor, modality: str) -> tuple[int, int]:
     """Multiply-adds of an image: all, and those of layers of its modality."""
     sample = DataSample(metainfo=dict(modality=modality))
-    with FlopCounterMode(model, display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.extract_feat(image, 'pre_logits', [sample])
     counts = counter.get_flop_counts()
-    start = f'{type(model).__name__}.'
+    start = f'{type(model.backbone).__name__}.'  # the first module that runs
     own = sum(
         sum(counts.get(start + name, {}).values())
-        for name, module in model.named_modules()
+        for name, module in model.backbone.named_modules()
         if isinstance(module, PerModality)
     )
     return counter.get_total_flops() // 2, own // 2

@@ -185,3 +185,14 @@ def test_rows_that_do_not_fit_are_refused() -> None:
     cfg = dict(type='mmir.DualPathBackbone', backbone=NETWORKS[TINY])
     with pytest.raises(UserError, match='no modules'):
         fresh(cfg | dict(network='shufflenetv2_1.0x'))
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+def test_two_stems_refuse_a_checkpoint_of_two_paths(prefix: str) -> None:
+    cfg = dict(type='mmir.TwoStemBackbone', backbone=NETWORKS[TINY])
+    model = fresh(cfg | dict(stem=PARTITIONS[TINY].stem))
+    state = {prefix + key: value for key, value in dual().state_dict().items()}
+    with pytest.raises(UserError, match=r'uniform_soup\.py'):
+        model.load_state_dict(state)
+    model.load_state_dict(dual().soup()[0].state_dict())
+    dual().load_state_dict(dual(seed=1).state_dict())
