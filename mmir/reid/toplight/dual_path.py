@@ -70,6 +70,16 @@ class DualPathBackbone(TwoStemBackbone):
         """
         return super().forward(x, modalities)
 
+    def init_weights(self) -> None:
+        """Initialize the network; both paths begin alike, also with random weights."""
+        first = not self.is_init
+        super().init_weights()
+        loaded = (self.init_cfg or {}).get('type') == 'Pretrained'
+        if first and not loaded:
+            for name in partition_of(self.network).paths:
+                copies = self.backbone.get_submodule(name).copies
+                copies['ir'].load_state_dict(copies['rgb'].state_dict())
+
     def soup(self, variance: str = 'total') -> tuple[TwoStemBackbone, SoupReport]:
         """Average blocks 2 to 4 of the paths, see :func:`mmir.reid.uniform_soup`.
 

@@ -1,6 +1,7 @@
 """`DualPathBackbone`: sizes of the paper's table, paths, and all networks."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -196,3 +197,19 @@ def test_two_stems_refuse_a_checkpoint_of_two_paths(prefix: str) -> None:
         model.load_state_dict(state)
     model.load_state_dict(dual().soup()[0].state_dict())
     dual().load_state_dict(dual(seed=1).state_dict())
+
+
+def test_paths_begin_alike_and_keep_what_is_loaded(tmp_path: Path) -> None:
+    model = dual()
+    model.init_weights()
+    _, report = model.soup()
+    assert report.distance == 0
+    for p in model.backbone.get_submodule('layer2').copies['ir'].parameters():
+        p.data.add_(1)
+    torch.save(model.state_dict(), tmp_path / 'x.pth')
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth'))
+    cfg = dict(type='mmir.DualPathBackbone', backbone=NETWORKS[TINY], network=TINY)
+    other = fresh(cfg | dict(init_cfg=start))
+    other.init_weights()
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value)
