@@ -7,6 +7,7 @@ from mmir.engine.checkpoint import AtomicCheckpointHook
 from mmir.engine.collapse_monitor import CollapseMonitorHook, feature_spread
 from mmir.engine.dataset_check import check_dataset
 from mmir.engine.exchange_ratio import ExchangeRatioHook, exchange_ratios
+from mmir.engine.gradient_reversal import GradientReversalHook
 from mmir.engine.non_finite import NonFiniteLossError, NonFiniteLossHook
 from mmir.engine.norm_recalibration import NormRecalibrationHook, recalibrate_norms
 from mmir.engine.optim import CompleteOptimWrapperConstructor
@@ -24,6 +25,7 @@ __all__ = [
     'CollapseMonitorHook',
     'CompleteOptimWrapperConstructor',
     'ExchangeRatioHook',
+    'GradientReversalHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
     'NormRecalibrationHook',

@@ -19,6 +19,7 @@ from .ranking import Ranking, join_rankings, rank_metrics
 from .reranking import rerank
 from .sod_metric import SODMetric
 from .variant_loop import VariantTestLoop
+from .verification_metric import VerificationMetric
 from .vireid_metric import VIReIDMetric
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     'SODMetric',
     'VIReIDMetric',
     'VariantTestLoop',
+    'VerificationMetric',
     'components_for',
     'corrupt',
     'cosine_distances',

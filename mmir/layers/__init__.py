@@ -40,14 +40,18 @@ from mmir.tensorfact import (
     factorize_,
 )
 
+from .cbam import CBAM
 from .exchange import ChannelExchange, SpatialExchange
 from .gated_spectral import GatedSpectralUnit
+from .gradient_reversal import GradientReversal
 from .modality_norm import ModalityNorm
 from .modality_shared import ModalityShared, share_
+from .shuffle_attention import ShuffleAttention
 from .solo_statistics import SoloStatistics
 from .taps import TransformerTaps
 
 __all__ = [
+    'CBAM',
     'VPT',
     'AdaptFormer',
     'Adapted',
@@ -61,6 +65,7 @@ __all__ = [
     'Frozen',
     'Full',
     'GatedSpectralUnit',
+    'GradientReversal',
     'IVTuning',
     'LoRA',
     'LoRAConv2d',
@@ -68,6 +73,7 @@ __all__ = [
     'ModalityNorm',
     'ModalityShared',
     'Mona',
+    'ShuffleAttention',
     'SingleModality',
     'SoloStatistics',
     'SpatialExchange',

@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from mmir.testing.rescale import set_crop_size, set_image_scale
 from mmir.testing.small_convolutional import shrink_convolutional_
+from mmir.testing.small_light import shrink_light_
 from mmir.testing.small_transformer import shrink_transformer_
 
 TINY_HEAD = dict(obj_weight=1.0, cls_weight=0.5)
@@ -25,7 +26,8 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
     """Return a small version of a config: small images, a small network.
 
     YOLOv7 becomes the tiny one; vision transformers, and deep ResNets and MobileNetV2
-    of segmentors, become narrow. Other networks stay as they are.
+    of segmentors, become narrow; networks of TOPLight become a small MobileNetV3.
+    Other networks stay as they are.
 
     Args:
         cfg (Config): Config of a detector, a segmentor or a classifier. It is not
@@ -50,6 +52,7 @@ def shrink(cfg: Config, image_scale: tuple[int, int] = (320, 320)) -> Config:
             transform.update(TINY_AUGMENTATION.get(kind, {}))
     shrink_transformer_(model)
     shrink_convolutional_(model)
+    shrink_light_(model)
     if model.get('data_preprocessor', {}).get('size') is not None:
         set_crop_size(small, image_scale[0])
     elif 'head' not in model:

@@ -20,6 +20,7 @@ from .thermal_augment import (
     ThermalAugment,
 )
 from .thermal_faults import DeadPixels, FixedPatternNoise, RandomThermalBlur
+from .top_augment import TOPAugment
 
 __all__ = [
     'CannotReplayError',
@@ -42,6 +43,7 @@ __all__ = [
     'RandomThermalDrift',
     'RandomThermalGamma',
     'RegisterModality',
+    'TOPAugment',
     'ThermalAugment',
     'ThermalToUint8',
 ]

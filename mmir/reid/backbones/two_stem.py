@@ -4,7 +4,7 @@
 re-identification: a survey and outlook", TPAMI 2021 (AGW).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
@@ -94,7 +94,23 @@ class TwoStemBackbone(BaseModule):
             if not key.startswith(own):
                 plain = f'{prefix}backbone.{key.removeprefix(prefix)}'
                 state_dict[plain] = state_dict.pop(key)
+        self._refuse_paths(k.removeprefix(prefix) for k in state_dict)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _refuse_paths(self, keys: Iterable[str]) -> None:
+        """Refuse a checkpoint with two copies of a layer that is shared here."""
+        shared = {n for n, m in self.named_modules() if not isinstance(m, PerModality)}
+        copied = {key.partition('.copies.')[0] for key in keys if '.copies.' in key}
+        # of a whole model, names have one more 'backbone.' in front
+        odd = {name.removeprefix('backbone.') for name in copied} & shared
+        odd |= copied & shared
+        if odd:
+            raise UserError(
+                f'this checkpoint has {sorted(odd)[0]} and {len(odd) - 1} other layers '
+                'for each modality, which are shared here. After a pretraining of '
+                'TOPLight, load soup.pth, or what tools/model_converters/'
+                'uniform_soup.py writes'
+            )
 
 
 def _check(backbone: nn.Module, stem: Sequence[str]) -> None:

@@ -1,0 +1,8 @@
+# TOPLight with GhostNet 1.3x on SYSU-MM01.
+# Run `top_ghost13.py` first.
+_base_ = [
+    '../_base_/models/toplight_ghost13.py',
+    '../_base_/datasets/reid_sysu.py',
+    '../_base_/schedules/sgd_81e_agw.py',
+    '../_base_/runtime/reid.py',
+]

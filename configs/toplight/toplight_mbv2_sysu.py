@@ -1,0 +1,23 @@
+# TOPLight with MobileNetV2 on SYSU-MM01. Run `top_mbv2.py` first.
+_base_ = './plain_mbv2_sysu.py'
+
+pretrained = 'work_dirs/top_mbv2/soup.pth'
+model = dict(
+    backbone=dict(
+        backbone=dict(init_cfg=None),
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    neck=dict(
+        _delete_=True,
+        type='mmir.FDRNeck',
+        fdr=dict(
+            in_channels=1280,
+            slices=['rows', 'columns'],
+            upsample=True,
+            attention='shuffle',
+            groups=64,
+        ),
+        pool=dict(type='mmpretrain.GlobalAveragePooling'),
+    ),
+    head=dict(in_channels=1920),
+)

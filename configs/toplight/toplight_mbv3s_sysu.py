@@ -1,0 +1,23 @@
+# TOPLight with MobileNetV3-S on SYSU-MM01. Run `top_mbv3s.py` first.
+_base_ = './plain_mbv3s_sysu.py'
+
+pretrained = 'work_dirs/top_mbv3s/soup.pth'
+model = dict(
+    backbone=dict(
+        backbone=dict(init_cfg=None),
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained),
+    ),
+    neck=dict(
+        _delete_=True,
+        type='mmir.FDRNeck',
+        fdr=dict(
+            in_channels=1024,
+            slices=['rows', 'columns'],
+            upsample=True,
+            attention='shuffle',
+            groups=64,
+        ),
+        pool=dict(type='mmpretrain.GlobalAveragePooling'),
+    ),
+    head=dict(in_channels=1536),
+)
