@@ -15,9 +15,9 @@ import fusion  # noqa: E402
 SHARED = 'train_cfg', 'param_scheduler', 'optim_wrapper', 'load_from', 'val_dataloader'
 
 
-@pytest.fixture(scope='module')
-def street() -> dict[str, Config]:
-    study, start = fusion.STUDIES['street'], Path('rgb.pth')
+@pytest.fixture(scope='module', params=['street', 'coco'])
+def street(request: pytest.FixtureRequest) -> dict[str, Config]:
+    study, start = fusion.STUDIES[request.param], Path('rgb.pth')
     return {
         row: study.config(row, 1, Path('pairs'), start, Path('out'))
         for row in study.ROWS
@@ -30,7 +30,7 @@ def test_rows_of_the_street_share_data_schedule_and_start(
     for row, cfg in street.items():
         for key in SHARED:
             assert cfg[key] == street['add'][key], (row, key)
-        if row != 'add_drop':
+        if not row.endswith('_drop'):
             assert cfg.train_dataloader == street['add'].train_dataloader, row
     assert street['add'].load_from == 'rgb.pth'
     kinds = {row: cfg.model.type for row, cfg in street.items()}
@@ -110,3 +110,13 @@ def test_tables_are_means_over_seeds(tmp_path: Path) -> None:
         'late',
     ]
     assert (tmp_path / 'corruptions.png').stat().st_size > 1000
+
+
+def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.3, 0.4, 0.5)):
+        write_run(tmp_path, 'add', seed, value)
+        write_run(tmp_path, 'shared', seed, value + 0.02)
+    fusion.report(tmp_path, 'hit', (), ('add', 'shared'), ())
+    text = (tmp_path / 'table.md').read_text()
+    assert '| shared |  |  | **+2.0 [+2.0, +2.0]** |' in text
+    assert 'strengths' not in text

@@ -5,11 +5,15 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from _paired import difference
+from _paired import table as markdown
+
 from mmir.cli.study import collect, mean_std, table
 from mmir.utils.files import write_json
 from mmir.visualization import save_curves
 
 SUBSETS = 'rgb', 'ir', 'rgb+ir'
+BASELINES = {'rgb': 'rgb', 'ir': 'ir', 'rgb+ir': 'add'}  # of each subset
 TESTS = 'modality_subsets', 'corruptions'
 
 Cells = dict[str, dict[str, list[float]]]
@@ -35,19 +39,22 @@ def report(
     runs, tests = collect(out / 'runs'), _tests(out / 'runs', order)
     subsets, corruptions = (tests[name] for name in TESTS)
     corrupted = _cells(corruptions, lambda m: _by_corruption(m, metric, strengths))
+    available = _cells(
+        subsets, lambda m: {s: m.get(f'{s}/{metric}', 0.0) for s in SUBSETS}
+    )
     parts = {
         'training': table(runs, ['row'], {metric: lambda run: run['final'][metric]}),
-        f'{metric} by available modalities': _markdown(
-            _cells(subsets, lambda m: {s: m.get(f'{s}/{metric}', 0.0) for s in SUBSETS})
-        ),
+        f'{metric} by available modalities': _markdown(available),
+        'minus the row of that camera, or two backbones': _differences(available),
         'with both modalities': _markdown(
             _cells(
                 subsets,
                 lambda m: {d: m.get(f'{SUBSETS[-1]}/{d}', 0.0) for d in details},
             )
         ),
-        f'{metric}, mean over strengths {strengths}': _markdown(corrupted),
     }
+    if strengths:
+        parts[f'{metric}, mean over strengths {strengths}'] = _markdown(corrupted)
     text = '\n\n'.join(f'{title}\n\n{part}' for title, part in parts.items())
     (out / 'table.md').write_text(text + '\n')
     write_json(dict(training=runs, **tests), out / 'results.json')
@@ -110,6 +117,25 @@ def _markdown(rows: Cells) -> str:
         cells = [mean_std(row[c]) if c in row else '' for c in columns]
         lines.append('| ' + ' | '.join([name, seeds, *cells]) + ' |')
     return '\n'.join(lines)
+
+
+def _differences(rows: Cells) -> str:
+    """Markdown table of paired differences to the baselines, in points.
+
+    Seeds are paired by their order, so a row needs as many as its baseline.
+    """
+    lines = []
+    for name, row in rows.items():
+        cells = []
+        for subset, baseline in BASELINES.items():
+            own, other = (
+                dict(enumerate(found.get(subset, [])))
+                for found in (row, rows.get(baseline, {}))
+            )
+            fits = name != baseline and len(own) == len(other)
+            cells.append(difference(own, other) if fits else '')
+        lines.append([name, *cells])
+    return markdown(['row', *BASELINES], lines)
 
 
 def _plots(
