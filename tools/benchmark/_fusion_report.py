@@ -38,6 +38,7 @@ def report(
     """
     runs, tests = collect(out / 'runs'), _tests(out / 'runs', order)
     subsets, corruptions = (tests[name] for name in TESTS)
+    corruptions = corruptions if strengths else {}
     corrupted = _cells(corruptions, lambda m: _by_corruption(m, metric, strengths))
     available = _cells(
         subsets, lambda m: {s: m.get(f'{s}/{metric}', 0.0) for s in SUBSETS}
