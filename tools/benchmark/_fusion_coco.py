@@ -17,7 +17,7 @@ DETAILS = (
 STRENGTHS = ()  # no corruptions
 VALUE_RANGES = None
 # rate and batch of the row `full` in coco_transfer.py, chosen on held-out images
-SCALE, BATCH_SIZE, EPOCHS, RATE = (320, 256), 4, 6, 3e-4
+SCALE, EPOCHS = (320, 256), 6
 DROP = dict(type='mmir.DropModality', probs=dict(rgb=0.2, ir=0.2))
 EXCHANGE = dict(channel_exchange=dict(mode='quantile', quantile=0.1))
 ROWS: dict[str, dict] = {
@@ -34,57 +34,39 @@ ROWS: dict[str, dict] = {
 
 
 def config(row: str, seed: int, data: Path, start: Path | None, out: Path) -> Config:
-    """Config of a row: the images of the other study, in samples of one pair."""
+    """Config of a row: the shipped one, with another model and smaller images."""
     keys = dict(ROWS[row])
-    late = '_late' if row == 'late' else '_rgb'
-    cfg = Config.fromfile(ROOT / f'configs/fusion/yolo-tiny_flir_pair{late}.py')
-    train, val = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
-    for dataset, split in zip((train, val), ('train', 'val'), strict=True):
+    ending = 'shared' if 'type' in keys else 'add'
+    name = f'configs/fusion/yolox-nano_coco_flir_pair_{ending}.py'
+    cfg = Config.fromfile(ROOT / name)
+    sets = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
+    for dataset, split in zip(sets, ('train', 'val'), strict=True):
         dataset.data_root = str(data)
         dataset.ann_file = f'{split}/fused_annotations.json'
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    zoom = Config.fromfile(ROOT / 'configs/_base_/datasets/coco_ir_zoom.py')
-    together = [t for t in zoom.train_pipeline if 'HSV' not in t.type]
-    pipeline[:2] = [dict(type='mmir.PairedTransform', transforms=together[:2])]
     if drop := keys.pop('drop', None):
-        pipeline.insert(-1, drop)
-    detector = Config.fromfile(ROOT / 'configs/_base_/models/yolox_nano.py').model
-    detector.data_preprocessor = paired_preprocessor()
+        cfg.train_dataloader.dataset.pipeline.insert(-1, drop)
+    cfg.model.update(keys)
     if row == 'late':
-        cfg.model.data_preprocessor = detector.pop('data_preprocessor')
-        for name in ('rgb', 'ir'):
-            cfg.model.detectors[name] = dict(detector, type='mmdet.YOLOX')
-    elif 'type' in keys:
-        cfg.model = dict(detector, target='mmdet.YOLOX', **keys)
-    else:
-        cfg.model = dict(detector, type='mmdet.YOLOX', backbone=two_streams(detector))
+        cfg.model = late()
+        # the hook expects one `bbox_head`
+        cfg.custom_hooks = [h for h in cfg.custom_hooks if 'Mode' not in h.type]
     set_image_scale(cfg, SCALE)
-    set_schedule(cfg, EPOCHS, BATCH_SIZE)
+    set_schedule(cfg, EPOCHS, cfg.train_dataloader.batch_size)
     cfg.train_cfg.val_interval = cfg.default_hooks.checkpoint.interval = EPOCHS
     cfg.val_evaluator.classwise = True
     cfg.load_from = None if start is None else str(start)
-    cfg.optim_wrapper.optimizer.lr = RATE
     cfg.custom_hooks.append(dict(type='mmir.ChannelsLastHook'))
     return cfg
 
 
-def paired_preprocessor() -> dict:
-    """Preprocessor of pairs as YOLOX wants them: BGR, 0..255."""
-    raw = dict(mean=[0.0] * 3, std=[1.0] * 3, bgr_to_rgb=False)
+def late() -> dict:
+    """Two detectors of one camera each, with fused boxes."""
+    plain = Config.fromfile(ROOT / 'configs/_base_/models/yolox_nano_paired.py').model
+    prepare = plain.pop('data_preprocessor')
     return dict(
-        type='mmir.PairedDetDataPreprocessor',
-        modalities=dict(rgb=raw, ir=raw),
-        absent_value=114.0,
-        pad_size_divisor=32,
-        pad_value=114.0,
-    )
-
-
-def two_streams(detector: Config) -> dict:
-    """A backbone per modality; the mean of their maps."""
-    return dict(
-        type='mmir.TwoStreamBackbone',
-        backbone=detector.backbone,
-        channels=dict(rgb=3, ir=3),
-        fuse='add',
+        type='mmir.LateFusionDetector',
+        data_preprocessor=prepare,
+        detectors=dict(rgb=plain, ir=plain),
+        checkpoints=dict(rgb=None, ir=None),
+        fuse=dict(method='wbf', iou_threshold=0.55),
     )
