@@ -1,5 +1,5 @@
-# Halfway fusion by one backbone: shared convolutions, norms per modality, exchange of
-# channels between them, the mean of the maps. A missing modality is left out.
+# Halfway fusion by one backbone: shared convolutions, norms per modality, the mean of
+# the maps. A missing modality is left out.
 _base_ = [
     '../_base_/models/yolov7_tiny_paired.py',
     '../_base_/datasets/paired_det.py',
@@ -7,10 +7,5 @@ _base_ = [
     '../_base_/runtime/det.py',
 ]
 
-model = dict(
-    type='mmir.ModalityShared',
-    target='mmir.YOLOv7',
-    # a tenth of the channels that each modality may give up
-    shared=dict(channel_exchange=dict(mode='quantile', quantile=0.1)),
-)
+model = dict(type='mmir.ModalityShared', target='mmir.YOLOv7')
 demo = dict(data='street', modality='ir')  # data rendered by `--demo`

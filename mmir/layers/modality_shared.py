@@ -215,7 +215,6 @@ def ModalityShared(
 
         model=dict(
             type='mmir.ModalityShared', target='mmdet.RTMDet',
-            shared=dict(channel_exchange=dict(mode='quantile')),
             data_preprocessor=dict(type='mmir.PairedDetDataPreprocessor', ...),
             backbone=..., neck=..., bbox_head=...)
 
