@@ -22,7 +22,7 @@ from mmir.cli.stages import StageError, tools_folder, train_stage
 from mmir.engine.training_split import training_split
 from mmir.utils.checkpoint import load_checkpoint
 from mmir.utils.errors import UserError
-from mmir.utils.files import write_json
+from mmir.utils.files import read_json, write_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / 'analysis_tools'))
 from reid_trials import read_run, summarize, table
@@ -73,6 +73,19 @@ def require_checkpoint(path: Path, trial: int) -> None:
         )
 
 
+def require_result(args: argparse.Namespace, path: Path) -> None:
+    """Refuse the result of another config, or of the demo.
+
+    Raises:
+        UserError: It says that it was made by something else.
+    """
+    made, wanted = read_json(path), dict(config=args.config, demo=args.demo)
+    found = {key: made.get(key, value) for key, value in wanted.items()}
+    if found != wanted:
+        raise UserError(f'{path} is a result of {found}, not of {wanted}; choose '
+                        'another --out')  # fmt: skip
+
+
 def run_trial(args: argparse.Namespace, trial: int, folder: Path) -> None:
     """Train and test the model of a trial, unless its result is there.
 
@@ -84,6 +97,7 @@ def run_trial(args: argparse.Namespace, trial: int, folder: Path) -> None:
     if before is not None:
         require_checkpoint(before, trial)
     if (folder / RESULT).is_file():
+        require_result(args, folder / RESULT)
         return
     options = ['--cfg-options', f'trial={trial}', *args.cfg_options]
     options += ['--demo'] if args.demo else []

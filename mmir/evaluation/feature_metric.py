@@ -51,9 +51,11 @@ class FeatureMetric(BaseMetric):
                     f'adds {self.feature!r}; the others need meta_keys={FIELDS} in '
                     'PackInputs'
                 )
-            feature = torch.as_tensor(sample[self.feature]).detach().flatten()
-            labels = tuple(sample[name] for name in FIELDS)
-            self.results.append((feature.float().cpu().numpy(), *labels))
+        found = [torch.as_tensor(s[self.feature]).flatten() for s in data_samples]
+        # one copy to the host for the whole batch
+        features = torch.stack(found).detach().float().cpu().numpy() if found else []
+        for feature, sample in zip(features, data_samples, strict=True):
+            self.results.append((feature, *(sample[name] for name in FIELDS)))
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Evaluate what was collected; see mmengine's `BaseMetric`.

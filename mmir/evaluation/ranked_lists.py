@@ -1,10 +1,15 @@
 """Ranked gallery of each query, under the rules of a protocol."""
 
-import torch
 from torch import Tensor
 
 from mmir.evaluation.protocols import Protocol, get_protocol
-from mmir.evaluation.ranking import Ids, Side, hide_
+from mmir.evaluation.ranking import (
+    Ids,
+    check_cameras,
+    check_distances,
+    hide_,
+    side_of,
+)
 
 
 def ranked_lists(
@@ -31,12 +36,18 @@ def ranked_lists(
     Returns:
         Tensor: Indices into the gallery (Q, K), int64, nearest first, with K the
         smaller one of `top` and G; -1 where nothing is left to find.
+
+    Raises:
+        UserError: The protocol is unknown, labels and distances do not fit each other,
+            a distance is not finite, or the gallery has cameras that the protocol does
+            not search.
     """
-    query, gallery = (
-        Side(*(torch.as_tensor(v).long() for v in labels))
-        for labels in (query_labels, gallery_labels)
-    )
+    rules = get_protocol(protocol)
+    query = side_of(*query_labels, distances, 0)
+    gallery = side_of(*gallery_labels, distances, 1)
+    check_cameras(gallery.cams, rules.gallery_cams, 'gallery', rules)
+    check_distances(distances)
     part = distances.t().clone()
-    hide_(part, query, gallery, get_protocol(protocol))
+    hide_(part, query, gallery, rules)
     order = part.t().argsort(dim=1, stable=True)[:, :top]
     return order.masked_fill(part.t().gather(1, order).isinf(), -1)

@@ -108,10 +108,10 @@ def rank_metrics(
     """
     rules = get_protocol(protocol)
     matrix = torch.as_tensor(distances)
-    query = _side(query_ids, query_cams, matrix, 0)
-    gallery = _side(gallery_ids, gallery_cams, matrix, 1)
-    _check_cameras(query.cams, rules.query_cams, 'query', rules)
-    _check_cameras(gallery.cams, rules.known_cams, 'gallery', rules)
+    query = side_of(query_ids, query_cams, matrix, 0)
+    gallery = side_of(gallery_ids, gallery_cams, matrix, 1)
+    check_cameras(query.cams, rules.query_cams, 'query', rules)
+    check_cameras(gallery.cams, rules.known_cams, 'gallery', rules)
     indices = _indices(galleries, gallery, rules)
     work = partial(_trial, matrix, query, gallery, rules)
     found = map_side_by_side(work, indices, _workers(matrix, indices))
@@ -129,7 +129,7 @@ def _trial(
     asked, searched = query, gallery[index]
     if rules.swapped:
         part, asked, searched = part.t().contiguous(), searched, asked
-    _check_distances(part)
+    check_distances(part)
     hide_(part, asked, searched, rules)
     scores = query_scores(part, asked.ids, searched.ids, rules.unique_ids)
     return scores, (asked, searched)
@@ -269,8 +269,21 @@ def _log(result: Ranking, sides: Sequence[tuple[Side, Side]], rules: Protocol) -
         )
 
 
-def _side(ids: Ids, cams: Ids, matrix: Tensor, axis: int) -> Side:
-    """Check the labels of one side of the matrix."""
+def side_of(ids: Ids, cams: Ids, matrix: Tensor, axis: int) -> Side:
+    """Check the labels of one side of a matrix.
+
+    Args:
+        ids (Ids): Identities.
+        cams (Ids): Cameras.
+        matrix (Tensor): Distances (queries, gallery).
+        axis (int): 0 for the queries, 1 for the gallery.
+
+    Returns:
+        Side: The labels, on the device of the matrix.
+
+    Raises:
+        UserError: They do not fit the matrix, or it is empty or not of floats.
+    """
     name = ('query', 'gallery')[axis]
     if matrix.ndim != 2 or not matrix.is_floating_point():
         raise UserError(
@@ -289,10 +302,20 @@ def _side(ids: Ids, cams: Ids, matrix: Tensor, axis: int) -> Side:
     return Side(*values)
 
 
-def _check_cameras(
+def check_cameras(
     cams: Tensor, known: tuple[int, ...], name: str, rules: Protocol
 ) -> None:
-    """Refuse cameras the protocol does not know."""
+    """Refuse cameras that a protocol does not know.
+
+    Args:
+        cams (Tensor): Cameras.
+        known (tuple[int, ...]): Those of the protocol; empty for any.
+        name (str): 'query' or 'gallery'.
+        rules (Protocol): The protocol.
+
+    Raises:
+        UserError: There are others.
+    """
     unknown = sorted(set(cams.unique().tolist()) - set(known)) if known else []
     if unknown:
         raise UserError(
@@ -301,8 +324,15 @@ def _check_cameras(
         )
 
 
-def _check_distances(part: Tensor) -> None:
-    """Refuse distances that are not finite."""
+def check_distances(part: Tensor) -> None:
+    """Refuse distances that are not finite.
+
+    Args:
+        part (Tensor): Distances.
+
+    Raises:
+        UserError: One is NaN or infinite.
+    """
     low, high = torch.aminmax(part)
     if not (torch.isfinite(low) and torch.isfinite(high)):  # aminmax keeps NaN
         raise UserError(

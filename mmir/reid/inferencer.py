@@ -141,6 +141,7 @@ class VIReIDInferencer(BaseInferencer):
         def run(image: Image, modality: str) -> dict:
             info = dict(modality=modality)
             if isinstance(image, np.ndarray):
+                _check(image)
                 shape = image.shape[:2]
                 info |= dict(img=image, img_shape=shape, ori_shape=shape)
                 return from_array(info)
@@ -249,6 +250,15 @@ class VIReIDInferencer(BaseInferencer):
         image = self.gallery[place]
         sample = {} if isinstance(image, np.ndarray) else dict(img_path=str(image))
         return dict(match_score=score, sample_idx=place, sample=sample)
+
+
+def _check(image: np.ndarray) -> None:
+    """Refuse an array that is no image of 8 bits and three channels."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(
+            f'arrays must be (H, W, 3), uint8, BGR, got {image.shape}, {image.dtype}; '
+            'for other images, pass the file'
+        )
 
 
 def _scope(cfg: Config) -> str:

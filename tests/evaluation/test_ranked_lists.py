@@ -1,8 +1,10 @@
 """Ranked lists: order, ties, hidden images."""
 
+import pytest
 import torch
 
 from mmir.evaluation import ranked_lists
+from mmir.utils.errors import UserError
 
 GALLERY = ([1, 1, 2, 2, 3, 3, 4], [1, 2, 1, 4, 2, 5, 4])
 QUERY = ([1, 2, 3, 5], [3, 6, 3, 6])
@@ -34,3 +36,14 @@ def test_cameras_at_the_same_place_are_hidden() -> None:
 
 def test_lists_are_cut() -> None:
     assert ranked_lists(distances(), QUERY, GALLERY, 'plain', top=2).shape == (4, 2)
+
+
+def test_what_a_ranking_refuses_is_refused_here() -> None:
+    broken = distances()
+    broken[0, 0] = torch.nan
+    with pytest.raises(UserError, match='NaN'):
+        ranked_lists(broken, QUERY, GALLERY, 'plain')
+    with pytest.raises(UserError, match='gallery_ids'):
+        ranked_lists(distances()[:, :2], QUERY, GALLERY, 'plain')
+    with pytest.raises(UserError, match=r'cameras \[4, 5\]'):
+        ranked_lists(distances(), QUERY, GALLERY, 'sysu_indoor_agw')

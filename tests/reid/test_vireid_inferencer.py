@@ -140,3 +140,19 @@ def test_what_is_wrong_is_named(images, files, tmp_path: Path) -> None:
     find = VIReIDInferencer(*files, gallery=images, device='cpu')
     with pytest.raises(UserError, match='topk=0'):
         find(images[0], topk=0)
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((64, 32), np.uint8),
+        np.zeros((64, 32, 1), np.uint8),
+        np.zeros((64, 32, 3), np.float32),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(
+    images: list[Path], files: tuple[str, str], image: np.ndarray
+) -> None:
+    find = VIReIDInferencer(*files, gallery=images[:2], device='cpu')
+    with pytest.raises(UserError, match='pass the file'):
+        find(image)

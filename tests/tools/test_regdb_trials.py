@@ -106,6 +106,17 @@ def test_checkpoints_of_another_trial_are_refused(trials, stages, tmp_path):
         trials.main([AGW, '--trials', '2', '--out', str(tmp_path)])
 
 
+def test_results_of_something_else_are_refused(trials, stages, tmp_path):
+    command = ['--trials', '2', '--out', str(tmp_path)]
+    trials.main([AGW, *command])
+    path = tmp_path / 'trial_2/result.json'
+    made = json.loads(path.read_text())
+    for odd in (dict(config='other.py'), dict(demo=True)):
+        path.write_text(json.dumps(made | odd))
+        with pytest.raises(UserError, match='choose another --out'):
+            trials.main([AGW, *command])
+
+
 def test_other_datasets_have_no_trials(trials, tmp_path):
     with pytest.raises(UserError, match='only RegDB has trials'):
         trials.main([AGW.replace('regdb', 'sysu'), '--out', str(tmp_path)])

@@ -107,3 +107,11 @@ def test_what_is_missing_is_named(pictures, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, 'umap', None)
     with pytest.raises(UserError, match='pip install umap-learn'):
         pictures.in_plane(np.ones((9, 2)), 'umap', 0)
+
+
+def test_the_metric_is_found_among_several(pictures) -> None:
+    ours = dict(type='mmir.VIReIDMetric', protocols=['plain'])
+    assert pictures.metric_of(ours) == ours
+    assert pictures.metric_of([dict(type='DumpResults'), ours]) == ours
+    with pytest.raises(UserError, match='no VIReIDMetric'):
+        pictures.metric_of([dict(type='DumpResults')])

@@ -41,6 +41,7 @@ from mmir.evaluation import (
     load_permutations,
     ranked_lists,
 )
+from mmir.evaluation.feature_metric import FIELDS
 from mmir.utils.checkpoint import load_checkpoint
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
@@ -60,7 +61,6 @@ FILES = {
     'distances': 'distances.png',
     'attention': 'attention.png',
 }
-FIELDS = 'pid', 'cam_id', 'modality', 'img_path'
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -89,13 +89,14 @@ class Found:
     Args:
         model: The model.
         dataset: The test dataset.
-        evaluator: Config of :class:`mmir.evaluation.VIReIDMetric`.
+        evaluator: Config of :class:`mmir.evaluation.VIReIDMetric`, or a list with one.
         args: Arguments of the command line.
     """
 
     def __init__(
-        self, model: nn.Module, dataset: Any, evaluator: dict, args: argparse.Namespace
+        self, model: nn.Module, dataset: Any, evaluator: Any, args: argparse.Namespace
     ) -> None:
+        evaluator = metric_of(evaluator)
         self.rules = protocol_of(evaluator, args.protocol)
         samples = run(model, dataset, args.batch_size)
         field = evaluator.get('feature', 'feature')
@@ -153,6 +154,20 @@ class Found:
             top,
         ).numpy()
         return np.where(found < 0, -1, self.gallery[found])
+
+
+def metric_of(evaluator: Any) -> dict:
+    """Config of the metric of re-identification, of one or several metrics.
+
+    Raises:
+        UserError: There is none.
+    """
+    given = [evaluator] if isinstance(evaluator, dict) else evaluator
+    for metric in given:
+        if str(metric.get('type')).endswith('VIReIDMetric'):
+            return metric
+    raise UserError('the test evaluator has no VIReIDMetric; is it a re-identification '
+                    'config?')  # fmt: skip
 
 
 def protocol_of(evaluator: Any, name: str | None) -> Protocol:

@@ -63,6 +63,7 @@ class PedMixDataPreprocessor(ClsDataPreprocessor):
         self.pedmix = PedMix(**(pedmix or {}))
         self.mode, self.prob, self.seed = mode, prob, seed
         self.register_buffer('mixed_batches', torch.zeros((), dtype=torch.int64))
+        self._batches: int | None = None  # the same number on the host
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Collate, normalize and, in training, mix.
@@ -104,15 +105,23 @@ class PedMixDataPreprocessor(ClsDataPreprocessor):
 
     def _draw(self, pairs: int) -> Tensor:
         """Draw the masks of the pairs of this process, as its part of all of them."""
+        if self._batches is None:
+            self._batches = int(self.mixed_batches)
         # the generator of PyTorch takes 32 bits, so seed and batch are hashed
-        source = np.random.SeedSequence([self.seed, int(self.mixed_batches)])
+        source = np.random.SeedSequence([self.seed, self._batches])
         generator = torch.Generator().manual_seed(int(source.generate_state(1)[0]))
+        self._batches += 1
         self.mixed_batches += 1
         total, first = pairs * get_world_size(), pairs * get_rank()
         chosen = torch.rand(total, generator=generator) < self.prob
         masks = self.pedmix.draw(total, generator)
         masks = masks & chosen[:, None, None]
         return masks[:, first : first + pairs]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Go on with the number of the batch in a checkpoint."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._batches = None
 
 
 def _pairs(samples: Sequence[DataSample] | None) -> tuple[list[int], list[int]]:
@@ -127,11 +136,13 @@ def _pairs(samples: Sequence[DataSample] | None) -> tuple[list[int], list[int]]:
             f" of {len(known)} samples; use sampler=dict(type='mmir."
             "CrossModalIdentitySampler') and keep `modality` by PackInputs(meta_keys)"
         )
+    # one copy to the host for the whole batch
+    found = torch.cat([sample.gt_label for sample in samples]).tolist()
     for k, (one, other) in enumerate(zip(rgb, ir, strict=True)):
-        labels = [int(samples[place].gt_label) for place in (one, other)]
-        if labels[0] != labels[1]:
+        if found[one] != found[other]:
             raise UserError(
-                f'pair {k} of the batch shows two people (labels {labels}), which '
+                f'pair {k} of the batch shows two people (labels {found[one]} and '
+                f'{found[other]}), which '
                 "PedMix must not mix; use sampler=dict(type='mmir."
                 "CrossModalIdentitySampler')"
             )

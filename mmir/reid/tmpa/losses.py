@@ -62,9 +62,10 @@ class MSSLoss(nn.Module):
         apart = torch.cdist(shared, specific, compute_mode=exact).amin(1)
         rgb, has_rgb = _centers(specific, labels, is_rgb)
         ir, has_ir = _centers(specific, labels, ~is_rgb)
-        both = has_rgb & has_ir
+        # the images of an identity share its gap: each counts by its share
+        images = (labels[:, None] == labels).sum(1)
         gaps = torch.linalg.vector_norm(rgb - ir, dim=1)
-        inter = _mean((self.margin - gaps).clamp(min=0), both)
+        inter = _mean((self.margin - gaps).clamp(min=0), (has_rgb & has_ir) / images)
         intra = (self.margin - apart).clamp(min=0).mean()
         return self.loss_weight * (inter + intra)
 
@@ -136,12 +137,9 @@ def _keeps_identity(
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     errors = cross_entropy(classify(features).float(), labels, reduction='none')
     centers, known = _centers(features.detach(), labels, given)
-    place = _place(labels)
-    distances = (features - centers[place]).abs().mean(1)
+    distances = (features - centers).abs().mean(1)
     return (
-        _mean(errors, given)
-        + _mean(errors, ~given)
-        + _mean(distances, ~given & known[place])
+        _mean(errors, given) + _mean(errors, ~given) + _mean(distances, ~given & known)
     )
 
 
@@ -162,15 +160,14 @@ def _directions(features: Tensor) -> Tensor:
     return normalize(features.to(torch.promote_types(features.dtype, torch.float32)))
 
 
-def _place(labels: Tensor) -> Tensor:
-    """Number of the identity of each sample, among those of the batch (N,)."""
-    return labels.unique(return_inverse=True)[1]
-
-
 def _centers(features: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of the chosen features of each identity, and whether it has any."""
-    place = _place(labels)
-    members = (place[None] == place.unique()[:, None]) & chosen
+    """For each sample, the mean of the chosen features of its identity (N, C), and
+    whether there are any (N,).
+
+    By sample, since a list of the identities would have a size that depends on the
+    data, for which a GPU waits.
+    """
+    members = (labels[:, None] == labels) & chosen
     count = members.sum(1)
     weights = members.to(features.dtype)
     # autocast would compute the product in half precision

@@ -32,7 +32,7 @@ class MFE(TwoStemBackbone):
     modalities, one for RGB and one for infrared images. All begin with the same
     weights, also when a checkpoint of the plain backbone is loaded.
 
-    The paper uses ResNet-50, and does not say where the branches begin, so there are
+    The paper uses ResNet-50. Where its branches begin was not known to us, so there are
     two variants. Numbers of parameters are those of a ResNet-50. Other backbones have
     a row in :data:`mmir.reid.tmpa.stages.STAGES`.
 
@@ -47,7 +47,8 @@ class MFE(TwoStemBackbone):
         init_cfg (Mapping, optional): See mmengine's `BaseModule`.
 
     Raises:
-        UserError: The variant, or where the stages of the backbone are, is unknown.
+        UserError: The variant, or where the stages of the backbone are, is unknown, or
+            the backbone has `norm_eval` or `frozen_stages`.
     """
 
     def __init__(
@@ -58,6 +59,11 @@ class MFE(TwoStemBackbone):
     ) -> None:
         if variant not in VARIANTS:
             raise UserError(f'variant={variant!r}: choose one of {[*VARIANTS]}')
+        if backbone.get('norm_eval') or backbone.get('frozen_stages', -1) >= 0:
+            raise UserError(
+                'norm_eval and frozen_stages of the backbone would not reach its '
+                'specific branches; leave them out'
+            )
         shared, parts = VARIANTS[variant], stages_of(backbone)
         stem = [*parts.stem, *(parts.before(shared) if variant == 'full' else ())]
         # the map that branches begin with, and that of the shared branch
@@ -96,8 +102,8 @@ class MFE(TwoStemBackbone):
         """Initialize the backbone; specific branches begin as the shared one."""
         first = not self.is_init
         super().init_weights()
-        loaded = (self.init_cfg or {}).get('type') == 'Pretrained'
-        if first and not loaded:
+        given = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        if first and not any(cfg and cfg['type'] == 'Pretrained' for cfg in given):
             for stages in self.specific.copies.values():
                 for name in self.branch:
                     weights = self.backbone.get_submodule(name).state_dict()

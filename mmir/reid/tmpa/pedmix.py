@@ -30,7 +30,7 @@ class PedMix:
     In a region r of N_r patches, `round(ratio_r * N_r)` patches are drawn without
     replacement. Both images show the same person, so labels stay.
 
-    The paper gives neither the grid nor the ratios; the defaults are ours. Images of
+    Grid and ratios of the paper were not at hand; the defaults are ours. Images of
     288x144 get patches of 16x16 pixels.
 
     Args:

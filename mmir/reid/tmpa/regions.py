@@ -15,7 +15,7 @@ def pedestrian_regions(rows: int, cols: int) -> Tensor:
 
     The center is the trunk of a person in the middle of the image, the sub-center a
     frame around it, and the outer region the rest. A grid of 18x9 patches has 42, 70
-    and 50 of them. TMPA does not give the extents; these are ours.
+    and 50 of them. The extents are ours, not those of TMPA.
 
     Args:
         rows (int): Rows of patches.

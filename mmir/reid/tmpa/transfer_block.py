@@ -122,7 +122,7 @@ class TransferBlock(nn.Module):
         weights = self._near_weights(q, k)[:, :, 0].mean(1)  # (N, H, W, 49)
         places = torch.arange(rows * cols, device=q.device, dtype=torch.float32)
         seen = _windows(places.view(1, 1, rows, cols))[0, 0].long().flatten()
-        total = q.new_zeros(len(q), rows * cols)
+        total = weights.new_zeros(len(q), rows * cols)
         total.index_add_(1, seen, weights.flatten(1))
         return (total / (rows * cols)).unflatten(1, (rows, cols))
 

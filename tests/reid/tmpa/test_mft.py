@@ -113,6 +113,8 @@ def test_attention_received_is_the_gradient_of_the_values(reach: str) -> None:
     (grad,) = torch.autograd.grad(out.sum(), caught)  # weights, summed over queries
     torch.testing.assert_close(found, grad.mean(1) / found[0].numel())
     torch.testing.assert_close(found.sum((1, 2)), torch.ones(3))
+    with torch.autocast('cpu', torch.bfloat16):
+        assert module.received(asking, answering).shape == found.shape
     with pytest.raises(UserError, match='no attention'):
         block(paths=['convolution']).received(asking, answering)
 

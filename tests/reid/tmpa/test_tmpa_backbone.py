@@ -154,3 +154,18 @@ def test_unknown_variants_and_backbones_are_refused() -> None:
         MODELS.build(dict(type='mmir.MFE', backbone=vgg))
     with pytest.raises(UserError, match="'light', 'full'"):
         mfe('middle')
+
+
+def test_settings_that_would_not_reach_the_branches_are_refused() -> None:
+    for setting in (dict(norm_eval=True), dict(frozen_stages=1)):
+        with pytest.raises(UserError, match='leave them out'):
+            build(dict(type='mmir.MFE', backbone=PLAIN | setting))
+
+
+def test_initializers_may_come_in_a_list() -> None:
+    zero = [dict(type='Constant', layer='BatchNorm2d', val=0.25)]
+    module = build(dict(type='mmir.MFE', backbone=PLAIN, init_cfg=zero))
+    shared = module.backbone.layer4.state_dict()
+    for stages in module.specific.copies.values():
+        own = stages.layer4.state_dict()
+        assert all(torch.equal(own[key], shared[key]) for key in shared)
