@@ -1,11 +1,18 @@
 """Fusion study: settings shared by its rows, and its tables."""
 
+import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmir.testing.scenes import write_flir
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 sys.path.insert(0, str(FOLDER))
@@ -120,3 +127,35 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     text = (tmp_path / 'table.md').read_text()
     assert '| shared |  |  | **+2.0 [+2.0, +2.0]** |' in text
     assert 'strengths' not in text
+
+
+def test_pictures_show_detections_with_and_without_a_camera(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = write_flir(tmp_path / 'pairs', 2, 2, size=(64, 48), progress=False)
+    for split in ('train', 'val'):
+        labels = (pairs / split / 'thermal_annotations.json').read_bytes()
+        (pairs / split / 'fused_annotations.json').write_bytes(labels)
+    study, out = fusion.STUDIES['coco'], tmp_path / 'out'
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        cfg = study.config('shared', 0, pairs, None, out)
+        weights = MODELS.build(cfg.model).state_dict()
+    folder = out / 'coco/runs/shared_seed0'
+    folder.mkdir(parents=True)
+    torch.save(dict(state_dict=weights), folder / 'model.pth')
+    result = dict(checkpoint=str(folder / 'model.pth'))
+    (folder / 'result.json').write_text(json.dumps(result))
+    command = ['x', 'coco', '--data', str(pairs), '--out', str(out)]
+    command += ['--rows', 'shared', '--images', '1']
+    monkeypatch.setattr(sys, 'argv', command)
+    pictures = importlib.import_module('fusion_pictures')
+    pictures.main()
+    height, width = cv2.imread(str(out / 'coco/detections.png')).shape[:2]
+    assert width == 3 * 4.5 * 110
+    assert height > 300
+    model, data = pictures.network(
+        'shared',
+        argparse.Namespace(study='coco', seed=0, data=pairs, out=out),
+    )
+    titles = [panel.title for panel in pictures.panels(model, data[1], 'shared')]
+    assert titles == ['shared: rgb+ir', 'shared: rgb', 'shared: ir']
