@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -49,6 +50,13 @@ def test_weights_of_rare_classes(modules) -> None:
     raw = [1.502, 28.27, 13.31]
     expected = [value * 3 / sum(raw) for value in raw]
     assert weights == pytest.approx(expected, rel=0.01)
+
+
+def test_classes_without_a_pixel_have_no_weight(modules) -> None:
+    weights = modules['_field'].enet_weights([0.9, 0.0, 0.1])
+    raw = [1 / math.log(1.92), 0, 1 / math.log(1.12)]
+    expected = [2 * value / sum(raw) for value in raw]
+    assert weights == pytest.approx(expected, abs=1e-3)
 
 
 def test_every_third_training_image_is_held_out(modules, args) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,14 @@ def _names(data: Path, out: Path, held: bool) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-def enet_weights() -> list[float]:
+def enet_weights(shares: Sequence[float] = SHARES) -> list[float]:
     """Weights of rare classes, 1 / ln(1.02 + share), with a mean of 1.
+
+    Classes without a pixel have the weight 0 and do not count for the mean.
 
     A. Paszke et al., "ENet: a deep neural network architecture for real-time semantic
     segmentation", arXiv 1606.02147, 2016.
     """
-    raw = [1 / math.log(1.02 + share) for share in SHARES]
-    return [round(value * len(raw) / sum(raw), 3) for value in raw]
+    raw = [1 / math.log(1.02 + share) if share else 0.0 for share in shares]
+    there = sum(share > 0 for share in shares)
+    return [round(value * there / sum(raw), 3) for value in raw]

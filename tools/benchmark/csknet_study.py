@@ -31,7 +31,7 @@ from mmir.engine import recalibrate_norms
 from mmir.utils.files import write_json
 
 WEIGHTS_FILE = 'mobilenetv2_mmseg.safetensors'
-STEPS, BATCH, RATE = 150, 4, 0.03
+BATCH, RATE = 4, 0.03
 HELD_SEED = 100
 RECALIBRATED = 'csk', 'csk, teacher ir', 'csk, teacher rgb'
 BATCHES = 20  # for the statistics
@@ -90,8 +90,8 @@ COMMON = 'rate', 'steps', 'weighted'  # settings that all rows have
 def run_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a run for `Runner.from_cfg`."""
     choice = json.loads(run.choice)
-    steps, rate = choice.pop('steps', STEPS), choice.pop('rate', RATE)
     task = TASKS[args.task]
+    steps, rate = choice.pop('steps', task.steps), choice.pop('rate', RATE)
     decoder = dict(DECODER, num_classes=task.classes)
     if choice.pop('weighted', True):
         loss = dict(decoder['loss_decode'], class_weight=task.class_weight)
