@@ -297,7 +297,7 @@ def parse() -> argparse.Namespace:
     add('--clip', type=Path, help='folder with weights of CLIP; adds a row of `crops`')
     add('--out', type=Path, default=Path('work_dirs/vireid'))
     searched = [*SEARCH_ROWS.values()]
-    add('--rows', nargs='+', choices=[*ROWS], help='default: all')
+    add('--rows', nargs='+', choices=[*ROWS], help='default: all that apply')
     add('--seeds', nargs='+', type=int, help='default: those of the task')
     add(
         '--search',
