@@ -1,4 +1,4 @@
-"""The study of visible-infrared re-identification: sets, rows, settings, report."""
+"""The study of visible-infrared re-identification: sets, rows, settings."""
 
 import importlib
 import json
@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
+from reid_models import people
 from safetensors.torch import save_file
 
 from mmir.engine import NonFiniteLossError
@@ -22,16 +24,19 @@ from mmir.utils.files import write_json
 pytest.importorskip('mmpretrain')
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
-NAMES = '_runs', '_paired', '_vireid_rows', '_vireid_tasks'
-STUDY = 'vireid_study', 'vireid_study_report'
+NAMES = '_runs', '_vireid_rows', '_vireid_tasks', 'vireid_study'
+FRAMES = ['00004N', '00004N', '00016N', '00029N', '00033N', '00040D']
+FRAMES += ['00053D', '00060D', '00061N']
+SCENES = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 2, 7: 3, 8: 3, 9: 4}
+"""12 frames further is the same scene, 13 frames or night is another one."""
 
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
     sys.path.insert(0, str(FOLDER))
-    yield {name: importlib.import_module(name) for name in (*NAMES, *STUDY)}
+    yield {name: importlib.import_module(name) for name in NAMES}
     sys.path.remove(str(FOLDER))
-    for name in (*NAMES, *STUDY):
+    for name in NAMES:
         sys.modules.pop(name, None)
 
 
@@ -43,11 +48,14 @@ def scope(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def args(tmp_path: Path, modules, monkeypatch) -> Namespace:
-    """Arguments of the study, with 9 people cut from noise, 6 of them for training."""
+    """Arguments of the study, with 9 people cut from noise, 6 of them for training.
+
+    They belong to 5 scenes: the people 1-3, 4-5, 6, 7-8 and 9.
+    """
     lines = ['pid,frame,ir_height,rgb_height']
     rng = np.random.default_rng(0)
-    for pid in range(1, 10):
-        lines.append(f'{pid:05d},x,9,9')
+    for pid, frame in enumerate(FRAMES, 1):
+        lines.append(f'{pid:05d},{frame}.png,9,9')
         for kind in ('rgb', 'ir'):
             path = tmp_path / f'person_crops/{kind}/{pid:05d}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,20 +75,53 @@ def small(modules, monkeypatch) -> None:
     monkeypatch.setitem(tasks.TASKS, 'crops', tasks.Task(**values))
 
 
-def test_people_are_split_by_identity(modules, args) -> None:
+def test_scenes(modules, args) -> None:
+    tasks = modules['_vireid_tasks']
+    assert tasks._crop_scenes(args.data / 'person_crops') == SCENES
+    names = ['00020N.png', '00004N.png', '00008N.png']  # in any order
+    assert tasks.scenes_of(names) == [0, 0, 0]
+    assert tasks.scenes_of([names[0], names[1]]) == [1, 0]
+    with pytest.raises(UserError, match="frame 'x' must be a number"):
+        tasks.scenes_of(['00004N.png', 'x'])
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_scenes_are_not_divided(modules, seed) -> None:
+    """The first part is full: no other scene would fit."""
+    split = modules['_vireid_tasks'].split_scenes
+    first, rest = split(SCENES, 6, seed)
+    assert (first | rest, first & rest) == ({*SCENES}, set())
+    assert not {SCENES[pid] for pid in first} & {SCENES[pid] for pid in rest}
+    left = [SCENES[pid] for pid in rest]
+    assert len(first) <= 6 < len(first) + min(map(left.count, left))
+    first, rest = split(dict.fromkeys(range(5), 0) | dict.fromkeys((8, 9), 1), 6, seed)
+    assert (first, rest) in (({*range(5)}, {8, 9}), ({8, 9}, {*range(5)}))
+
+
+def test_people_are_split_by_scene(modules, args) -> None:
     tasks = modules['_vireid_tasks']
     root = args.data / 'person_crops'
-    splits = [tasks.TASKS['crops'].images(root, seed) for seed in (0, 1)]
-    for train, test in splits:
+    splits = [tasks.TASKS['crops'].images(root, seed) for seed in (0, 1, 2)]
+    for seed, (train, test) in enumerate(splits):
         known, asked = ({image.pid for image in part} for part in (train, test))
         assert (len(known), len(asked), len(train), len(test)) == (6, 3, 12, 6)
         assert known | asked == {*range(1, 10)}
         assert {(i.cam, i.modality) for i in test} == {(1, 'rgb'), (2, 'ir')}
-    assert splits[0] != splits[1]
-    kept, held = tasks.held_out(splits[0][0])
-    assert sorted(kept + held) == sorted(splits[0][0])
-    ids = sorted({image.pid for image in splits[0][0]})
-    assert {image.pid for image in held} == {ids[2], ids[5]}
+        kept, held = tasks.held_out(train, SCENES, seed)
+        assert sorted(kept + held) == sorted(train)
+        parts = [{SCENES[image.pid] for image in part} for part in (kept, held, test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 5
+        assert 0 < len(kept) <= 2 * 4  # two thirds of six people
+    assert len({str(split) for split in splits}) > 1
+
+
+def test_a_third_of_the_synthetic_people_is_held_out(modules) -> None:
+    tasks = modules['_vireid_tasks']
+    images = [tasks.PersonImage(f'{k}.jpg', k, 1, 'rgb') for k in range(1, 31)]
+    kept, held = tasks.held_out(images, {k: k for k in range(1, 31)}, 0)
+    assert (len(kept), len(held)) == (20, 10)
+    assert sorted(kept + held) == sorted(images)
+    assert held != tasks.held_out(images, {k: k for k in range(1, 31)}, 1)[1]
 
 
 def test_rows_differ_in_what_they_say(modules, args) -> None:
@@ -110,6 +151,56 @@ def test_rows_differ_in_what_they_say(modules, args) -> None:
     for row in ('baseline', 'TMPA', 'TMPA, outer'):
         for key in ('optim_wrapper', 'train_cfg', 'param_scheduler', 'randomness'):
             assert cfgs[row][key] == others[key]
+    samplers = [cfg.train_dataloader.sampler for cfg in cfgs.values()]
+    assert samplers == [samplers[0]] * 13
+
+
+def test_schedule(modules) -> None:
+    """The rate rises to its full value in a tenth of the steps and ends at 1 %."""
+    found = modules['vireid_study'].schedule(0.2, 40, 0.1)
+    assert found['train_cfg']['max_iters'] == 40
+    wrapper, net = found['optim_wrapper'], torch.nn.Module()
+    net.backbone = torch.nn.Linear(1, 1, bias=False)
+    net.backbone.transfer = torch.nn.Linear(1, 1, bias=False)
+    net.head = torch.nn.Linear(1, 1, bias=False)
+    optim = build_optim_wrapper(net, dict(wrapper, type='mmengine.OptimWrapper'))
+    names = [name for name, _ in net.named_parameters()]
+    rates = dict(zip(names, optim.get_lr()['lr'], strict=True))
+    wanted = {'backbone': 0.02, 'backbone.transfer': 0.2, 'head': 0.2}
+    assert rates == pytest.approx({f'{k}.weight': v for k, v in wanted.items()})
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(cfg, optimizer=optim.optimizer))
+        for cfg in found['param_scheduler']
+    ]
+    history = []
+    for _ in range(40):
+        history.append(optim.get_lr()['lr'][-1])
+        optim.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert history[0] == pytest.approx(0.02)
+    assert history[3] == pytest.approx(0.2)  # the last of 4 steps of warmup
+    assert max(history) == pytest.approx(0.2)
+    assert history[-1] == pytest.approx(0.002, rel=0.2)
+
+
+def test_masks_of_pedmix_differ_between_seeds(modules, args) -> None:
+    study = modules['vireid_study']
+    choice = json.dumps(dict(rate=0.1, steps=20))
+    images = torch.tensor([0.0, 1.0] * 4).view(8, 1, 1, 1).repeat(1, 3, 144, 72)
+    batch = dict(
+        inputs=images, data_samples=people(['rgb', 'ir'] * 4, [0, 0, 1, 1, 2, 2, 3, 3])
+    )
+    mixed = []
+    for seed in (0, 3, 3):
+        run = study.Run('crops', 'PedMix', seed, choice=choice)
+        cfg = study.run_config(run, args).model.data_preprocessor
+        assert cfg.seed == seed
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            mixed.append(MODELS.build(cfg).mix(batch)['inputs'])
+    assert not torch.equal(mixed[0], mixed[1])
+    assert torch.equal(mixed[1], mixed[2])
+    assert not torch.equal(mixed[1], images)
 
 
 def test_the_network_of_people_runs(modules) -> None:
@@ -117,7 +208,9 @@ def test_the_network_of_people_runs(modules) -> None:
     x = torch.rand(2, 3, 144, 72)
     for name, width in (('baseline', 128), ('TMPA', 384)):
         backbone = task.backbone(Path())
-        cfg = rows.model_config(rows.ROWS[name], backbone, task.stem, task.channels, 5)
+        cfg = rows.model_config(
+            rows.ROWS[name], backbone, task.stem, task.channels, 5, 0
+        )
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             model = MODELS.build(cfg).eval()
         maps = model.backbone(x, ['rgb', 'ir'])
@@ -146,7 +239,7 @@ def test_a_rate_of_the_search_may_diverge(modules, args, monkeypatch) -> None:
     run = study.Run('crops', 'baseline', 0, True, choice)
     # three of the six training people are too few to hold some out of
     monkeypatch.setattr(
-        modules['_vireid_tasks'], 'held_out', lambda images: [images] * 2
+        modules['_vireid_tasks'], 'held_out', lambda images, *_: [images] * 2
     )
     study.execute(run, args)
     result = json.loads((run.folder(args.out) / 'result.json').read_text())
@@ -155,23 +248,69 @@ def test_a_rate_of_the_search_may_diverge(modules, args, monkeypatch) -> None:
         study.execute(study.Run('crops', 'baseline', 0, choice=choice), args)
 
 
-def test_the_best_of_a_finished_search_is_chosen(modules, args) -> None:
-    study, tasks = modules['vireid_study'], modules['_vireid_tasks']
-    defaults = tasks.TASKS['crops'].defaults
-    runs = study.search_runs('crops')
-    assert len(runs) == 2 * 4 * 2 * 2
-    assert {run.held for run in runs} == {True}
-    for k, run in enumerate(runs):
+def write_search(study, out: Path, seed: int, best: float, rows=None) -> None:
+    """Results of a search in which one rate is the best of all."""
+    rows = rows or [*study.SEARCH_ROWS.values()]
+    for run in study.search_runs('crops', rows, [seed]):
         rate = json.loads(run.choice)['rate']
-        value = 50.0 if rate == 0.03 else 10.0 + rate
+        value = 50.0 if rate == best else 10.0 + rate
         values = dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value + 2))
-        if k < len(runs) - 1:  # the last one, of TMPA, is still to come
-            write_json(dict(values=values), run.folder(args.out) / 'result.json')
-    found = study.chosen('crops', args.out)
-    steps = round(0.5 * defaults['agw']['steps'])
-    assert found == dict(agw=dict(rate=0.03, steps=steps), tmpa=defaults['tmpa'])
-    runs = study.test_runs('crops', ['PedMix', study.CLIP], [7], args.out)
-    assert [json.loads(run.choice) for run in runs] == [found['agw'], {}]
+        write_json(dict(values=values), run.folder(out) / 'result.json')
+
+
+def test_the_best_rate_of_each_split_is_chosen(modules, args) -> None:
+    study = modules['vireid_study']
+    runs = study.search_runs('crops', ['baseline', 'TMPA'], [0, 1])
+    assert len({run.folder(args.out) for run in runs}) == 2 * 2 * 4
+    assert {run.held for run in runs} == {True}
+    assert {json.loads(run.choice)['steps'] for run in runs} == {80}
+    write_search(study, args.out, 0, 0.03)
+    write_search(study, args.out, 1, 0.1, ['baseline'])
+
+    def rates(seed: int) -> dict[str, float]:
+        found = study.chosen('crops', args.out, seed)
+        return {key: json.loads(value)['rate'] for key, value in found.items()}
+
+    assert rates(0) == dict(agw=0.03, tmpa=0.03)
+    assert rates(1) == dict(agw=0.1, tmpa=0.01)  # the default of TMPA
+    assert rates(2) == dict(agw=0.03, tmpa=0.01)
+    runs = study.test_runs('crops', ['PedMix', 'MFT', study.CLIP], [0, 1], args.out)
+    assert [(run.seed, json.loads(run.choice).get('rate')) for run in runs] == [
+        (0, 0.03), (0, 0.03), (0, None), (1, 0.1), (1, 0.01), (1, None)
+    ]  # fmt: skip
+    assert {json.loads(run.choice).get('steps', 80) for run in runs} == {80}
+
+
+def test_an_unfinished_search_decides_nothing(modules, args) -> None:
+    study = modules['vireid_study']
+    write_search(study, args.out, 4, 0.03)
+    last = study.search_runs('crops', ['TMPA'], [4])[-1]
+    (last.folder(args.out) / 'result.json').unlink()
+    with pytest.raises(UserError, match=r'TMPA, seed 4, has 3 of 4 .*--seeds 4'):
+        study.test_runs('crops', ['baseline'], [4], args.out)
+
+
+@pytest.mark.parametrize(
+    ('words', 'rows', 'seeds', 'count'),
+    [
+        ('', {'baseline', 'TMPA'}, {0, 1, 2}, 24),
+        ('--rows TMPA --seeds 5 7', {'TMPA'}, {5, 7}, 8),
+    ],
+)
+def test_what_is_searched(modules, monkeypatch, words, rows, seeds, count) -> None:
+    study, asked = modules['vireid_study'], []
+    monkeypatch.setattr(sys, 'argv', ['study', '--search', *words.split()])
+    monkeypatch.setattr(study, 'drain', lambda ready, *_: asked.extend(ready()))
+    study.main()
+    assert len(asked) == count
+    assert ({run.row for run in asked}, {run.seed for run in asked}) == (rows, seeds)
+
+
+def test_rows_that_inherit_are_not_searched(modules, monkeypatch) -> None:
+    words = ['study', '--search', '--rows', 'TMPA', 'CAJ']
+    monkeypatch.setattr(sys, 'argv', words)
+    with pytest.raises(UserError, match=r"does not run \['CAJ'\]"):
+        modules['vireid_study'].parse()
 
 
 def test_frozen_features_are_ranked(modules, args, monkeypatch) -> None:
@@ -206,27 +345,13 @@ def test_features_are_computed_once(modules, args, monkeypatch) -> None:
     assert not torch.allclose(found[0], found[1])
     file.unlink()
     assert torch.equal(tasks.clip_features(args.data, root, names, cache), found)
-    with pytest.raises(FileNotFoundError):
-        tasks.clip_features(args.data, root, names[:2], cache)
+    monkeypatch.setattr(clip, 'backbone', reached)
+    moved = root.rename(args.data / 'moved')
+    others = [(args.data, root, names[:2]), (args.data, moved, names)]
+    for given in (*others, (args.data / 'other', root, names)):
+        with pytest.raises(LookupError, match='computed again'):
+            tasks.clip_features(*given, cache)
 
 
-def test_report(modules, tmp_path: Path, monkeypatch, capsys) -> None:
-    scores = {'baseline': (50.0, 52.0, 51.0), 'TMPA': (53.0, 54.5, 54.0)}
-    for row, values in scores.items():
-        for seed, value in enumerate(values):
-            measures = dict(R1=value - 9, mAP=value, mINP=value)
-            settings = dict(task='crops', row=row, seed=seed, held=False, choice={})
-            result = dict(settings=settings, seconds=60.0, trainable=2_200_000)
-            result |= dict(values=dict(ir2rgb=measures, rgb2ir=measures))
-            write_json(result, tmp_path / f'crops/test/{row}_{seed}/result.json')
-    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
-    modules['vireid_study_report'].main()
-    table = capsys.readouterr().out
-    assert '| TMPA | 3 | 44.8 ± 0.8 | 53.8 ± 0.8 |' in table
-    # the differences are 3, 2.5 and 3
-    assert '**+2.8 [+2.' in table
-    assert '| baseline | 3 | 42.0 ± 1.0 | 51.0 ± 1.0 | 51.0 ± 1.0 |  |' in table
-    assert len(json.loads((tmp_path / 'results.json').read_text())) == 6
-    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'none')])
-    with pytest.raises(UserError, match='no finished runs'):
-        modules['vireid_study_report'].main()
+def reached(*args: object, **kwargs: object) -> None:
+    raise LookupError('computed again')

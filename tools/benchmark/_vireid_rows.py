@@ -52,7 +52,12 @@ ROWS = rows()
 
 
 def model_config(
-    row: Row, backbone: dict, stem: tuple[str, ...], channels: int, people: int
+    row: Row,
+    backbone: dict,
+    stem: tuple[str, ...],
+    channels: int,
+    people: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Config of the model of a row.
 
@@ -62,6 +67,7 @@ def model_config(
         stem: Its modules that exist once per modality.
         channels: Channels of its last map.
         people: Number of training identities.
+        seed: Seed of the masks of PedMix.
     """
     colors = dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
@@ -69,7 +75,7 @@ def model_config(
     pre = dict(type='mmpretrain.ClsDataPreprocessor', **colors)
     if row.pedmix is not None:
         mix = dict(row.pedmix, grid=GRID)
-        pre = dict(type='mmir.PedMixDataPreprocessor', pedmix=mix, **colors)
+        pre = dict(type='mmir.PedMixDataPreprocessor', pedmix=mix, seed=seed, **colors)
     head = dict(num_classes=people, metric=dict(wrt=dict(type='mmir.WRTLoss')))
     if row.network == 'agw':
         return dict(

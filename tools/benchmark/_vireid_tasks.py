@@ -1,13 +1,17 @@
 """Tasks of the study of visible-infrared re-identification: people, crops.
 
 `people`: synthetic people in the layout of SYSU-MM01; a small ResNet from scratch.
-`crops`: people cut from street images, one RGB and one infrared image each, seen at the
-same moment; MobileNetV2 from ImageNet weights. One right image per query: the numbers
-compare rows and are no benchmark.
+`crops`: people cut from frames of street videos, one RGB and one infrared image each,
+seen at the same moment; MobileNetV2 from ImageNet weights. An identity is one box in
+one frame. The same person may recur in other frames of a scene, so scenes are never
+divided between training and test. Within a scene of the test, however, the gallery can
+hold the person of a query under another identity, which counts as wrong. One right
+image per query: the numbers compare rows and are no benchmark.
 """
 
 import csv
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +21,14 @@ import torch
 from torch import Tensor
 
 from mmir.data.layouts.reid import SYSU_MM01, PersonImage
+from mmir.utils.errors import UserError
 from mmir.utils.files import atomic_path, write_text
 
 HEIGHT, WIDTH = 144, 72
 WEIGHTS_FILE = 'mobilenetv2_mmpretrain.safetensors'
 TRAIN_PEOPLE = 140  # of the crops
+SCENE_GAP = 12  # largest step of the frame number inside a scene
+KEPT_SHARE = 2 / 3  # of the training people, in the search
 PEOPLE = dict(train=240, test=64, images=1)  # synthetic ones
 META = ('sample_idx', 'img_path', 'pid', 'cam_id', 'modality')
 BOTH = (dict(name='ir2rgb', query='ir'), dict(name='rgb2ir', query='rgb'))
@@ -37,6 +44,8 @@ class Task:
         root: From the data folder and the folder for what is written to the folder that
             paths are relative to.
         images: From the root and a seed to training and test images.
+        scenes: From the root to the scene of each identity. The people of a scene stay
+            together when training people are held out.
         backbone: From the folder of weights to the config of the backbone.
         stem: Modules of the backbone that exist once per modality.
         channels: Channels of its last map.
@@ -44,11 +53,13 @@ class Task:
         backbone_rate: Factor of the learning rate of the backbone.
         protocols: Protocols of the test.
         seeds: Default seeds.
-        defaults: Rate and steps by network; `--search` finds better ones.
+        steps: Training steps of all rows.
+        rates: Default learning rate by network; `--search` finds better ones.
     """
 
     root: Callable[[Path, Path], Path]
     images: Callable[[Path, int], Images]
+    scenes: Callable[[Path], Mapping[int, int]]
     backbone: Callable[[Path], dict[str, Any]]
     stem: tuple[str, ...]
     channels: int
@@ -56,7 +67,8 @@ class Task:
     backbone_rate: float
     protocols: tuple[Any, ...]
     seeds: tuple[int, ...]
-    defaults: dict[str, dict[str, Any]]
+    steps: int
+    rates: Mapping[str, float]
 
 
 def _people_root(data: Path, out: Path) -> Path:
@@ -71,29 +83,105 @@ def _people_images(root: Path, seed: int) -> Images:
     return SYSU_MM01.images(root, 'train'), SYSU_MM01.images(root, 'test')
 
 
-def _crop_images(root: Path, seed: int) -> Images:
-    """Split by identity, another one for each seed."""
+def _people_scenes(root: Path) -> dict[int, int]:
+    """Each synthetic person is a scene of their own."""
+    return {image.pid: image.pid for image in SYSU_MM01.images(root, 'train')}
+
+
+def scenes_of(frames: Sequence[str]) -> list[int]:
+    """Number the scenes of frames.
+
+    A new scene begins where day and night change, or where the frame number jumps by
+    more than `SCENE_GAP`.
+
+    Args:
+        frames: Names such as `00279N.png` (N,): number, and N for night or D for day.
+
+    Returns:
+        list[int]: Scene of each frame (N,), from 0 in the order of the frame numbers.
+
+    Raises:
+        UserError: A name has another form.
+    """
+    keys = []
+    for name in frames:
+        match = re.fullmatch(r'(\d+)([DN])\.\w+', name)
+        if match is None:
+            raise UserError(
+                f'index.csv: frame {name!r} must be a number, then N (night) or D '
+                '(day), such as 00279N.png'
+            )
+        keys.append((int(match[1]), match[2]))
+    found: dict[tuple[int, str], int] = {}
+    scene, last = -1, None
+    for number, light in sorted({*keys}):
+        if last is None or light != last[1] or number - last[0] > SCENE_GAP:
+            scene += 1
+        found[number, light] = scene
+        last = number, light
+    return [found[key] for key in keys]
+
+
+def _crop_scenes(root: Path) -> dict[int, int]:
     with (root / 'index.csv').open(newline='') as file:
-        names = [row['pid'] for row in csv.DictReader(file)]
-    order = np.random.default_rng(seed).permutation(len(names)).tolist()
-    parts = (sorted(order[:TRAIN_PEOPLE]), sorted(order[TRAIN_PEOPLE:]))
+        lines = [*csv.DictReader(file)]
+    scenes = scenes_of([line['frame'] for line in lines])
+    return {int(line['pid']): k for line, k in zip(lines, scenes, strict=True)}
+
+
+def split_scenes(
+    scenes: Mapping[int, int], size: int, seed: int
+) -> tuple[set[int], set[int]]:
+    """Split identities by whole scenes.
+
+    Scenes are visited in random order; each one that still fits joins the first part.
+
+    Args:
+        scenes: Identity -> scene.
+        size: Largest number of identities of the first part.
+        seed: Chooses the order.
+
+    Returns:
+        tuple[set[int], set[int]]: Identities of the first part, and all others.
+    """
+    people: dict[int, list[int]] = {}
+    for pid, scene in scenes.items():
+        people.setdefault(scene, []).append(pid)
+    groups, first = [*people.values()], set()
+    for k in np.random.default_rng(seed).permutation(len(groups)):
+        if len(first) + len(groups[k]) <= size:
+            first.update(groups[k])
+    return first, {*scenes} - first
+
+
+def _crop_images(root: Path, seed: int) -> Images:
+    """Split by scenes, another one for each seed."""
+    parts = split_scenes(_crop_scenes(root), TRAIN_PEOPLE, seed)
     sets = [
         [
-            PersonImage(f'{kind}/{names[k]}.jpg', int(names[k]), cam, kind)
+            PersonImage(f'{kind}/{pid:05d}.jpg', pid, cam, kind)
             for cam, kind in enumerate(('rgb', 'ir'), 1)
-            for k in part
+            for pid in sorted(part)
         ]
         for part in parts
     ]
     return sets[0], sets[1]
 
 
-def held_out(images: Sequence[PersonImage]) -> Images:
-    """Split training images: every third person takes the place of the test people."""
-    ids = sorted({image.pid for image in images})
-    held = {*ids[2::3]}
+def held_out(
+    images: Sequence[PersonImage], scenes: Mapping[int, int], seed: int
+) -> Images:
+    """Split training images: a third of the people takes the place of the test people.
+
+    Args:
+        images: Training images of a split.
+        scenes: Identity -> scene; scenes are not divided.
+        seed: Chooses the people.
+    """
+    own = {image.pid: scenes[image.pid] for image in images}
+    kept, held = split_scenes(own, round(KEPT_SHARE * len(own)), seed)
     return (
-        [image for image in images if image.pid not in held],
+        [image for image in images if image.pid in kept],
         [image for image in images if image.pid in held],
     )
 
@@ -117,6 +205,7 @@ TASKS = {
     'people': Task(
         root=_people_root,
         images=_people_images,
+        scenes=_people_scenes,
         backbone=_resnet,
         stem=('conv1', 'bn1'),
         channels=128,
@@ -124,11 +213,13 @@ TASKS = {
         backbone_rate=1.0,
         protocols=('sysu_all_agw', BOTH[1]),
         seeds=(0, 1, 2),
-        defaults=dict(agw=dict(rate=0.05, steps=600), tmpa=dict(rate=0.02, steps=600)),
+        steps=600,
+        rates=dict(agw=0.05, tmpa=0.02),
     ),
     'crops': Task(
         root=lambda data, out: data / 'person_crops',
         images=_crop_images,
+        scenes=_crop_scenes,
         backbone=_mobilenet,
         stem=('conv1',),
         channels=1280,
@@ -136,7 +227,8 @@ TASKS = {
         backbone_rate=0.1,
         protocols=BOTH,
         seeds=(0, 1, 2, 3, 4),
-        defaults=dict(agw=dict(rate=0.03, steps=80), tmpa=dict(rate=0.01, steps=80)),
+        steps=80,
+        rates=dict(agw=0.03, tmpa=0.01),
     ),
 }
 
@@ -150,12 +242,13 @@ def datasets(
         task: The task.
         root: Folder that paths are relative to.
         lists: Folder for the lists of images.
-        seed: Chooses the split, where there are several.
+        seed: Chooses the split, where there are several, and the held-out people.
         held: Whether held-out training people take the place of the test people.
         caj: Channel augmentation in training.
     """
     images = task.images(root, seed)
-    images = held_out(images[0]) if held else images
+    if held:
+        images = held_out(images[0], task.scenes(root), seed)
     configs = []
     for split, part in zip(('train', 'test'), images, strict=True):
         path = lists / f'{split}_{"held_" * held}{seed}.txt'
@@ -195,7 +288,8 @@ def clip_features(
         weights: Folder with the files of CLIP.
         root: Folder that names are relative to.
         names: Image files (N,).
-        cache: File that the features are stored in.
+        cache: File that the features are stored in, with what they are made of: both
+            folders and the names. Features of anything else are computed again.
     """
     from _clip_rows import COLORS, backbone
     from mmengine.registry import MODELS, init_default_scope
@@ -204,9 +298,12 @@ def clip_features(
     from mmir.utils.checkpoint import load_checkpoint, weights_of
     from mmir.visualization.color_maps import to_display
 
+    source = dict(
+        weights=str(weights.resolve()), root=str(root.resolve()), names=[*names]
+    )
     if cache.is_file():
-        stored = torch.load(cache)
-        if stored['names'] == [*names]:
+        stored = torch.load(cache, weights_only=True)
+        if stored.get('source') == source:
             return stored['features']
     init_default_scope('mmpretrain')
     net = MODELS.build(backbone(weights, out_type='cls_token'))
@@ -226,5 +323,5 @@ def clip_features(
         found.append(torch.nn.functional.linear(net(x)[-1], weight, bias))
     features = torch.cat(found)
     with atomic_path(cache) as path:
-        torch.save(dict(names=[*names], features=features), path)
+        torch.save(dict(source=source, features=features), path)
     return features

@@ -1,10 +1,12 @@
 """AGW, CAJ and TMPA, and parts of TMPA, on small sets of people.
 
-The rows of a task train with the same schedule, augmentation and order of batches. Rate
-and number of steps are chosen for each network on held-out training people
-(`--search`); afterwards, all rows are tested on people that were never seen. Several
-processes may run at once; finished runs are skipped. `vireid_study_report.py` writes
-the tables.
+All rows of a task take the same number of steps and see the same batches in the same
+order. CAJ and PedMix add their augmentation; the draws of CAJ also shift the random
+crops. For each seed, and so for each split, `--search` tries learning rates for the
+baseline and for TMPA on held-out training people of that split. The other rows of a
+network inherit its rate. Afterwards, all rows are tested on the test people of the
+split, which neither its training nor its search has seen. Several processes may run at
+once; finished runs are skipped. `vireid_study_report.py` writes the tables.
 
     python tools/benchmark/vireid_study.py --task people --search
     python tools/benchmark/vireid_study.py --task people
@@ -39,9 +41,9 @@ from mmir.utils.files import write_json
 
 MEASURES = 'R1', 'mAP', 'mINP'
 SEARCH_ROWS = dict(agw='baseline', tmpa='TMPA')
-SEARCH_SEEDS = 100, 101
-RATES, LENGTHS = (0.003, 0.01, 0.03, 0.1), (0.5, 1.0)
-"""Learning rates, and numbers of steps as shares of the default, of the search."""
+"""Network -> the row whose search decides its learning rate."""
+RATES = 0.003, 0.01, 0.03, 0.1
+"""Learning rates of the search."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Run:
     Attributes:
         task: Name in `TASKS`.
         row: Name in `ROWS`, or `CLIP`.
-        seed: Controls all randomness, and the split into people.
+        seed: Controls all randomness, and the split of the people where there are
+            several.
         held: Whether held-out training people take the place of the test people.
         choice: Rate and steps, as JSON.
     """
@@ -73,25 +76,20 @@ class Run:
 def run_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a run for `Runner.from_cfg`."""
     task, row, choice = TASKS[run.task], ROWS[run.row], json.loads(run.choice)
-    out = args.out / run.task
-    root = task.root(args.data, out)
-    train, test, people = datasets(
-        task, root, run.folder(args.out), run.seed, run.held, row.caj
-    )
+    root = task.root(args.data, args.out / run.task)
+    folder = run.folder(args.out)
+    train, test, people = datasets(task, root, folder, run.seed, run.held, row.caj)
     backbone = task.backbone(args.weights)
     loader = dict(num_workers=0, persistent_workers=False)
     ids, images = task.batch
     sampler = dict(type='mmir.CrossModalIdentitySampler', seed=run.seed)
-    rates = {
-        'backbone': dict(lr_mult=task.backbone_rate),
-        'backbone.transfer': dict(lr_mult=1.0),
-    }
-    warm = max(1, choice['steps'] // 10)
     return Config(
         dict(
             default_scope='mmpretrain',
-            model=model_config(row, backbone, task.stem, task.channels, people),
-            work_dir=str(run.folder(args.out)),
+            model=model_config(
+                row, backbone, task.stem, task.channels, people, run.seed
+            ),
+            work_dir=str(folder),
             train_dataloader=dict(
                 loader,
                 batch_size=2 * ids * images,
@@ -107,30 +105,8 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
             test_evaluator=dict(
                 type='mmir.VIReIDMetric', protocols=list(task.protocols)
             ),
-            train_cfg=dict(type='IterBasedTrainLoop', max_iters=choice['steps']),
             test_cfg=dict(),
-            optim_wrapper=dict(
-                type='OptimWrapper',
-                optimizer=dict(
-                    type='SGD',
-                    lr=choice['rate'],
-                    momentum=0.9,
-                    weight_decay=5e-4,
-                    nesterov=True,
-                ),
-                paramwise_cfg=dict(custom_keys=rates),
-                clip_grad=dict(max_norm=100.0),  # rarely active: a guard
-            ),
-            param_scheduler=[
-                dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=warm),
-                dict(
-                    type='CosineAnnealingLR',
-                    by_epoch=False,
-                    begin=warm,
-                    end=choice['steps'],
-                    eta_min_ratio=0.01,
-                ),
-            ],
+            **schedule(choice['rate'], choice['steps'], task.backbone_rate),
             default_hooks=dict(
                 checkpoint=None,
                 non_finite=dict(type='mmir.NonFiniteLossHook', action='stop'),
@@ -139,8 +115,38 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
             log_processor=dict(by_epoch=False),
             log_level='WARNING',
             randomness=dict(seed=run.seed),
-            experiment_name=str(run.folder(args.out)).replace('/', '_'),
+            experiment_name=str(folder).replace('/', '_'),
         )
+    )
+
+
+def schedule(rate: float, steps: int, backbone_rate: float) -> dict[str, Any]:
+    """Training loop, optimizer and schedule: SGD, a short warmup, then a cosine.
+
+    Args:
+        rate: Learning rate after the warmup.
+        steps: Number of steps; the first tenth is the warmup.
+        backbone_rate: Factor of the rate of the backbone, except for MFT in it.
+    """
+    rates = {
+        'backbone': dict(lr_mult=backbone_rate),
+        'backbone.transfer': dict(lr_mult=1.0),
+    }
+    warm = max(1, steps // 10)
+    sgd = dict(type='SGD', lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    cosine = dict(type='CosineAnnealingLR', begin=warm, end=steps, eta_min_ratio=0.01)
+    return dict(
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps),
+        optim_wrapper=dict(
+            type='OptimWrapper',
+            optimizer=sgd,
+            paramwise_cfg=dict(custom_keys=rates),
+            clip_grad=dict(max_norm=100.0),  # rarely active: a guard
+        ),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=warm),
+            dict(cosine, by_epoch=False),
+        ],
     )
 
 
@@ -217,36 +223,44 @@ def clip_values(run: Run, args: argparse.Namespace) -> dict[str, dict[str, float
     return found
 
 
-def search_runs(task: str) -> list[Run]:
-    """Runs on held-out people: rates and lengths of each network."""
-    found = []
-    for network, row in SEARCH_ROWS.items():
-        steps = TASKS[task].defaults[network]['steps']
-        for rate, share, seed in itertools.product(RATES, LENGTHS, SEARCH_SEEDS):
-            choice = json.dumps(dict(rate=rate, steps=round(share * steps)))
-            found.append(Run(task, row, seed, True, choice))
-    return found
+def search_runs(task: str, rows: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """Runs on held-out training people: each rate, for each split and row."""
+    return [
+        Run(task, row, seed, True, choice_of(task, rate))
+        for seed, row, rate in itertools.product(seeds, rows, RATES)
+    ]
 
 
-def chosen(task: str, out: Path) -> dict[str, dict[str, Any]]:
-    """Rate and steps of each network: the best of the search, else the defaults.
+def choice_of(task: str, rate: float) -> str:
+    """Settings of a run as JSON. All rows of a task take the same number of steps."""
+    return json.dumps(dict(rate=rate, steps=TASKS[task].steps))
 
-    The best has the largest mean of mAP over directions and seeds. A search that is not
-    finished decides nothing, so that all runs of a table have the same settings.
+
+def chosen(task: str, out: Path, seed: int) -> dict[str, str]:
+    """Settings of each network for a split: the best of its search, else the default.
+
+    Only runs on the held-out training people of this split are read. The best has the
+    largest mean of mAP over the directions.
+
+    Raises:
+        UserError: The search of this split has begun and is not finished.
     """
     found = {}
     for network, row in SEARCH_ROWS.items():
-        scores: dict[str, list[float]] = {}
-        runs = [run for run in search_runs(task) if run.row == row]
-        files = [run.folder(out) / RESULT for run in runs]
-        if not all(file.is_file() for file in files):
-            found[network] = TASKS[task].defaults[network]
-            continue
-        for run, file in zip(runs, files, strict=True):
-            values = json.loads(file.read_text())['values'].values()
-            scores.setdefault(run.choice, []).append(score_of(values))
-        best = max(scores, key=lambda choice: statistics.mean(scores[choice]))
-        found[network] = json.loads(best)
+        runs = search_runs(task, [row], [seed])
+        scores = {}
+        for run in runs:
+            file = run.folder(out) / RESULT
+            if file.is_file():
+                values = json.loads(file.read_text())['values'].values()
+                scores[run.choice] = score_of(values)
+        if 0 < len(scores) < len(runs):
+            raise UserError(
+                f'the search of {row}, seed {seed}, has {len(scores)} of {len(runs)} '
+                f'runs: finish it with --task {task} --search --seeds {seed}'
+            )
+        default = choice_of(task, TASKS[task].rates[network])
+        found[network] = max(scores, key=scores.__getitem__, default=default)
     return found
 
 
@@ -259,11 +273,12 @@ def test_runs(
     task: str, rows: Sequence[str], seeds: Sequence[int], out: Path
 ) -> list[Run]:
     """Runs on the test people, all rows of a seed after another."""
-    settings = chosen(task, out)
     runs = []
-    for seed, row in itertools.product(seeds, rows):
-        choice = {} if row == CLIP else settings[ROWS[row].network]
-        runs.append(Run(task, row, seed, choice=json.dumps(choice)))
+    for seed in seeds:
+        settings = chosen(task, out, seed)
+        for row in rows:
+            choice = '{}' if row == CLIP else settings[ROWS[row].network]
+            runs.append(Run(task, row, seed, choice=choice))
     return runs
 
 
@@ -271,7 +286,8 @@ def parse() -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: A folder that the task needs is not given.
+        UserError: A folder that the task needs is not given, or `--search` is asked for
+            rows that inherit their rate.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -280,10 +296,24 @@ def parse() -> argparse.Namespace:
     add('--weights', type=Path, help='folder with weights of MobileNetV2')
     add('--clip', type=Path, help='folder with weights of CLIP; adds a row of `crops`')
     add('--out', type=Path, default=Path('work_dirs/vireid'))
-    add('--rows', nargs='+', choices=[*ROWS], default=[*ROWS])
-    add('--seeds', nargs='+', type=int)
-    add('--search', action='store_true', help='on held-out people, for all rows')
+    searched = [*SEARCH_ROWS.values()]
+    add('--rows', nargs='+', choices=[*ROWS], help='default: all that apply')
+    add('--seeds', nargs='+', type=int, help='default: those of the task')
+    add(
+        '--search',
+        action='store_true',
+        help=f'try learning rates for {" and ".join(searched)} on held-out training '
+        'people of the split of each seed; other rows of a network inherit the best',
+    )
     args = parser.parse_args()
+    args.seeds = args.seeds or [*TASKS[args.task].seeds]
+    args.rows = args.rows or (searched if args.search else [*ROWS])
+    inherit = [row for row in args.rows if row not in searched]
+    if args.search and inherit:
+        raise UserError(
+            f'--search does not run {inherit}, which inherit their rate: choose --rows '
+            f'from {searched}'
+        )
     if args.task == 'crops' and not (args.data and args.weights):
         raise UserError('--task crops needs --data and --weights')
     for name in ('data', 'weights', 'clip', 'out'):
@@ -294,12 +324,11 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    seeds = args.seeds or TASKS[args.task].seeds
     rows = [*args.rows, *([CLIP] if args.clip != Path() else [])]
     if args.search:
-        runs = search_runs(args.task)
+        runs = search_runs(args.task, args.rows, args.seeds)
     else:
-        runs = test_runs(args.task, rows, seeds, args.out)
+        runs = test_runs(args.task, rows, args.seeds, args.out)
     drain(
         lambda: runs,
         len(runs),

@@ -38,8 +38,32 @@ def spread(values: Sequence[float]) -> str:
     return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
 
 
+def check_settings(runs: Sequence[dict], task: str) -> None:
+    """Refuse test runs that a table may not mix.
+
+    Raises:
+        UserError: In a seed, a row or two rows of one network have different settings.
+    """
+    found: dict[tuple, dict[str, list[str]]] = {}
+    for run in runs:
+        row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
+        network = ROWS[row].network if row in ROWS else row
+        by_choice = found.setdefault((network, seed), {})
+        by_choice.setdefault(json.dumps(choice, sort_keys=True), []).append(row)
+    for (_, seed), by_choice in found.items():
+        if len(by_choice) > 1:
+            listed = '; '.join(
+                f'{choice}: {", ".join(rows)}' for choice, rows in by_choice.items()
+            )
+            raise UserError(
+                f'{task}, seed {seed}: runs of one network have different settings: '
+                f'{listed}. Remove the folders of all settings but one'
+            )
+
+
 def results_table(runs: Sequence[dict], task: str) -> str:
     """Measures of each row in both directions, and mAP minus the baseline."""
+    check_settings(runs, task)
     protocols = [get_protocol(given).name for given in TASKS[task].protocols]
     lines = []
     for row in (*ROWS, CLIP):
@@ -67,18 +91,15 @@ def results_table(runs: Sequence[dict], task: str) -> str:
 
 
 def search_table(runs: Sequence[dict], task: str) -> str:
-    """Mean mAP over directions and seeds on held-out training people."""
-    scores: dict[tuple, list[float]] = {}
+    """Mean mAP over directions on held-out training people, for each seed."""
+    lines = []
     for run in runs:
-        choice = run['settings']['choice']
-        key = run['settings']['row'], choice['rate'], choice['steps']
+        row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
         value = statistics.mean(v['mAP'] for v in run['values'].values())
-        scores.setdefault(key, []).append(value)
-    lines = [
-        [*key, len(values), f'{statistics.mean(values):.1f}']
-        for key, values in sorted(scores.items())
-    ]
-    return table(['row', 'rate', 'steps', 'seeds', 'mAP'], lines)
+        line = [row, seed, choice['rate'], choice['steps'], f'{value:.1f}']
+        lines.append(line)
+    head = ['row', 'seed', 'rate', 'steps', 'mAP']
+    return table(head, sorted(lines, key=lambda line: line[:4]))
 
 
 def main() -> None:

@@ -1,0 +1,80 @@
+"""Tables of the study of visible-infrared re-identification, and what they refuse."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json
+
+pytest.importorskip('mmpretrain')
+
+FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
+NAMES = '_paired', '_vireid_rows', '_vireid_tasks', 'vireid_study_report'
+
+
+@pytest.fixture(scope='module')
+def report() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module('vireid_study_report')
+    sys.path.remove(str(FOLDER))
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def test_report(report, tmp_path: Path, monkeypatch, capsys) -> None:
+    scores = {'baseline': (50.0, 52.0, 51.0), 'TMPA': (53.0, 54.5, 54.0)}
+    for row, values in scores.items():
+        for seed, value in enumerate(values):
+            measures = dict(R1=value - 9, mAP=value, mINP=value)
+            settings = dict(task='crops', row=row, seed=seed, held=False, choice={})
+            result = dict(settings=settings, seconds=60.0, trainable=2_200_000)
+            result |= dict(values=dict(ir2rgb=measures, rgb2ir=measures))
+            write_json(result, tmp_path / f'crops/test/{row}_{seed}/result.json')
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
+    report.main()
+    table = capsys.readouterr().out
+    assert '| TMPA | 3 | 44.8 ± 0.8 | 53.8 ± 0.8 |' in table
+    # the differences are 3, 2.5 and 3
+    assert '**+2.8 [+2.' in table
+    assert '| baseline | 3 | 42.0 ± 1.0 | 51.0 ± 1.0 | 51.0 ± 1.0 |  |' in table
+    assert len(json.loads((tmp_path / 'results.json').read_text())) == 6
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'none')])
+    with pytest.raises(UserError, match='no finished runs'):
+        report.main()
+
+
+def test_report_refuses_different_settings(report) -> None:
+    check = report.check_settings
+
+    def run(row: str, seed: int, rate: float | None) -> dict:
+        choice = {} if rate is None else dict(rate=rate, steps=80)
+        return dict(settings=dict(row=row, seed=seed, choice=choice))
+
+    fine = [run('baseline', 0, 0.1), run('TMPA', 0, 0.2), run('baseline', 1, 0.3)]
+    fine.append(run('frozen CLIP', 0, None))
+    check(fine, 'crops')
+    message = r'crops, seed 0: .*"rate": 0.1, .*: baseline; .*"rate": 0.4, .*: {}'
+    for row in ('baseline', 'PedMix'):  # the same row, and a row that inherits
+        with pytest.raises(UserError, match=message.format(row)):
+            check([*fine, run(row, 0, 0.4)], 'crops')
+
+
+def test_report_of_the_search(report) -> None:
+    runs = [
+        dict(
+            settings=dict(row='TMPA', seed=seed, choice=dict(rate=0.1, steps=80)),
+            values=dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value + 1)),
+        )
+        for seed, value in ((1, 20.0), (0, 30.0))
+    ]
+    lines = report.search_table(runs, 'crops').splitlines()
+    assert lines[2:] == [
+        '| TMPA | 0 | 0.1 | 80 | 30.5 |',
+        '| TMPA | 1 | 0.1 | 80 | 20.5 |',
+    ]
