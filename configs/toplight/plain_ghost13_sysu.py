@@ -2,7 +2,7 @@
 # Needs `pip install timm`.
 _base_ = './plain_mbv3l_sysu.py'
 
-checkpoint = 'checkpoints/ghostnet_130.safetensors'  # a file of timm
+checkpoint = 'checkpoints/ghostnet_130.safetensors'  # a file of yours; timm has none
 model = dict(
     backbone=dict(
         backbone=dict(

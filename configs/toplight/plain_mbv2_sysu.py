@@ -1,4 +1,4 @@
-# MobileNetV2 with ImageNet weights and nothing of TOPLight: table 4, left.
+# MobileNetV2 with ImageNet weights and nothing of TOPLight; not in the paper.
 _base_ = './plain_mbv3l_sysu.py'
 
 checkpoint = 'torchvision://mobilenet_v2.imagenet1k_v2'

@@ -1,7 +1,7 @@
 # ResNet-50 with ImageNet weights: table 4, left.
 _base_ = './plain_mbv3l_sysu.py'
 
-checkpoint = 'torchvision://resnet50'
+checkpoint = 'torchvision://resnet50'  # 76.1 % on ImageNet; the paper's has 78.8 %
 model = dict(
     backbone=dict(
         backbone=dict(

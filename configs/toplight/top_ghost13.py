@@ -1,7 +1,7 @@
 # Task-oriented pretraining of GhostNet 1.3x. Needs `pip install timm`.
 _base_ = './top_mbv3l.py'
 
-checkpoint = 'checkpoints/ghostnet_130.safetensors'  # a file of timm
+checkpoint = 'checkpoints/ghostnet_130.safetensors'  # a file of yours; timm has none
 model = dict(
     backbone=dict(
         backbone=dict(

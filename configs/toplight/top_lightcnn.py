@@ -2,6 +2,7 @@
 _base_ = './top_mbv3l.py'
 
 size = 128
+optim_wrapper = dict(clip_grad=dict(max_norm=1.0))  # it has no norms
 checkpoint = 'checkpoints/LightCNN_29Layers_checkpoint.pth.tar'  # of its authors
 small = [
     dict(type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)),

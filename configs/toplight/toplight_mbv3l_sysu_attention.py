@@ -1,4 +1,4 @@
-# Shuffle attention on the map as it is: "GAP" of table 5, which is row 6 of table 3.
+# Shuffle attention on the map as it is, without slices; not in the paper.
 _base_ = './toplight_mbv3l_sysu.py'
 
 model = dict(

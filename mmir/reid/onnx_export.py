@@ -20,7 +20,8 @@ from mmir.utils.errors import UserError
 from mmir.utils.files import write_bytes
 from mmir.version import __version__
 
-from .backbones.two_stem import MODALITIES
+from .backbones.two_stem import MODALITIES, TwoStemBackbone
+from .mirrored import MirroredVIReID
 from .vireid import VIReID
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class OneCamera(nn.Module):
         super().__init__()
         if modality not in MODALITIES:
             raise UserError(f'modality={modality!r}: choose one of {MODALITIES}')
-        inner = getattr(getattr(model, 'backbone', None), 'backbone', None)
-        if not isinstance(model, VIReID) or inner is None:
+        known = isinstance(model, VIReID) and type(model.backbone) is TwoStemBackbone
+        if not known:
             raise UserError(
                 'only a mmir.VIReID with a mmir.TwoStemBackbone can be exported, not a '
                 f'{type(model).__name__}'
@@ -60,6 +61,7 @@ class OneCamera(nn.Module):
                 self.backbone.set_submodule(name, layer.copies[modality])
         self.neck = model.neck if model.with_neck else nn.Identity()
         self.norm = model.head.bn
+        self.mirrored = isinstance(model, MirroredVIReID)
         preprocessor = model.data_preprocessor
         self.register_buffer('mean', preprocessor.mean.reshape(1, 3, 1, 1))
         self.register_buffer('std', preprocessor.std.reshape(1, 3, 1, 1))
@@ -74,8 +76,12 @@ class OneCamera(nn.Module):
         Returns:
             Tensor: Features (N, C) after the BNNeck.
         """
-        maps = self.backbone((images - self.mean) / self.std)
-        return self.norm(self.neck(maps)[-1])
+        images = (images - self.mean) / self.std
+        feature = self._feature(images)
+        return feature + self._feature(images.flip(-1)) if self.mirrored else feature
+
+    def _feature(self, images: Tensor) -> Tensor:
+        return self.norm(self.neck(self.backbone(images))[-1])
 
 
 def export_onnx(

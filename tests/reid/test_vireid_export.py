@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
+from reid_models import PLAIN, TRANSFER
 from torch import nn
 
 from mmir.cli import cli
@@ -192,3 +193,22 @@ def test_the_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) 
     assert {*written['macs']} == {*names}
     assert written['rows']['plain_mbv3s_sysu float32']['ratio'] == [1, 1, 1]
     assert run('--configs', 'gone') == 2
+
+
+def test_mirror_images_are_part_of_the_export() -> None:
+    torch.manual_seed(0)
+    model = MODELS.build(MODEL | dict(type='mmir.MirroredVIReID')).eval()
+    image = 255 * torch.rand(1, 3, *SIZE)
+    sample = DataSample(metainfo=dict(modality='ir'))
+    pre = model.data_preprocessor
+    with torch.no_grad():
+        found = OneCamera(model, 'ir')(image)
+        (wanted,) = model((image - pre.mean) / pre.std, [sample], mode='predict')
+    torch.testing.assert_close(found[0], wanted.feature, rtol=1e-4, atol=1e-4)
+
+
+def test_backbones_that_are_more_than_two_stems_are_refused() -> None:
+    backbone = dict(type='mmir.TMPABackbone', backbone=PLAIN, transfer=TRANSFER)
+    model = MODELS.build(MODEL | dict(backbone=backbone, neck=None))
+    with pytest.raises(UserError, match='TwoStemBackbone'):
+        OneCamera(model, 'ir')

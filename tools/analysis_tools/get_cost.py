@@ -10,8 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmir.cli import cli
 from mmir.evaluation.tables import markdown
 
@@ -41,7 +39,7 @@ def row_of(path: str, shape: Sequence[int] | None) -> list[str]:
 
     from mmir.reid import vireid_cost
 
-    cfg = Config.fromfile(path)
+    cfg = cli.load_config(path, None)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     size = shape or (cfg.get('height'), cfg.get('width'))
     if None in size:

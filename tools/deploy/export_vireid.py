@@ -7,6 +7,7 @@ writes a quantized file, its ranges measured on the training images of the confi
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmir.reid.onnx_export import export_onnx, quantize_onnx
 
     args = parse_args(argv)
+    if args.images < 1:
+        raise cli.UserError('--images: give at least 1')
     refuse_unsafe_checkpoints()
     cfg = cli.load_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
@@ -63,11 +66,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = MODELS.build(cfg.model)
     state = weights_of(load_checkpoint(args.checkpoint), args.checkpoint)
     model.load_state_dict(state)
-    gap = export_onnx(model, args.out, args.modality, (cfg.height, cfg.width))
-    print(f'{args.out}: differs from PyTorch by {gap:.1e} of the feature')
+    size = cfg.height, cfg.width
+    with tempfile.TemporaryDirectory() as folder:
+        # in 8 bits, the file of 32 bits is only a step
+        exact = Path(folder) / 'model.onnx' if args.int8 else args.out
+        gap = export_onnx(model, exact, args.modality, size)
+        print(f'{args.modality}: differs from PyTorch by {gap:.1e} of the feature')
+        if args.int8:
+            images = training_images(cfg, args.modality, args.images)
+            quantize_onnx(exact, args.out, images)
     if args.int8:
-        images = training_images(cfg, args.modality, args.images)
-        quantize_onnx(args.out, args.out, images)
         print(f'{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB in 8 bits')
 
 

@@ -74,7 +74,7 @@ class LightCNN(BaseModule):
         size (int): Side of the image in px, a multiple of 16. 128 in [1].
         feature (bool): Whether the result is the feature of 256 channels [1], as a map
             of one pixel; else the map before it.
-        width (float): Factor of all channels.
+        width (float): Factor of the channels of the maps.
         init_cfg (Mapping, optional): See mmengine's `BaseModule`.
 
     Raises:

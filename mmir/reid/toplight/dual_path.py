@@ -62,8 +62,8 @@ class DualPathBackbone(TwoStemBackbone):
             modalities (Sequence[str]): Path of each image, 'rgb' or 'ir'.
 
         Returns:
-            tuple[Tensor, ...]: Map after block 4, (N, C, H / 8, W / 8), and map after
-            block 7, in the order of `x`.
+            tuple[Tensor, ...]: Map after block 4, (N, C, H / 8, W / 8), of LightCNN
+            H / 4 and W / 4, and map after block 7, in the order of `x`.
 
         Raises:
             UserError: A modality is unknown, or there is not one per image.

@@ -42,7 +42,7 @@ class FDR(BaseModule):
 
     From [1]: the slices, the two up-sampling layers, shuffle attention, and the
     ablations. Ours: one slice per row and column, bilinear up-sampling, and 3/4 of the
-    channels for each set, which reproduces the FLOPs of [1].
+    channels for each set, which reproduces the FLOPs of MobileNetV3-L in [1].
 
     Args:
         in_channels (int): Channels C of the map.
@@ -76,6 +76,11 @@ class FDR(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         _check(in_channels, slices, stripes, attention)
+        if not upsample and groups % max(1, len(slices)):
+            raise UserError(
+                f'groups={groups} must be a multiple of the {len(slices)} sets of '
+                'slices, which have attention of their own with upsample=False'
+            )
         self.slices = tuple(name for name in SLICES if name in slices)
         self.stripes, self.upsample = stripes, upsample
         width = 3 * in_channels // 4

@@ -13,7 +13,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from mmir.layers.gradient_reversal import GradientReversal
 from mmir.registry import MODELS
-from mmir.utils.errors import UserError
 
 
 @MODELS.register_module()
@@ -86,22 +85,21 @@ class FakeDomainLoss(nn.Module):
         Args:
             inner (Tensor): Maps (N, C, H, W) after block 4.
             last (Tensor): Maps (N, C', H', W') after block 7.
-            is_ir (Tensor): Whether the view is one of path 'ir' (N,), bool.
+            is_ir (Tensor): Whether the view is one of path 'ir' (N,), bool. A path
+                without views adds nothing.
 
         Returns:
             Tensor: Scalar.
-
-        Raises:
-            UserError: A path has no views.
         """
-        if not 0 < int(is_ir.sum()) < len(is_ir):
-            raise UserError('the fake domain loss needs views of both paths in a batch')
         pairs = (
             (self.inner, inner.mean((2, 3))),
             (self.last, self.reverse(last.mean((2, 3)))),
         )
         errors = sum(_errors(classify(x), is_ir) for classify, x in pairs)
-        return self.loss_weight * (errors[is_ir].mean() + errors[~is_ir].mean())
+        # sums, since a choice by mask would make a GPU wait for its size
+        ir = is_ir.to(errors.dtype)
+        means = ((errors * x).sum() / x.sum().clamp(min=1) for x in (ir, 1 - ir))
+        return self.loss_weight * sum(means)
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -19,7 +19,7 @@ from mmir.utils.errors import UserError
 class ForeignWeights:
     """Mixin of a backbone: checkpoints of other libraries load as its own.
 
-    `init_cfg=dict(type='Pretrained', checkpoint=...)` and `load_from` accept files of
+    `init_cfg=dict(type='Pretrained', checkpoint=...)` of the backbone accepts files of
     the library in :attr:`signs`, and whole classifiers of mmpretrain.
     """
 

@@ -114,6 +114,8 @@ def uniform_soup(
             the variance is unknown.
     """
     partition = partition_of(network)
+    if not partition.soup:
+        raise UserError(f'{network!r} has no blocks 2 to 4, only a stem per modality')
     start = _start(state, partition, network)
     inside = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
     _require_row(inside, partition, network)
@@ -197,7 +199,9 @@ def _require_row(inside: Mapping[str, Tensor], row: Partition, network: str) -> 
             f'paths, {missing or "none"} are missing and {more or "none"} are too many'
         )
     end = _below(inside, f'{row.paths[-1]}.copies.rgb.')
-    widths = {value.shape[0] for value in end.values() if value.ndim}
+    # squeeze layers are narrower, and may have the width of another network
+    outer = [v for k, v in end.items() if v.ndim and not re.search(r'(^|\.)se\.', k)]
+    widths = {value.shape[0] for value in outer}
     wanted = row.channels[0]
     if not {wanted, wanted // 2} & widths:  # some blocks end by joining halves
         raise UserError(

@@ -55,11 +55,15 @@ def recalibrate_soup(
         most (int): Most batches to read.
 
     Returns:
-        int: Number of batches read.
+        int: Number of batches read; 0 for a network without batch norms, such as
+        LightCNN.
 
     Raises:
         UserError: There are no batches.
     """
+    norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        return 0
     used = 0
 
     def joined() -> Iterator[Tensor]:
@@ -73,10 +77,9 @@ def recalibrate_soup(
     update_bn(joined(), views)
     if not used:
         raise UserError('no batches to measure norms on: the data loader is empty')
-    for module in backbone.modules():
-        if isinstance(module, _BatchNorm):
-            all_reduce(module.running_mean, 'mean')
-            all_reduce(module.running_var, 'mean')
+    for norm in norms:
+        all_reduce(norm.running_mean, 'mean')
+        all_reduce(norm.running_var, 'mean')
     return used
 
 
@@ -111,10 +114,12 @@ class UniformSoupHook(Hook):
         self.variance, self.recalibrate, self.batches = variance, recalibrate, batches
 
     def before_train(self, runner: Runner) -> None:
-        """Check the model before the training, not after it.
+        """Check model and classes before the training, not after it.
 
         Raises:
-            UserError: It has no two paths, or another hook averages the weights.
+            UserError: The model has no two paths, another hook averages the weights,
+                training and validation images have other classes, or the head has too
+                few.
         """
         if not isinstance(_backbone(runner), DualPathBackbone):
             raise UserError(
@@ -127,6 +132,7 @@ class UniformSoupHook(Hook):
                 'checkpoints of this run hold their moving average. Remove one of the '
                 'hooks, or use tools/model_converters/uniform_soup.py on a checkpoint'
             )
+        _require_classes(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Average, measure and save."""
@@ -140,15 +146,38 @@ class UniformSoupHook(Hook):
         _save(dict(meta=meta, state_dict=backbone.state_dict()), path)
 
 
+def _require_classes(runner: Runner) -> None:
+    """Refuse data whose classes are numbered in another way than those of the head."""
+    loops = [loop for loop in (runner.train_loop, runner.val_loop) if loop is not None]
+    sets = [loop.dataloader.dataset for loop in loops]
+    names = [data.metainfo.get('classes') for data in sets]
+    if any(other != names[0] for other in names[1:]):
+        raise UserError(
+            f'the folders of classes differ: {sets[0].img_prefix} has {len(names[0])}, '
+            f'{sets[1].img_prefix} has {len(names[1])} or others, so the same number '
+            'would mean another class'
+        )
+    head = _model(runner).head.fc.out_features
+    if names[0] is not None and len(names[0]) > head:
+        raise UserError(
+            f'{sets[0].img_prefix} has {len(names[0])} classes, the head {head}: set '
+            f'num_classes={len(names[0])}'
+        )
+
+
+def _model(runner: Runner) -> nn.Module:
+    """The model, not wrapped."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
 def _backbone(runner: Runner) -> nn.Module:
     """Backbone of the model."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model.backbone
+    return _model(runner).backbone
 
 
 def _views(runner: Runner) -> Iterator[tuple[Tensor, Tensor]]:
     """Preprocessed views of the training batches."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = _model(runner)
     for batch in runner.train_dataloader:
         yield model.data_preprocessor(batch, True)['inputs']
 

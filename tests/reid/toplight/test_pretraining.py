@@ -127,6 +127,18 @@ def test_a_run_writes_the_network_to_fine_tune(runner: Runner) -> None:
     assert all('running' in key or 'num_batches' in key for key in measured)
 
 
+def test_other_classes_are_refused(runner: Runner) -> None:
+    runner.val_loop.dataloader.dataset._metainfo['classes'] = ('b', 'c')
+    with pytest.raises(UserError, match='folders of classes differ'):
+        runner.train()
+
+
+def test_another_number_of_classes_is_refused(runner: Runner) -> None:
+    runner.model.head.fc = torch.nn.Linear(runner.model.head.fc.in_features, 2)
+    with pytest.raises(UserError, match='set num_classes=3'):
+        runner.train()
+
+
 def test_hooks_that_average_weights_are_refused(runner: Runner) -> None:
     runner.register_hook(EMAHook())
     with pytest.raises(UserError, match='moving average'):

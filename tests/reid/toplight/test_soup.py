@@ -233,3 +233,15 @@ def test_the_command(run, tmp_path: Path, capsys) -> None:
     assert all(torch.equal(v, expected[k]) for k, v in loaded.state_dict().items())
     assert run(source, target, '--network', 'mobilenetv3_large') == 2
     assert 'another network' in capsys.readouterr().err
+
+
+def test_a_network_without_batch_norms_needs_no_statistics() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    before = copy.deepcopy(plain.state_dict())
+    assert recalibrate_soup(plain, iter(())) == 0
+    assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
+
+
+def test_networks_without_blocks_have_no_soup() -> None:
+    with pytest.raises(UserError, match='only a stem'):
+        uniform_soup({}, 'vit_base')

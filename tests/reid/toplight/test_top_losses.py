@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mmir.engine import GradientReversalHook
 from mmir.reid import FakeDomainLoss, IdentityConsistencyLoss
-from mmir.utils.errors import UserError
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -81,10 +80,15 @@ def test_gradients_of_the_last_map_only_are_reversed(rate: float) -> None:
     torch.testing.assert_close(found[3], plain.last.weight.grad)
 
 
-def test_a_batch_of_one_path_is_refused() -> None:
+def test_a_path_without_views_adds_nothing() -> None:
     inner, last, is_ir = maps()
-    with pytest.raises(UserError, match='both paths'):
-        domain_loss()(inner, last, is_ir | True)
+    loss = domain_loss()
+    scores = [
+        loss.inner(inner.mean((2, 3))).flatten(),
+        loss.last(last.mean((2, 3))).flatten(),
+    ]
+    expected = sum(torch.nn.functional.softplus(-x).mean() for x in scores)
+    torch.testing.assert_close(loss(inner, last, is_ir | True), expected)
 
 
 def test_the_hook_raises_the_rate() -> None:
