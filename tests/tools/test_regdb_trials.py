@@ -63,7 +63,7 @@ def stages(trials, monkeypatch):
         checkpoint(folder, int(title.split()[1]))
         return 0.0
 
-    def tested(command, stdout, stderr, check):
+    def evaluate(command, stdout, stderr, check):
         calls.append(command)
         value = 10.0 * len(calls)
         names = ('R1', 'R5', 'R10', 'R20', 'mAP', 'mINP')
@@ -72,7 +72,7 @@ def stages(trials, monkeypatch):
         return type('Done', (), dict(returncode=0))
 
     monkeypatch.setattr(trials, 'train_stage', train)
-    monkeypatch.setattr(trials.subprocess, 'run', tested)
+    monkeypatch.setattr(trials.subprocess, 'run', evaluate)
     return calls
 
 
