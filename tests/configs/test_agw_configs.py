@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,16 +11,15 @@ from mmengine.registry import (
     HOOKS,
     LOOPS,
     METRICS,
-    MODELS,
     PARAM_SCHEDULERS,
     DefaultScope,
 )
 from mmengine.runner import Runner
+from reid_configs import check_step, small_config
 
 pytest.importorskip('mmpretrain')
 
 from mmir.cli.config import apply_options
-from mmir.testing import demo, demo_people
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/agw'
@@ -51,40 +49,15 @@ def people(tmp_path_factory):
     return tmp_path_factory.mktemp('people')
 
 
-def small(path, folder, monkeypatch):
-    """The config with a small network and images, on a few synthetic people."""
-    monkeypatch.setattr(demo, 'DATA', folder)
-    for name, value in dict(TRAIN=4, TEST=3, IMAGES=1, WIDTH=32).items():
-        monkeypatch.setattr(demo_people, name, value)
-    cfg = demo.apply_demo(Config.fromfile(path), str(folder / 'x'))
-    for key in ('train_dataloader', 'test_dataloader'):
-        cfg[key].update(num_workers=0, persistent_workers=False)
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    return cfg
-
-
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_trains_and_finds(path, people, monkeypatch):
-    cfg = small(path, people, monkeypatch)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
-    optim = build_optim_wrapper(model, cfg.optim_wrapper)
-    data = model.data_preprocessor(batch, training=True)
+    cfg = small_config(path, people, monkeypatch, WIDTH=32)
+    model, images, losses = check_step(cfg)
     height = 85 if path.stem.endswith('llcm') else 64
-    assert data['inputs'].shape == (16, 3, height, 32)
-    losses = model(**data, mode='loss')
+    assert images.shape == (16, 3, height, 32)
     wanted = LOSSES.get(path.stem, {'id', 'wrt'})
-    assert {k for k in losses if k.startswith('loss')} == {f'loss_{k}' for k in wanted}
-    total, _ = model.parse_losses(losses)
-    total.backward()
-    trained = [(k, p) for k, p in model.named_parameters() if p.requires_grad]
-    assert [k for k, p in trained if p.grad is None] == []
-    before = [p.detach().clone() for _, p in trained]
-    optim.step()
-    assert any(not torch.equal(a, p) for a, (_, p) in zip(before, trained, strict=True))
-    check_finds(cfg, model.eval())
+    assert losses == {f'loss_{k}' for k in wanted}
+    check_finds(cfg, model)
 
 
 def check_finds(cfg, model):

@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import METRICS, MODELS, DefaultScope
+from mmengine.registry import METRICS, DefaultScope
 from mmengine.runner import Runner
+from reid_configs import check_step, small_config
 from torch import nn
 
 pytest.importorskip('mmpretrain')
 
-from mmir.testing import demo, demo_people
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/tmpa'
@@ -39,42 +38,17 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp('people')
 
 
-def small(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """The config with a small network and images, on a few synthetic people."""
-    monkeypatch.setattr(demo, 'DATA', folder)
-    for name, value in dict(TRAIN=4, TEST=3, IMAGES=1).items():
-        monkeypatch.setattr(demo_people, name, value)
-    cfg = demo.apply_demo(Config.fromfile(path), str(folder / 'x'))
-    for key in ('train_dataloader', 'test_dataloader'):
-        cfg[key].update(num_workers=0, persistent_workers=False)
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    return cfg
-
-
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_trains_and_finds(
     path: Path, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = small(path, people, monkeypatch)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
-    optim = build_optim_wrapper(model, cfg.optim_wrapper)
-    data = model.data_preprocessor(batch, training=True)
+    cfg = small_config(path, people, monkeypatch)
+    model, images, losses = check_step(cfg)
     height = 171 if path.stem.endswith('llcm') else 128
     count = 32 if path.stem.endswith('append') else 16
-    assert data['inputs'].shape == (count, 3, height, 64)
-    losses = model(**data, mode='loss')
-    assert {name for name in losses if name.startswith('loss')} == LOSSES
-    total, _ = model.parse_losses(losses)
-    total.backward()
-    trained = [(k, p) for k, p in model.named_parameters() if p.requires_grad]
-    assert [k for k, p in trained if p.grad is None] == []
-    before = [p.detach().clone() for _, p in trained]
-    optim.step()
-    assert any(not torch.equal(a, p) for a, (_, p) in zip(before, trained, strict=True))
-    check_finds(cfg, model.eval())
+    assert images.shape == (count, 3, height, 64)
+    assert losses == LOSSES
+    check_finds(cfg, model)
 
 
 def check_finds(cfg: Config, model: nn.Module) -> None:

@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import METRICS, MODELS, DefaultScope
 from mmengine.runner import Runner
+from reid_configs import check_step, small_config
 from torch import nn
 
 pytest.importorskip('mmpretrain')
 
 from mmir.reid.toplight import PARTITIONS
-from mmir.testing import demo, demo_pairs, demo_people
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/toplight'
@@ -61,38 +59,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp('data')
 
 
-def small(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """The config with a small network, on a few synthetic images."""
-    monkeypatch.setattr(demo, 'DATA', folder)
-    for name, value in dict(TRAIN=4, TEST=3, IMAGES=1).items():
-        monkeypatch.setattr(demo_people, name, value)
-    for name, value in dict(TRAIN=3, TEST=2).items():
-        monkeypatch.setattr(demo_pairs, name, value)
-    cfg = demo.apply_demo(Config.fromfile(path), str(folder / 'x'))
-    for key in ('train_dataloader', 'test_dataloader'):
-        cfg[key].update(num_workers=0, persistent_workers=False)
-    torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    return cfg
-
-
-def check_step(cfg: Config) -> tuple[nn.Module, set[str]]:
-    """One step changes the weights; returns the model and its losses."""
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
-    optim = build_optim_wrapper(model, cfg.optim_wrapper)
-    losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
-    total, _ = model.parse_losses(losses)
-    total.backward()
-    trained = [(k, p) for k, p in model.named_parameters() if p.requires_grad]
-    assert [k for k, p in trained if p.grad is None] == []
-    before = [p.detach().clone() for _, p in trained]
-    optim.step()
-    assert any(not torch.equal(a, p) for a, (_, p) in zip(before, trained, strict=True))
-    return model.eval(), {name for name in losses if name.startswith('loss')}
-
-
 def check_predicts(cfg: Config, model: nn.Module) -> dict[str, float]:
     """The evaluation of the config accepts what the model predicts."""
     evaluators = cfg.test_evaluator
@@ -111,8 +77,8 @@ def check_predicts(cfg: Config, model: nn.Module) -> dict[str, float]:
 def test_fine_tunes_and_finds(
     path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = small(path, data, monkeypatch)
-    model, losses = check_step(cfg)
+    cfg = small_config(path, data, monkeypatch)
+    model, _, losses = check_step(cfg)
     assert losses == {'loss_id', 'loss_wrt'}
     found = check_predicts(cfg, model)
     assert {f'{name}/mAP' for name in cfg.test_evaluator.protocols} <= found.keys()
@@ -122,8 +88,8 @@ def test_fine_tunes_and_finds(
 def test_pretrains_and_classifies(
     path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = small(path, data, monkeypatch)
-    model, losses = check_step(cfg)
+    cfg = small_config(path, data, monkeypatch)
+    model, _, losses = check_step(cfg)
     domain = Config.fromfile(path).model.head.domain
     expected = {'loss_identity'} | ({'loss_domain'} if domain else set())
     assert losses == expected
@@ -138,8 +104,8 @@ def test_pretrains_and_classifies(
 def test_faces_are_verified(
     path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = small(path, data, monkeypatch)
-    model, losses = check_step(cfg)
+    cfg = small_config(path, data, monkeypatch)
+    model, _, losses = check_step(cfg)
     assert losses == {'loss_id'}
     found = check_predicts(cfg, model)
     assert found.keys() == {'R1', 'VR@FAR=0.01', 'VR@FAR=0.001'}

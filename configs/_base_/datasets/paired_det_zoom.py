@@ -23,28 +23,6 @@ train_pipeline = [
             ),
         ],
     ),
-    dict(
-        type='mmir.OnModality',
-        modality='rgb',
-        transforms=dict(type='YOLOXHSVRandomAug'),
-    ),
-    # grayscale images have no hue or saturation: only brightness is augmented
-    dict(
-        type='mmir.OnModality',
-        modality='ir',
-        transforms=dict(
-            type='YOLOXHSVRandomAug', hue_delta=0, saturation_delta=0, value_delta=30
-        ),
-    ),
-    dict(
-        type='mmir.PairedTransform',
-        transforms=[
-            dict(type='mmdet.RandomFlip', prob=0.5),
-            dict(type='mmdet.Resize', scale=img_scale, keep_ratio=True),
-            dict(type='mmdet.Pad', size=img_scale, pad_val=dict(img=114)),
-        ],
-    ),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
-    dict(type='mmir.PackPairedInputs'),
+    *_base_.train_pipeline[2:],  # after mosaic and affine
 ]
 train_dataloader = dict(batch_size=batch_size, dataset=dict(pipeline=train_pipeline))
