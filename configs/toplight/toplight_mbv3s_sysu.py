@@ -9,15 +9,7 @@ model = dict(
     ),
     neck=dict(
         _delete_=True,
-        type='mmir.FDRNeck',
-        fdr=dict(
-            in_channels=1024,
-            slices=['rows', 'columns'],
-            upsample=True,
-            attention='shuffle',
-            groups=64,
-        ),
-        pool=dict(type='mmpretrain.GlobalAveragePooling'),
+        **{**_base_.fdr_neck, 'fdr': dict(_base_.fdr_neck.fdr, in_channels=1024)},
     ),
     head=dict(in_channels=1536),
 )

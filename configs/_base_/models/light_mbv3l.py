@@ -8,6 +8,17 @@ num_classes = 395  # training identities of SYSU-MM01
 checkpoint = 'torchvision://mobilenet_v3_large.imagenet1k_v2'
 
 # ========================= values that rarely change ==========================
+fdr_neck = dict(  # of TOPLight, in place of the neck below
+    type='mmir.FDRNeck',
+    fdr=dict(
+        in_channels=1280,
+        slices=['rows', 'columns'],
+        upsample=True,
+        attention='shuffle',
+        groups=64,
+    ),
+    pool=dict(type='mmpretrain.GlobalAveragePooling'),
+)
 model = dict(
     type='mmir.VIReID',
     data_preprocessor=dict(

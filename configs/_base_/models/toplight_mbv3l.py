@@ -8,17 +8,6 @@ model = dict(
         backbone=dict(init_cfg=None),
         init_cfg=dict(type='Pretrained', checkpoint=pretrained),
     ),
-    neck=dict(
-        _delete_=True,
-        type='mmir.FDRNeck',
-        fdr=dict(
-            in_channels=1280,
-            slices=['rows', 'columns'],
-            upsample=True,
-            attention='shuffle',
-            groups=64,
-        ),
-        pool=dict(type='mmpretrain.GlobalAveragePooling'),
-    ),
+    neck=dict(_delete_=True, **_base_.fdr_neck),
     head=dict(in_channels=1920),
 )
