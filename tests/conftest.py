@@ -29,3 +29,14 @@ def real_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f'MMIR_REAL_DATA={folder} is not a folder'
     return path
+
+
+@pytest.fixture
+def mmpretrain_scope(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Build what configs name in the scope of mmpretrain."""
+    from mmengine.registry import DefaultScope
+
+    known = DefaultScope._instance_dict
+    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield

@@ -6,6 +6,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmir.registry import MODELS
 
@@ -87,3 +88,17 @@ def people(modalities: list[str], labels: list[int]) -> list[DataSample]:
         DataSample(metainfo=dict(modality=modality)).set_gt_label(label)
         for modality, label in rows
     ]
+
+
+def two_ddp_steps(model: nn.Module, rank: int, size: tuple[int, int]) -> dict:
+    """State dict after two steps of two processes; the second one never sees RGB."""
+    modalities = (['rgb', 'rgb', 'ir', 'ir'], ['ir'] * 4)[rank]
+    wrapped = DistributedDataParallel(model.train(), broadcast_buffers=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    images = torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(rank))
+    for _ in range(2):
+        losses = wrapped(images, people(modalities, [0, 1, 0, 1]), 'loss')
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    return model.state_dict()

@@ -12,7 +12,6 @@ from mmengine.registry import (
     LOOPS,
     METRICS,
     PARAM_SCHEDULERS,
-    DefaultScope,
 )
 from mmengine.runner import Runner
 from reid_configs import check_step, small_config
@@ -21,6 +20,7 @@ pytest.importorskip('mmpretrain')
 
 from mmir.cli.config import apply_options
 
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/agw'
 CONFIGS = sorted(FOLDER.glob('*.py'))
@@ -32,15 +32,6 @@ LOSSES = {
     'agw_r50_sysu_center': {'id', 'wrt', 'center'},
     'baseline_r50_sysu': {'id', 'triplet'},
 }
-
-
-@pytest.fixture(autouse=True)
-def scope(monkeypatch):
-    """Build what configs name in the scope of mmpretrain."""
-    known = DefaultScope._instance_dict
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
 
 
 @pytest.fixture(scope='module')

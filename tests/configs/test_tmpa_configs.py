@@ -7,7 +7,7 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import METRICS, DefaultScope
+from mmengine.registry import METRICS
 from mmengine.runner import Runner
 from reid_configs import check_step, small_config
 from torch import nn
@@ -15,21 +15,13 @@ from torch import nn
 pytest.importorskip('mmpretrain')
 
 
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/tmpa'
 CONFIGS = sorted(FOLDER.glob('*.py'))
 VARIANTS = [path for path in CONFIGS if path.stem.startswith('tmpa_r50_sysu_')]
 IDS = dict(sysu=395, regdb=206, llcm=713)
 LOSSES = {'loss_id', 'loss_wrt', 'loss_shared', 'loss_mss', 'loss_msi'}
-
-
-@pytest.fixture(autouse=True)
-def scope(monkeypatch: pytest.MonkeyPatch):
-    """Build what configs name in the scope of mmpretrain."""
-    known = DefaultScope._instance_dict
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
 
 
 @pytest.fixture(scope='module')

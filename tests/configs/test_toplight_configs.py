@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.registry import METRICS, MODELS, DefaultScope
+from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 from reid_configs import check_step, small_config
 from torch import nn
@@ -15,6 +15,7 @@ pytest.importorskip('mmpretrain')
 
 from mmir.reid.toplight import PARTITIONS
 
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/toplight'
 CONFIGS = sorted(FOLDER.glob('*.py'))
@@ -42,15 +43,6 @@ def only_different(paths: list[Path]) -> list[Path]:
     """Configs that differ at small scale, where light networks are the same."""
     others = {'mbv3s', 'mbv2', 'ghost10', 'ghost13', 'shuffle10', 'shuffle15'}
     return [path for path in paths if path.stem.split('_')[1] not in others]
-
-
-@pytest.fixture(autouse=True)
-def scope(monkeypatch: pytest.MonkeyPatch):
-    """Build what configs name in the scope of mmpretrain."""
-    known = DefaultScope._instance_dict
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
 
 
 @pytest.fixture(scope='module')

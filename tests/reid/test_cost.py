@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmir.cli import cli
@@ -14,17 +13,10 @@ from mmir.registry import MODELS
 from mmir.reid import vireid_cost
 from mmir.utils.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs/toplight'
 TOOL = ROOT / 'tools/analysis_tools/get_cost.py'
-
-
-@pytest.fixture(autouse=True)
-def scope(monkeypatch: pytest.MonkeyPatch):
-    known = DefaultScope._instance_dict
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
 
 
 def model(name: str) -> nn.Module:

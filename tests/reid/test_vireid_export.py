@@ -29,6 +29,7 @@ from mmir.reid.onnx_export import (
     session_of,
 )
 
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64, 32
 MODEL = dict(
@@ -51,14 +52,6 @@ MODEL = dict(
     ),
     head=dict(type='mmir.VIReIDHead', num_classes=3, in_channels=1536),
 )
-
-
-@pytest.fixture(autouse=True)
-def scope(monkeypatch: pytest.MonkeyPatch):
-    known = DefaultScope._instance_dict
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
 
 
 def vireid() -> nn.Module:

@@ -4,30 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from reid_models import IDS, WIDTH, people, vireid
+from reid_models import IDS, WIDTH, two_ddp_steps, vireid
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from two_ranks import in_two_ranks
 
 from mmir.reid import CenterLoss
 
 pytestmark = pytest.mark.slow
-MODALITIES = (['rgb', 'rgb', 'ir', 'ir'], ['ir'] * 4)
 
 
 def some_steps(rank: int) -> dict[str, Tensor]:
     """Two steps; the second process never sees RGB."""
     center = dict(type='mmir.CenterLoss', num_classes=IDS, in_channels=WIDTH)
-    model = vireid(metric=dict(center=center)).train()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    images = torch.rand(4, 3, 32, 16, generator=torch.Generator().manual_seed(rank))
-    for _ in range(2):
-        losses = wrapped(images, people(MODALITIES[rank], [0, 1, 0, 1]), 'loss')
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-    return model.state_dict()
+    return two_ddp_steps(vireid(metric=dict(center=center)), rank, (32, 16))
 
 
 def test_processes_agree(tmp_path: Path) -> None:

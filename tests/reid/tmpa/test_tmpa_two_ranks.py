@@ -4,27 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from reid_models import people, tmpa
+from reid_models import tmpa, two_ddp_steps
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from two_ranks import in_two_ranks
 
 pytestmark = pytest.mark.slow
-MODALITIES = (['rgb', 'rgb', 'ir', 'ir'], ['ir'] * 4)
 
 
 def some_steps(rank: int) -> dict[str, Tensor]:
     """Two steps."""
-    model = tmpa().train()
-    wrapped = DistributedDataParallel(model, broadcast_buffers=False)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    images = torch.rand(4, 3, 64, 32, generator=torch.Generator().manual_seed(rank))
-    for _ in range(2):
-        losses = wrapped(images, people(MODALITIES[rank], [0, 1, 0, 1]), 'loss')
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-    return model.state_dict()
+    return two_ddp_steps(tmpa(), rank, (64, 32))
 
 
 def test_processes_agree(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from mmir.reid.toplight import PARTITIONS
 from mmir.testing import demo, demo_pairs
 from mmir.utils.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 TINY = 'mobilenetv3_small_050'
 CONFIG = Path(__file__).parents[3] / 'configs/toplight/top_mbv3s.py'
 MODEL = dict(
@@ -36,14 +36,6 @@ MODEL = dict(
         domain=dict(type='mmir.FakeDomainLoss', channels=PARTITIONS[TINY].channels),
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def scope(monkeypatch: pytest.MonkeyPatch):
-    known = DefaultScope._instance_dict
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
 
 
 def classifier() -> nn.Module:
