@@ -2,7 +2,7 @@
 # STACK=classic takes the last releases of the original hosts, in `.venv-classic`.
 # PYTHON=/path/to/python uses an environment of your own in the place of `.venv`.
 # `make gpu OUT=docs/results/gpu.md` writes the table there as well, and those of IV-tuning
-# and CSK-Net beside it.
+# and CSK-Net beside it. `make test WORKERS=8` uses more processes.
 
 SHELL := /bin/bash
 PYTHON ?=
@@ -30,6 +30,9 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # The networks of the tests are tiny: more threads make them slower.
 test test-all: export OMP_NUM_THREADS ?= 1
+WORKERS ?= 2
+# By file: fixtures of a module are made once.
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-all gpu lint lock clean
@@ -46,10 +49,10 @@ demo: $(NEEDS)  ## the main job end to end on synthetic images, with a report
 	$(PY) tools/demo.py
 
 test: $(NEEDS)  ## the tests, without the slow ones
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
 
 test-all: $(NEEDS)  ## all tests
-	$(PY) -m pytest -m 'slow or not slow'
+	$(PY) -m pytest $(PARALLEL) -m 'slow or not slow'
 
 gpu: $(NEEDS)  ## what only a CUDA GPU shows: its tests, then the speed tables (12 minutes)
 	$(PY) -m pytest -m gpu -rs tests/gpu
