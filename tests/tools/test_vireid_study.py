@@ -203,19 +203,17 @@ def test_masks_of_pedmix_differ_between_seeds(modules, args) -> None:
     assert not torch.equal(mixed[1], images)
 
 
-def test_the_network_of_people_runs(modules) -> None:
-    rows, task = modules['_vireid_rows'], modules['_vireid_tasks'].TASKS['people']
-    x = torch.rand(2, 3, 144, 72)
-    for name, width in (('baseline', 128), ('TMPA', 384)):
-        backbone = task.backbone(Path())
-        cfg = rows.model_config(
-            rows.ROWS[name], backbone, task.stem, task.channels, 5, 0
-        )
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            model = MODELS.build(cfg).eval()
-        maps = model.backbone(x, ['rgb', 'ir'])
-        assert maps[0].shape == (2, 128, 9, 5)
-        assert model.neck(maps)[-1].shape == (2, width)
+def test_one_search_counts_for_all_seeds_of_one_split(modules, args) -> None:
+    study = modules['vireid_study']
+    for row, best in (('baseline', 0.003), ('TMPA', 0.03)):
+        for run in study.search_runs('people', [row], [0]):
+            value = float(json.loads(run.choice)['rate'] == best)
+            values = dict(sysu_all_agw=dict(mAP=value), rgb2ir=dict(mAP=value))
+            write_json(dict(values=values), run.folder(args.out) / 'result.json')
+    for seed in (0, 2):
+        found = study.chosen('people', args.out, seed)
+        rates = {key: json.loads(value)['rate'] for key, value in found.items()}
+        assert rates == dict(agw=0.003, tmpa=0.03)
 
 
 @pytest.mark.parametrize('row', ['CAJ', 'TMPA'])
@@ -293,13 +291,15 @@ def test_an_unfinished_search_decides_nothing(modules, args) -> None:
 @pytest.mark.parametrize(
     ('words', 'rows', 'seeds', 'count'),
     [
-        ('', {'baseline', 'TMPA'}, {0, 1, 2}, 24),
-        ('--rows TMPA --seeds 5 7', {'TMPA'}, {5, 7}, 8),
+        ('', {'baseline', 'TMPA'}, {0}, 6),
+        ('--task crops --data .', {'baseline', 'TMPA'}, {*range(5)}, 40),
+        ('--task crops --data . --rows TMPA --seeds 5 7', {'TMPA'}, {5, 7}, 8),
     ],
 )
 def test_what_is_searched(modules, monkeypatch, words, rows, seeds, count) -> None:
     study, asked = modules['vireid_study'], []
-    monkeypatch.setattr(sys, 'argv', ['study', '--search', *words.split()])
+    words = ['study', '--weights', '.', '--search', *words.split()]
+    monkeypatch.setattr(sys, 'argv', words)
     monkeypatch.setattr(study, 'drain', lambda ready, *_: asked.extend(ready()))
     study.main()
     assert len(asked) == count

@@ -2,14 +2,14 @@
 
 All rows of a task take the same number of steps and see the same batches in the same
 order. CAJ and PedMix add their augmentation; the draws of CAJ also shift the random
-crops. For each seed, and so for each split, `--search` tries learning rates for the
-baseline and for TMPA on held-out training people of that split. The other rows of a
-network inherit its rate. Afterwards, all rows are tested on the test people of the
-split, which neither its training nor its search has seen. Several processes may run at
-once; finished runs are skipped. `vireid_study_report.py` writes the tables.
+crops. For each split, `--search` tries learning rates for the baseline and for TMPA on
+held-out training people of that split. The other rows of a network inherit its rate.
+Afterwards, all rows are tested on the test people of the split, which neither its
+training nor its search has seen. Several processes may run at once; finished runs are
+skipped. `vireid_study_report.py` writes the tables.
 
-    python tools/benchmark/vireid_study.py --task people --search
-    python tools/benchmark/vireid_study.py --task people
+    python tools/benchmark/vireid_study.py --task people --weights FOLDER --search
+    python tools/benchmark/vireid_study.py --task people --weights FOLDER
     python tools/benchmark/vireid_study.py --task crops --data FOLDER \\
         --weights FOLDER --clip FOLDER
 """
@@ -42,8 +42,6 @@ from mmir.utils.files import write_json
 MEASURES = 'R1', 'mAP', 'mINP'
 SEARCH_ROWS = dict(agw='baseline', tmpa='TMPA')
 """Network -> the row whose search decides its learning rate."""
-RATES = 0.003, 0.01, 0.03, 0.1
-"""Learning rates of the search."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +225,7 @@ def search_runs(task: str, rows: Sequence[str], seeds: Sequence[int]) -> list[Ru
     """Runs on held-out training people: each rate, for each split and row."""
     return [
         Run(task, row, seed, True, choice_of(task, rate))
-        for seed, row, rate in itertools.product(seeds, rows, RATES)
+        for seed, row, rate in itertools.product(seeds, rows, TASKS[task].searched)
     ]
 
 
@@ -246,6 +244,8 @@ def chosen(task: str, out: Path, seed: int) -> dict[str, str]:
         UserError: The search of this split has begun and is not finished.
     """
     found = {}
+    if not TASKS[task].own_splits:
+        seed = TASKS[task].seeds[0]
     for network, row in SEARCH_ROWS.items():
         runs = search_runs(task, [row], [seed])
         scores = {}
@@ -306,7 +306,9 @@ def parse() -> argparse.Namespace:
         'people of the split of each seed; other rows of a network inherit the best',
     )
     args = parser.parse_args()
-    args.seeds = args.seeds or [*TASKS[args.task].seeds]
+    task = TASKS[args.task]
+    once = args.search and not task.own_splits
+    args.seeds = args.seeds or [*(task.seeds[:1] if once else task.seeds)]
     args.rows = args.rows or (searched if args.search else [*ROWS])
     inherit = [row for row in args.rows if row not in searched]
     if args.search and inherit:
@@ -314,8 +316,10 @@ def parse() -> argparse.Namespace:
             f'--search does not run {inherit}, which inherit their rate: choose --rows '
             f'from {searched}'
         )
-    if args.task == 'crops' and not (args.data and args.weights):
-        raise UserError('--task crops needs --data and --weights')
+    if not args.weights:
+        raise UserError('--weights names the folder with weights of MobileNetV2')
+    if args.task == 'crops' and not args.data:
+        raise UserError('--task crops needs --data')
     for name in ('data', 'weights', 'clip', 'out'):
         path = getattr(args, name)
         setattr(args, name, path.resolve() if path else Path())
