@@ -24,7 +24,7 @@ from mmir.utils.files import write_json
 pytest.importorskip('mmpretrain')
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
-NAMES = '_runs', '_vireid_rows', '_vireid_tasks', 'vireid_study'
+NAMES = '_runs', '_vireid_rows', '_vireid_runs', '_vireid_tasks', 'vireid_study'
 FRAMES = ['00004N', '00004N', '00016N', '00029N', '00033N', '00040D']
 FRAMES += ['00053D', '00060D', '00061N']
 SCENES = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 2, 7: 3, 8: 3, 9: 4}
@@ -157,7 +157,7 @@ def test_rows_differ_in_what_they_say(modules, args) -> None:
 
 def test_schedule(modules) -> None:
     """The rate rises to its full value in a tenth of the steps and ends at 1 %."""
-    found = modules['vireid_study'].schedule(0.2, 40, 0.1)
+    found = modules['_vireid_runs'].schedule(0.2, 40, 0.1)
     assert found['train_cfg']['max_iters'] == 40
     wrapper, net = found['optim_wrapper'], torch.nn.Module()
     net.backbone = torch.nn.Linear(1, 1, bias=False)
@@ -211,7 +211,7 @@ def test_one_search_counts_for_all_seeds_of_one_split(modules, args) -> None:
             values = dict(sysu_all_agw=dict(mAP=value), rgb2ir=dict(mAP=value))
             write_json(dict(values=values), run.folder(args.out) / 'result.json')
     for seed in (0, 2):
-        found = study.chosen('people', args.out, seed)
+        found = study.chosen('people', args.out, seed, study.SEARCH_ROWS)
         rates = {key: json.loads(value)['rate'] for key, value in found.items()}
         assert rates == dict(agw=0.003, tmpa=0.03)
 
@@ -266,15 +266,15 @@ def test_the_best_rate_of_each_split_is_chosen(modules, args) -> None:
     write_search(study, args.out, 1, 0.1, ['baseline'])
 
     def rates(seed: int) -> dict[str, float]:
-        found = study.chosen('crops', args.out, seed)
+        found = study.chosen('crops', args.out, seed, study.SEARCH_ROWS)
         return {key: json.loads(value)['rate'] for key, value in found.items()}
 
     assert rates(0) == dict(agw=0.03, tmpa=0.03)
-    assert rates(1) == dict(agw=0.1, tmpa=0.01)  # the default of TMPA
-    assert rates(2) == dict(agw=0.03, tmpa=0.01)
+    assert rates(1) == dict(agw=0.1, tmpa=0.03)  # the default of TMPA
+    assert rates(2) == dict(agw=0.03, tmpa=0.03)
     runs = study.test_runs('crops', ['PedMix', 'MFT', study.CLIP], [0, 1], args.out)
     assert [(run.seed, json.loads(run.choice).get('rate')) for run in runs] == [
-        (0, 0.03), (0, 0.03), (0, None), (1, 0.1), (1, 0.01), (1, None)
+        (0, 0.03), (0, 0.03), (0, None), (1, 0.1), (1, 0.03), (1, None)
     ]  # fmt: skip
     assert {json.loads(run.choice).get('steps', 80) for run in runs} == {80}
 

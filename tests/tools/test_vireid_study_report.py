@@ -16,6 +16,7 @@ pytest.importorskip('mmpretrain')
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 NAMES = '_paired', '_vireid_rows', '_vireid_tasks', 'vireid_study_report'
+NAMES += ('_toplight_rows',)
 
 
 @pytest.fixture(scope='module')

@@ -58,7 +58,7 @@ class Task:
         searched: Learning rates of the search.
         own_splits: Whether each seed has its own split, and so its own search. Else the
             search of the first seed counts for all.
-        rates: Default learning rate by network, without a search.
+        rate: Default learning rate, without a search.
     """
 
     root: Callable[[Path, Path], Path]
@@ -74,7 +74,7 @@ class Task:
     steps: int
     searched: tuple[float, ...]
     own_splits: bool
-    rates: Mapping[str, float]
+    rate: float
 
 
 def _people_root(data: Path, out: Path) -> Path:
@@ -212,7 +212,7 @@ TASKS = {
         steps=400,
         searched=(0.003, 0.01, 0.03),
         own_splits=False,
-        rates=dict(agw=0.01, tmpa=0.01),
+        rate=0.01,
     ),
     'crops': Task(
         root=lambda data, out: data / 'person_crops',
@@ -228,7 +228,7 @@ TASKS = {
         steps=80,
         searched=(0.003, 0.01, 0.03, 0.1),
         own_splits=True,
-        rates=dict(agw=0.03, tmpa=0.01),
+        rate=0.03,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Tables and JSON of the runs of `vireid_study.py`.
+"""Tables and JSON of the runs of `vireid_study.py` or of `toplight_study.py`.
 
 python tools/benchmark/vireid_study_report.py work_dirs/vireid
 """
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from _paired import difference, table
-from _vireid_rows import CLIP, ROWS
+from _toplight_rows import ROWS as LIGHT_ROWS
+from _vireid_rows import CLIP
+from _vireid_rows import ROWS as PEOPLE_ROWS
 from _vireid_tasks import TASKS
 
 from mmir.cli import cli
@@ -20,7 +22,9 @@ from mmir.utils.errors import UserError
 from mmir.utils.files import write_json, write_text
 
 MEASURES = dict(R1='rank-1', mAP='mAP', mINP='mINP')
-BASELINE = 'baseline'
+ROWS = {**PEOPLE_ROWS, **LIGHT_ROWS}
+BASELINES = 'baseline', 'plain'
+"""First row of each study."""
 
 
 def by_seed(runs: Sequence[dict], row: str, protocol: str, name: str) -> dict:
@@ -64,6 +68,8 @@ def check_settings(runs: Sequence[dict], task: str) -> None:
 def results_table(runs: Sequence[dict], task: str) -> str:
     """Measures of each row in both directions, and mAP minus the baseline."""
     check_settings(runs, task)
+    found = {run['settings']['row'] for run in runs}
+    baseline = next((row for row in BASELINES if row in found), None)
     protocols = [get_protocol(given).name for given in TASKS[task].protocols]
     lines = []
     for row in (*ROWS, CLIP):
@@ -77,16 +83,16 @@ def results_table(runs: Sequence[dict], task: str) -> str:
                 for name in MEASURES
             ]
             own, other = (
-                by_seed(runs, name, protocol, 'mAP') for name in (row, BASELINE)
+                by_seed(runs, name, protocol, 'mAP') for name in (row, baseline)
             )
-            cells.append(difference(own, other, scale=1) if row != BASELINE else '')
+            cells.append(difference(own, other, scale=1) if row != baseline else '')
         minutes = statistics.mean(run['seconds'] for run in group) / 60
         millions = group[0]['trainable'] / 1e6
         lines.append([row, len(group), *cells, f'{millions:.1f}', f'{minutes:.1f}'])
     head = ['row', 'seeds']
     for protocol in protocols:
         head += [f'{protocol}: {title}' for title in MEASURES.values()]
-        head.append('mAP minus baseline')
+        head.append(f'mAP minus {baseline}')
     return table([*head, 'M parameters', 'minutes'], lines)
 
 
@@ -104,11 +110,11 @@ def search_table(runs: Sequence[dict], task: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='--out of vireid_study.py')
+    parser.add_argument('folder', type=Path, help='--out of the study')
     folder = parser.parse_args().folder
     files = sorted(folder.glob('*/*/*/result.json'))
     if not files:
-        raise UserError(f'{folder} holds no finished runs of vireid_study.py')
+        raise UserError(f'{folder} holds no finished runs of a study')
     runs = [json.loads(file.read_text()) for file in files]
     parts = []
     for task in TASKS:
@@ -120,6 +126,7 @@ def main() -> None:
                 run
                 for run in runs
                 if (run['settings']['task'], run['settings']['held']) == (task, held)
+                and 'values' in run  # not a pretraining
             ]
             if group:
                 parts.append(f'#### {task}: {title}\n\n{make(group, task)}')

@@ -1,0 +1,228 @@
+"""The study of TOPLight: objects to pretrain on, rows, what waits for what."""
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+
+from mmir.reid.toplight import PARTITIONS
+from mmir.utils.errors import UserError
+from mmir.utils.files import write_json
+
+pytest.importorskip('mmpretrain')
+
+FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
+NAMES = '_runs', '_toplight_objects', '_toplight_rows', '_vireid_runs', '_vireid_tasks'
+NAMES += ('toplight_study',)
+SIZES = (64, 80)
+
+
+@pytest.fixture(scope='module')
+def modules() -> Iterator[dict[str, ModuleType]]:
+    sys.path.insert(0, str(FOLDER))
+    yield {name: importlib.import_module(name) for name in NAMES}
+    sys.path.remove(str(FOLDER))
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = DefaultScope._instance_dict
+    monkeypatch.setattr(DefaultScope, '_instance_dict', known.copy())
+
+
+def coco(rows: list[tuple[str, str, list[int]]]) -> dict:
+    """COCO file with annotations (file, class, box)."""
+    files = sorted({row[0] for row in rows})
+    names = sorted({row[1] for row in rows})
+    return dict(
+        images=[dict(id=k, file_name=name) for k, name in enumerate(files)],
+        categories=[dict(id=k, name=name) for k, name in enumerate(names)],
+        annotations=[
+            dict(image_id=files.index(f), category_id=names.index(n), bbox=box)
+            for f, n, box in rows
+        ],
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A street with people in one camera or the other, and a bird."""
+    seen = [
+        ('RGB/1.png', 'car', [5, 5, 20, 20]),
+        ('RGB/1.png', 'bicycle', [40, 30, 20, 24]),  # somebody rides it
+        ('RGB/1.png', 'person', [44, 20, 10, 30]),
+        ('RGB/2.png', 'car', [30, 20, 24, 16]),  # somebody warm stands before it
+        ('RGB/2.png', 'bicycle', [60, 2, 8, 8]),  # too small
+        ('RGB/2.png', 'bicycle', [2, 40, 20, 20]),
+    ]
+    warm = [('thermal_8_bit/2.png', 'person', [50, 30, 6, 20])]
+    for split in ('train', 'val'):
+        folder = tmp_path / 'street_pairs' / split
+        (folder / 'RGB').mkdir(parents=True)
+        rows = seen if split == 'train' else [('RGB/3.png', 'car', [0, 0, 60, 40])]
+        (folder / 'rgb_annotations.json').write_text(json.dumps(coco(rows)))
+        (folder / 'thermal_annotations.json').write_text(json.dumps(coco(warm)))
+        for name in {row[0] for row in rows}:
+            image(folder / name)
+    flying = [('a.png', 'bird', [10, 10, 16, 18]), ('a.png', 'drone', [0, 0, 9, 9])]
+    (tmp_path / 'drone_rgb/images').mkdir(parents=True)
+    for split in ('train', 'test'):
+        file = tmp_path / f'drone_rgb/{split}.json'
+        file.write_text(json.dumps(coco(flying)))
+    image(tmp_path / 'drone_rgb/images/a.png')
+    return tmp_path
+
+
+def image(path: Path) -> None:
+    """Image whose blue and green channels are the column and the row."""
+    columns, rows = np.meshgrid(np.arange(SIZES[1]), np.arange(SIZES[0]))
+    pixels = np.stack([columns, rows, 0 * rows], -1).astype(np.uint8)
+    cv2.imwrite(str(path), pixels)
+
+
+def test_objects_without_people(modules, data: Path) -> None:
+    cut = modules['_toplight_objects'].object_folder
+    root = cut(data, data / 'out')
+    files = {path.name: sorted(path.iterdir()) for path in root.iterdir()}
+    assert {name: len(paths) for name, paths in files.items()} == {
+        'car': 2, 'bicycle': 1, 'bird': 2
+    }  # fmt: skip
+    corners = {
+        name: [tuple(cv2.imread(str(path))[0, 0, :2]) for path in paths]
+        for name, paths in files.items()
+    }
+    # margins of 1.2; a crop is moved into the image where it would leave it
+    assert corners == dict(car=[(3, 3), (0, 0)], bicycle=[(0, 38)], bird=[(7, 8)] * 2)
+    assert cv2.imread(str(files['car'][1])).shape[:2] == (64, 64)
+    before = files['car'][0].stat().st_mtime_ns
+    assert cut(data, data / 'out') == root
+    assert files['car'][0].stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'shared'),
+    [
+        ((0, 0, 4, 4), (3, 3, 4, 4), True),
+        ((0, 0, 4, 4), (4, 0, 4, 4), False),
+        ((0, 0, 9, 9), (2, 2, 1, 1), True),
+        ((0, 5, 4, 4), (1, 0, 4, 5), False),
+    ],
+)
+def test_overlap(modules, one, other, shared: bool) -> None:
+    overlap = modules['_toplight_objects'].overlap
+    assert overlap(one, other) is shared
+    assert overlap(other, one) is shared
+
+
+def build(modules, row: str, pretrained: Path | None = None) -> torch.nn.Module:
+    """Model of a row, without ImageNet weights."""
+    rows = modules['_toplight_rows']
+    cfg = rows.model_config(rows.ROWS[row], Path('none'), pretrained, 5)
+    cfg['backbone']['backbone'].pop('init_cfg', None)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(cfg)
+
+
+def test_rows_start_where_they_say(modules, tmp_path: Path) -> None:
+    """Both forms of a pretraining load whole, and differ in what exists twice."""
+    row, rows = PARTITIONS['mobilenetv2'], modules['_toplight_rows']
+    backbone = dict(type='mmir.LightMobileNetV2')
+    dual = dict(type='mmir.DualPathBackbone', backbone=backbone, network='mobilenetv2')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        net = MODELS.build(dual)
+    with torch.no_grad():
+        for value in net.parameters():
+            value.copy_(torch.rand_like(value))
+    states = dict(paths=net.state_dict(), soup=net.soup()[0].state_dict())
+    for start, file in (('paths', rows.PATHS_FILE), ('soup', rows.SOUP_FILE)):
+        torch.save(dict(state_dict=states[start]), tmp_path / file)
+    twice = dict.fromkeys(('TOP, L_id', 'plain, two paths'), row.paths)
+    twice |= dict.fromkeys(('TOP, soup', 'plain', 'TOP, soup, FDR'), row.stem)
+    for name, doubled in twice.items():
+        chosen = rows.ROWS[name]
+        model = build(modules, name, tmp_path if chosen.pretraining else None)
+        model.init_weights()
+        state = model.backbone.state_dict()
+        found = {k.split('.')[1] for k in state if '.copies.' in k}
+        assert found == {part.split('.')[0] for part in doubled}
+        if chosen.pretraining:
+            for key, value in states[chosen.start].items():
+                torch.testing.assert_close(state[key], value, rtol=0, atol=0)
+        maps = model.eval().backbone(torch.rand(2, 3, 64, 32), ['rgb', 'ir'])
+        assert model.neck(maps)[-1].shape == (2, 1920 if chosen.fdr else 1280)
+
+
+def test_pretrainings_follow_the_configs(modules) -> None:
+    rows = modules['_toplight_rows']
+    parts = {
+        name: rows.pretraining_parts(name, Path('folder'), 6)
+        for name in rows.PRETRAININGS
+    }
+    heads = {name: part['model']['head'] for name, part in parts.items()}
+    assert [n for n, head in heads.items() if head['domain']] == ['L_idc + L_fd']
+    assert tuple(heads['L_idc + L_fd']['domain']['channels']) == (32, 1280)
+    assert {head['num_classes'] for head in heads.values()} == {6}
+    weight = {name: head['identity']['consistency'] for name, head in heads.items()}
+    assert weight == {'generic': 0, 'L_id': 0, 'L_idc': 1, 'L_idc + L_fd': 1}
+    kinds = {
+        name: [[s['type'] for s in view] for view in part['pipeline'][1]['transforms']]
+        for name, part in parts.items()
+    }
+    assert [n for n, (_, two) in kinds.items() if two[-1].endswith('Grayscale')] == [
+        'L_id', 'L_idc', 'L_idc + L_fd'
+    ]  # fmt: skip
+    for part in parts.values():
+        crops = [view[0] for view in part['pipeline'][1]['transforms']]
+        assert [crop['scale'] for crop in crops] == [rows.SIZE] * 2
+
+
+def test_what_waits_for_a_pretraining(modules, tmp_path: Path) -> None:
+    study = modules['toplight_study']
+    names = ['plain', 'TOP, L_idc + L_fd', 'TOP, soup', 'plain, FDR']
+    args = Namespace(out=tmp_path, search=False, seeds=[3], rows=names)
+    runs = study.all_runs(args)
+    first = study.Run('crops', 'pretraining, L_idc + L_fd', 3)
+    assert [run.row for run in runs] == [names[0], first.row, *names[1:]]
+    now = [run.row for run in study.ready(runs, tmp_path)]
+    assert now == ['plain', first.row, 'plain, FDR']
+    write_json({}, first.folder(tmp_path) / 'result.json')
+    assert study.ready(runs, tmp_path) == runs
+    search = study.all_runs(Namespace(search=True, seeds=[0, 1]))
+    assert {(run.row, run.held) for run in search} == {
+        ('plain', True), ('plain, FDR', True)
+    }  # fmt: skip
+    assert len({run.folder(tmp_path) for run in search}) == 2 * 2 * 4
+
+
+def test_rows_of_one_pooling_share_the_rate(modules, tmp_path: Path) -> None:
+    study = modules['toplight_study']
+    best = {'plain': 0.1, 'plain, FDR': 0.003}
+    for row, rate in best.items():
+        for run in study.search_runs('crops', [row], [0]):
+            value = float(json.loads(run.choice)['rate'] == rate)
+            values = dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value))
+            write_json(dict(values=values), run.folder(tmp_path) / 'result.json')
+    names = [*modules['_toplight_rows'].ROWS]
+    runs = study.all_runs(Namespace(out=tmp_path, search=False, seeds=[0], rows=names))
+    rates = {run.row: json.loads(run.choice).get('rate') for run in runs}
+    assert {row: rates[row] for row in names} == {
+        row: 0.003 if 'FDR' in row else 0.1 for row in names
+    }
+
+
+def test_search_takes_no_rows(modules, monkeypatch) -> None:
+    words = ['study', '--data', '.', '--weights', '.', '--search', '--rows', 'plain']
+    monkeypatch.setattr(sys, 'argv', words)
+    with pytest.raises(UserError, match='takes no --rows'):
+        modules['toplight_study'].parse()
