@@ -164,6 +164,18 @@ def test_rows_of_table_3_differ_in_one_thing_each() -> None:
         assert f'top_mbv3l_{name}/' in other.backbone.init_cfg.checkpoint
 
 
+@pytest.mark.parametrize('path', TOP, ids=lambda path: path.stem)
+def test_views_are_validated_as_they_are_trained(path: Path) -> None:
+    """The second view of validation is gray where that of the training is."""
+    cfg = Config.fromfile(path)
+    gray = []
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        (views,) = (s for s in loader.dataset.pipeline if 'transforms' in s)
+        kinds = [[step.type for step in view] for view in views.transforms]
+        gray.append(['mmpretrain.RandomGrayscale' in kind for kind in kinds])
+    assert gray == [[False, path.stem != 'top_mbv3l_generic']] * 3
+
+
 def test_metafile_and_page_list_every_config() -> None:
     meta = yaml.safe_load((FOLDER / 'metafile.yml').read_text())
     assert {ROOT / model['Config'] for model in meta['Models']} == set(CONFIGS)
