@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(
         backbone=dict(
             type='mmir.Adapted',
-            target='mmpretrain.ViTEVA02',
+            target='mmir.ViTEVA02',
             adapt=dict(type='IVTuning', variant='hybrid', trainable=[]),
         )
     )

@@ -26,7 +26,7 @@ class TransformerTaps(BaseModule):
 
         backbone=dict(
             type='mmir.TransformerTaps',
-            backbone=dict(type='mmpretrain.ViTEVA02', arch='l', img_size=512),
+            backbone=dict(type='mmir.ViTEVA02', arch='l', img_size=512),
             blocks=(7, 11, 15, 23), scales=(4, 2, 1, 0.5))
 
     The backbone runs once, and its own outputs are discarded. A map is the output of a

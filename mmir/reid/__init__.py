@@ -7,7 +7,7 @@ says what is missing when used (see `mmir.registry`).
 from mmir.registry import fail_part
 
 try:
-    from .backbones import LightCNN, NonLocalResNet, TwoStemBackbone
+    from .backbones import LightCNN, NonLocalResNet, TwoStemBackbone, ViTEVA02
     from .cost import Cost, vireid_cost
     from .data_preprocessor import PairedClsDataPreprocessor
     from .datasets import (
@@ -98,6 +98,7 @@ __all__ = [
     'VIReID',
     'VIReIDHead',
     'VIReIDInferencer',
+    'ViTEVA02',
     'WRTLoss',
     'average_weights',
     'recalibrate_soup',

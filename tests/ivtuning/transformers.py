@@ -27,7 +27,7 @@ CONFIGS = {
         pre_norm=True,
         layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')),
     ),
-    'eva02': dict(type='mmpretrain.ViTEVA02', **MMPRETRAIN, sub_ln=True),
+    'eva02': dict(type='mmir.ViTEVA02', **MMPRETRAIN, sub_ln=True),
     'beit': dict(type='mmpretrain.BEiTViT', **MMPRETRAIN, layer_scale_init_value=0.1),
     'vitdet': dict(
         type='mmpretrain.ViTSAM',
@@ -73,6 +73,7 @@ def _network(name: str) -> nn.Module:
 def network(name: str) -> nn.Module:
     """Copy of a network in evaluation mode, always with the same weights."""
     host = CONFIGS[name]['type'].partition('.')[0]
+    host = 'mmpretrain' if host == 'mmir' else host
     pytest.importorskip(host)
     import_module(f'{host}.models')
     return copy.deepcopy(_network(name))

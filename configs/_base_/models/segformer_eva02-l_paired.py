@@ -21,9 +21,9 @@ model = dict(
     backbone=dict(
         type='mmir.TransformerTaps',
         backbone=dict(
-            type='mmpretrain.ViTEVA02',
+            type='mmir.ViTEVA02',
             arch='large',
-            img_size=512,  # of all images: other sizes get wrong rotary positions
+            img_size=512,
             patch_size=16,
             sub_ln=True,
             norm_cfg=dict(type='LN', eps=1e-6),
