@@ -35,7 +35,12 @@ def tuned(name: str, **options) -> nn.Module:
 
 
 def equal(first: list, second: list) -> bool:
-    return len(first) == len(second) and all(map(torch.equal, first, second))
+    """Equal but for the order of sums, which depends on the CPU and on strides."""
+    assert len(first) == len(second)
+    return all(
+        (one - two).abs().max() <= 1e-5 * two.abs().max()
+        for one, two in zip(first, second, strict=True)
+    )
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -41,7 +41,7 @@ def test_it_learns_an_image():
     image[:, 0, 19:49, 18:42] = 1.0
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     totals = []
-    for _ in range(20):
+    for _ in range(60):
         loss = sum(model.loss(image, data).values())
         optimizer.zero_grad()
         loss.backward()
