@@ -151,6 +151,20 @@ def test_report_compares_with_the_baseline(
     assert (tmp_path / 'scores.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_runs_of_a_seed_are_averaged(modules) -> None:
+    report = modules['csknet_study_report']
+    runs = [
+        dict(settings=dict(row=row, seed=seed), subsets=dict(ir=value))
+        for row, seed, value in [('ir', 0, 50.0), ('ir', 1, 52.0), ('ir', 1, 55.0)]
+        + [('csk', 0, 51.0), ('csk', 1, 55.5)]
+    ]
+    assert report.by_seed(runs, 'ir', 'ir') == {0: 50, 1: 53.5}
+    table = report.results_table(runs, ['ir', 'csk'], report.baseline).splitlines()
+    assert table[2].startswith('| ir | 2 |')
+    assert table[2].endswith('| 51.8 ± 2.5 |  |')
+    assert '| **+1.5 [' in table[3]
+
+
 def test_report_compares_each_part_with_the_whole(
     modules, tmp_path: Path, monkeypatch, capsys
 ) -> None:

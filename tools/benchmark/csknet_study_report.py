@@ -37,19 +37,19 @@ def whole(row: str, subset: str) -> str | None:
 
 
 def by_seed(runs: Runs, row: str, subset: str, key: str = 'subsets') -> dict:
-    """Seed -> mIoU of a row on a subset of the modalities."""
-    return {
-        run['settings']['seed']: run[key][subset]
-        for run in runs
-        if run['settings']['row'] == row and subset in (run.get(key) or {})
-    }
+    """Seed -> mIoU of a row on a subset of the modalities, the mean of its runs."""
+    found: dict[int, list[float]] = {}
+    for run in runs:
+        if run['settings']['row'] == row and subset in (run.get(key) or {}):
+            found.setdefault(run['settings']['seed'], []).append(run[key][subset])
+    return {seed: statistics.mean(values) for seed, values in found.items()}
 
 
 def results_table(runs: Runs, rows: Iterable[str], reference: Reference) -> str:
     """mIoU of rows with each subset, and minus that of the row of reference."""
     lines = []
     for row in rows:
-        seeds = sum(run['settings']['row'] == row for run in runs)
+        seeds = {r['settings']['seed'] for r in runs if r['settings']['row'] == row}
         if not seeds:
             continue
         cells = []
@@ -57,7 +57,7 @@ def results_table(runs: Runs, rows: Iterable[str], reference: Reference) -> str:
             own = by_seed(runs, row, subset)
             other = by_seed(runs, reference(row, subset), subset)
             cells += [percent([*own.values()]), difference(own, other, scale=1)]
-        lines.append([row, seeds, *cells])
+        lines.append([row, len(seeds), *cells])
     head = ['row', 'seeds']
     for subset in SUBSETS:
         head += [subset, 'difference']
