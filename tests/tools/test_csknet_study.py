@@ -153,16 +153,17 @@ def test_report_compares_with_the_baseline(
 
 def test_runs_of_a_seed_are_averaged(modules) -> None:
     report = modules['csknet_study_report']
+    scores = [('ir', 0, 50.0), ('ir', 1, 52.0), ('ir', 1, 55.0), ('ir', 2, 50.0)]
+    scores += [('csk', 0, 51.0), ('csk', 1, 55.5), ('csk', 2, 52.0)]
     runs = [
         dict(settings=dict(row=row, seed=seed), subsets=dict(ir=value))
-        for row, seed, value in [('ir', 0, 50.0), ('ir', 1, 52.0), ('ir', 1, 55.0)]
-        + [('csk', 0, 51.0), ('csk', 1, 55.5)]
+        for row, seed, value in scores
     ]
-    assert report.by_seed(runs, 'ir', 'ir') == {0: 50, 1: 53.5}
+    assert report.by_seed(runs, 'ir', 'ir') == {0: 50, 1: 53.5, 2: 50}
     table = report.results_table(runs, ['ir', 'csk'], report.baseline).splitlines()
-    assert table[2].startswith('| ir | 2 |')
-    assert table[2].endswith('| 51.8 ± 2.5 |  |')
-    assert '| **+1.5 [' in table[3]
+    assert table[2].startswith('| ir | 3 |')
+    assert table[2].endswith('| 51.2 ± 2.0 |  |')
+    assert '| **+1.7 [+1.' in table[3]  # 1, 2 and 2
 
 
 def test_report_compares_each_part_with_the_whole(
