@@ -29,10 +29,10 @@ IGNORED = np.array([0, 0, 0])
 WIDTH = 240  # of a panel, in pixels
 
 
-def colored(labels: np.ndarray) -> np.ndarray:
+def colored(labels: np.ndarray, colors: np.ndarray = COLORS) -> np.ndarray:
     """Picture of labels (H, W); unlabeled pixels are black."""
     known = np.where(labels == 255, 0, labels)
-    picture = np.where((labels == 255)[..., None], IGNORED, COLORS[known])
+    picture = np.where((labels == 255)[..., None], IGNORED, colors[known])
     return picture.astype(np.uint8)
 
 
@@ -73,6 +73,8 @@ def panels(args: argparse.Namespace) -> list[np.ndarray]:
         reads = ROWS[row].reads
         both = ['+'.join(cameras), *cameras]
         subsets = [reads] if reads in cameras else both
+        palette = type(loader.dataset).METAINFO.get('palette')
+        colors = np.array(palette) if palette else COLORS
         for index, batch in enumerate(loader):
             if index not in args.images:
                 continue
@@ -82,9 +84,9 @@ def panels(args: argparse.Namespace) -> list[np.ndarray]:
                 images = packed_images(batch['inputs'][0], sample.metainfo)
                 line += [panel(image, name) for name, image in images.items()]
                 truth = sample.gt_sem_seg.data[0].numpy()
-                line.append(panel(colored(truth), 'labels'))
+                line.append(panel(colored(truth, colors), 'labels'))
             for subset, labels in predictions(model, batch, cameras, subsets):
-                line.append(panel(colored(labels), f'{row}: {subset}'))
+                line.append(panel(colored(labels, colors), f'{row}: {subset}'))
     return [side_by_side(line) for _, line in sorted(lines.items())]
 
 
