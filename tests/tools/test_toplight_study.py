@@ -288,11 +288,11 @@ def test_search_of_scratch(modules, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_from_pretraining_to_tables(modules, tmp_path: Path, monkeypatch) -> None:
-    """A step of each kind of run. The pretraining sees the training people only."""
+def test_from_pretraining_to_result(modules, tmp_path: Path, monkeypatch) -> None:
+    """A step or two of each kind. The pretraining sees the training people only."""
     study, tasks = modules['toplight_study'], modules['_vireid_tasks']
     counts = dict(train=8, test=3, images=1)
-    values = dict(tasks.TASKS['scratch'].__dict__, batch=(2, 1), steps=1)
+    values = dict(tasks.TASKS['scratch'].__dict__, batch=(2, 1), steps=2)
     values |= dict(root=lambda data, out: tasks._people_root(data, out, counts))
     monkeypatch.setitem(tasks.TASKS, 'scratch', tasks.Task(**values))
     plan = dict(study.PLANS['scratch'].__dict__, size=(32, 64), steps=1)
