@@ -44,14 +44,15 @@ from _vireid_runs import (
     base_config,
     chosen,
     fit_and_test,
+    runner_of,
     search_runs,
     train_config,
     write_result,
 )
 from _vireid_tasks import HEIGHT, TASKS, WIDTH
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, save_checkpoint
+from mmengine.registry import MODELS
+from mmengine.runner import save_checkpoint
 
 from mmir.cli import cli
 from mmir.reid.cost import vireid_cost
@@ -187,8 +188,7 @@ def pretrain(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     paths before the soup, see `mmir.reid.toplight.SoupReport`.
     """
     cfg, folder = pretraining_config(run, args), run.folder(args.out)
-    init_default_scope(cfg.default_scope)
-    runner = Runner.from_cfg(cfg)
+    runner = runner_of(cfg)
     runner.train()
     weights = dict(state_dict=runner.model.backbone.state_dict())
     save_checkpoint(weights, str(folder / PATHS_FILE))
