@@ -76,30 +76,34 @@ def data(tmp_path: Path) -> Path:
         for name in {row[0] for row in rows}:
             image(folder / name)
     flying = [('a.png', 'bird', [10, 10, 16, 18]), ('a.png', 'drone', [0, 0, 9, 9])]
+    flying.append(('b.png', 'drone', [10, 10, 20, 20]))  # invisible against the sky
     (tmp_path / 'drone_rgb/images').mkdir(parents=True)
     for split in ('train', 'test'):
         file = tmp_path / f'drone_rgb/{split}.json'
         file.write_text(json.dumps(coco(flying)))
     image(tmp_path / 'drone_rgb/images/a.png')
+    sky = np.random.default_rng(0).normal(128, 2, (*SIZES, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / 'drone_rgb/images/b.png'), sky)
     return tmp_path
 
 
 def image(path: Path) -> None:
-    """Image whose blue and green channels are the column and the row."""
+    """Image whose blue and green channels are three times the column and the row."""
     columns, rows = np.meshgrid(np.arange(SIZES[1]), np.arange(SIZES[0]))
-    pixels = np.stack([columns, rows, 0 * rows], -1).astype(np.uint8)
+    pixels = np.stack([3 * columns, 3 * rows, 0 * rows], -1).astype(np.uint8)
     cv2.imwrite(str(path), pixels)
 
 
 def test_objects_without_people(modules, data: Path) -> None:
     cut = modules['_toplight_objects'].object_folder
     root = cut(data, data / 'out')
+    assert root == data / 'out'
     files = {path.name: sorted(path.iterdir()) for path in root.iterdir()}
-    assert {name: len(paths) for name, paths in files.items()} == {
-        'car': 2, 'bicycle': 1, 'bird': 2
-    }  # fmt: skip
+    counts = dict(bicycle=1, bird=2, car=2)
+    assert {name: len(paths) for name, paths in files.items()} == counts
+    assert modules['_toplight_objects'].class_counts(root) == counts
     corners = {
-        name: [tuple(cv2.imread(str(path))[0, 0, :2]) for path in paths]
+        name: [tuple(cv2.imread(str(path))[0, 0, :2] // 3) for path in paths]
         for name, paths in files.items()
     }
     # margins of 1.2; a crop is moved into the image where it would leave it
@@ -125,11 +129,30 @@ def test_overlap(modules, one, other, shared: bool) -> None:
     assert overlap(other, one) is shared
 
 
+def test_people_of_a_pretraining(modules, tmp_path: Path) -> None:
+    """RGB images only, and only those of the people that are given."""
+    study, known = modules['_toplight_objects'], modules['_vireid_tasks'].PersonImage
+    images = [
+        known(f'cam{cam}/{pid:04d}/1.jpg', pid, cam, kind)
+        for pid in (3, 7, 9)
+        for cam, kind in ((1, 'rgb'), (2, 'rgb'), (3, 'ir'))
+    ]
+    for k, found in enumerate(images):
+        (tmp_path / found.path).parent.mkdir(parents=True)
+        (tmp_path / found.path).write_bytes(bytes([k]))
+    root = study.people_folder(images[:6], tmp_path, tmp_path / 'first/train_0')
+    found = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob('*.jpg')}
+    assert found == {
+        '0003/cam1_0003_1.jpg': b'\0', '0003/cam2_0003_1.jpg': b'\1',
+        '0007/cam1_0007_1.jpg': b'\3', '0007/cam2_0007_1.jpg': b'\4',
+    }  # fmt: skip
+
+
 def build(modules, row: str, pretrained: Path | None = None) -> torch.nn.Module:
     """Model of a row, without ImageNet weights."""
     rows = modules['_toplight_rows']
-    cfg = rows.model_config(rows.ROWS[row], Path('none'), pretrained, 5)
-    cfg['backbone']['backbone'].pop('init_cfg', None)
+    light = dict(type='mmpretrain.MobileNetV2')
+    cfg = rows.model_config(rows.ROWS[row], light, pretrained, 5)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return MODELS.build(cfg)
 
@@ -163,10 +186,18 @@ def test_rows_start_where_they_say(modules, tmp_path: Path) -> None:
         assert model.neck(maps)[-1].shape == (2, 1920 if chosen.fdr else 1280)
 
 
+def test_resnet_50(modules) -> None:
+    """Its published size, 23.51 million without classifier, and a second stem."""
+    model = build(modules, 'ResNet-50')
+    assert model.backbone(torch.rand(2, 3, 64, 32), ['rgb', 'ir'])[-1].shape[1] == 2048
+    stem = 3 * 64 * 49 + 2 * 64
+    assert sum(p.numel() for p in model.backbone.parameters()) == 23_508_032 + stem
+
+
 def test_pretrainings_follow_the_configs(modules) -> None:
     rows = modules['_toplight_rows']
     parts = {
-        name: rows.pretraining_parts(name, Path('folder'), 6)
+        name: rows.pretraining_parts(name, dict(type='net'), 6, (72, 144))
         for name in rows.PRETRAININGS
     }
     heads = {name: part['model']['head'] for name, part in parts.items()}
@@ -184,13 +215,16 @@ def test_pretrainings_follow_the_configs(modules) -> None:
     ]  # fmt: skip
     for part in parts.values():
         crops = [view[0] for view in part['pipeline'][1]['transforms']]
-        assert [crop['scale'] for crop in crops] == [rows.SIZE] * 2
+        assert [crop['scale'] for crop in crops] == [(72, 144)] * 2
+        for crop in crops:  # a third wider or narrower than the view
+            assert crop['aspect_ratio_range'] == pytest.approx((3 / 8, 2 / 3))
 
 
 def test_what_waits_for_a_pretraining(modules, tmp_path: Path) -> None:
     study = modules['toplight_study']
     names = ['plain', 'TOP, L_idc + L_fd', 'TOP, soup', 'plain, FDR']
-    args = Namespace(out=tmp_path, search=False, seeds=[3], rows=names)
+    words = dict(task='crops', out=tmp_path)
+    args = Namespace(**words, search=False, seeds=[3], rows=names)
     runs = study.all_runs(args)
     first = study.Run('crops', 'pretraining, L_idc + L_fd', 3)
     assert [run.row for run in runs] == [names[0], first.row, *names[1:]]
@@ -198,7 +232,7 @@ def test_what_waits_for_a_pretraining(modules, tmp_path: Path) -> None:
     assert now == ['plain', first.row, 'plain, FDR']
     write_json({}, first.folder(tmp_path) / 'result.json')
     assert study.ready(runs, tmp_path) == runs
-    search = study.all_runs(Namespace(search=True, seeds=[0, 1]))
+    search = study.all_runs(Namespace(**words, search=True, seeds=[0, 1]))
     assert {(run.row, run.held) for run in search} == {
         ('plain', True), ('plain, FDR', True)
     }  # fmt: skip
@@ -213,16 +247,76 @@ def test_rows_of_one_pooling_share_the_rate(modules, tmp_path: Path) -> None:
             value = float(json.loads(run.choice)['rate'] == rate)
             values = dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value))
             write_json(dict(values=values), run.folder(tmp_path) / 'result.json')
-    names = [*modules['_toplight_rows'].ROWS]
-    runs = study.all_runs(Namespace(out=tmp_path, search=False, seeds=[0], rows=names))
+    names = [*study.PLANS['crops'].rows]
+    assert {*modules['_toplight_rows'].ROWS} - {*names} == {'ResNet-50'}
+    words = dict(task='crops', out=tmp_path, search=False, seeds=[0])
+    runs = study.all_runs(Namespace(**words, rows=names))
     rates = {run.row: json.loads(run.choice).get('rate') for run in runs}
     assert {row: rates[row] for row in names} == {
         row: 0.003 if 'FDR' in row else 0.1 for row in names
     }
 
 
-def test_search_takes_no_rows(modules, monkeypatch) -> None:
-    words = ['study', '--data', '.', '--weights', '.', '--search', '--rows', 'plain']
-    monkeypatch.setattr(sys, 'argv', words)
-    with pytest.raises(UserError, match='takes no --rows'):
-        modules['toplight_study'].parse()
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ('--data . --weights . --search --rows plain', 'takes no --rows'),
+        ('--data .', 'needs --data and --weights'),
+        ('--data . --weights . --rows ResNet-50', r"no rows \['ResNet-50'\]"),
+        ('--task scratch --rows plain ResNet-50', None),
+    ],
+)
+def test_command_line(modules, monkeypatch, words: str, message: str | None) -> None:
+    monkeypatch.setattr(sys, 'argv', ['study', *words.split()])
+    parse = modules['toplight_study'].parse
+    if message is None:
+        assert (parse().rows, parse().seeds) == (['plain', 'ResNet-50'], [0, 1, 2])
+        return
+    with pytest.raises(UserError, match=message):
+        parse()
+
+
+def test_search_of_scratch(modules, monkeypatch) -> None:
+    """All seeds have the same people, so the first one is searched."""
+    study = modules['toplight_study']
+    monkeypatch.setattr(sys, 'argv', ['study', '--task', 'scratch', '--search'])
+    runs = study.all_runs(study.parse())
+    assert {(run.row, run.seed) for run in runs} == {
+        (row, 0) for row in ('plain', 'plain, FDR', 'ResNet-50')
+    }
+    assert len(runs) == 3 * len(modules['_vireid_tasks'].TASKS['scratch'].searched)
+
+
+@pytest.mark.slow
+def test_from_pretraining_to_result(modules, tmp_path: Path, monkeypatch) -> None:
+    """A step or two of each kind. The pretraining sees the training people only."""
+    study, tasks = modules['toplight_study'], modules['_vireid_tasks']
+    counts = dict(train=8, test=3, images=1)
+    values = dict(tasks.TASKS['scratch'].__dict__, batch=(2, 1), steps=2)
+    values |= dict(root=lambda data, out: tasks._people_root(data, out, counts))
+    monkeypatch.setitem(tasks.TASKS, 'scratch', tasks.Task(**values))
+    plan = dict(study.PLANS['scratch'].__dict__, size=(32, 64), steps=1)
+    monkeypatch.setitem(study.PLANS, 'scratch', study.Plan(**plan))
+    monkeypatch.setattr(study, 'BATCH', 2)
+    monkeypatch.setattr(study, 'MEASURED', 1)
+    rows = ['plain', 'TOP, L_idc + L_fd', 'TOP, soup, FDR']
+    words = ['study', '--task', 'scratch', '--out', str(tmp_path), '--seeds', '0']
+    monkeypatch.setattr(sys, 'argv', [*words, '--rows', *rows])
+    study.main()
+    files = {path.parent.name: path for path in tmp_path.rglob('result.json')}
+    found = {name: json.loads(path.read_text()) for name, path in files.items()}
+    first = found.pop('pretraining-L_idc_+_L_fd_seed0')
+    train, test = tasks.TASKS['scratch'].images(tmp_path / 'scratch/people_images', 0)
+    own, others = ({image.pid for image in part} for part in (train, test))
+    assert {*map(int, first['images'])} == own
+    assert not own & others
+    assert {*first['losses']} == {'loss', 'loss_identity', 'loss_domain'}
+    assert first['distance'] > 0
+    results = {run['settings']['row']: run for run in found.values()}
+    assert {*results} == {*rows}
+    for run in results.values():
+        assert all(0 <= value['mAP'] <= 100 for value in run['values'].values())
+    macs = {row: run['macs'] for row, run in results.items()}
+    assert macs['plain'] == macs['TOP, L_idc + L_fd']
+    fdr = 2 * 1280 * 960 * 5 * 3  # a 1x1 convolution for each set of slices
+    assert macs['TOP, soup, FDR'] - macs['plain'] == fdr

@@ -79,3 +79,40 @@ def test_report_of_the_search(report) -> None:
         '| TMPA | 0 | 0.1 | 80 | 30.5 |',
         '| TMPA | 1 | 0.1 | 80 | 20.5 |',
     ]
+
+
+def test_multiplications_where_they_were_measured(report) -> None:
+    def run(row: str, macs: int) -> dict:
+        settings = dict(task='crops', row=row, seed=0, held=False, choice={})
+        measures = dict(R1=1.0, mAP=2.0, mINP=3.0)
+        values = dict(ir2rgb=measures, rgb2ir=measures)
+        sizes = dict(trainable=2_345_678, macs=macs)
+        return dict(settings=settings, seconds=90.0, values=values, **sizes)
+
+    runs = [run('plain', 64_400_000), run('ResNet-50', 860_750_000)]
+    lines = report.results_table(runs, 'crops').splitlines()
+    assert lines[0].endswith('| M parameters | M MACs | minutes |')
+    assert lines[2].endswith('| 2.3 | 64.4 | 1.5 |')
+    assert lines[3].endswith('| 2.3 | 861 | 1.5 |')
+    runs[0].pop('macs')
+    lines = report.results_table(runs, 'crops').splitlines()
+    assert lines[0].endswith('| M parameters | minutes |')
+
+
+def test_report_of_pretrainings(report, tmp_path: Path, monkeypatch, capsys) -> None:
+    images = dict(car=170, bicycle=25)
+    many = {f'{k:04d}': 4 for k in range(9)}
+    one = dict(loss=1.5, loss_identity=1.5)
+    two = dict(loss=2.5, loss_identity=1.5, loss_domain=1.0)
+    for row, found, kinds in (('L', two, images), ('M', one, many)):
+        settings = dict(task='crops', row=f'pretraining, {row}', seed=1, held=False)
+        result = dict(settings=settings, losses=found, distance=0.0123, images=kinds)
+        write_json(result, tmp_path / f'crops/test/{row}/result.json')
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
+    report.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == '#### crops: pretrainings'
+    assert lines[4:6] == [
+        '| pretraining, L | 1 | car 170, bicycle 25 | 1.500 | 1.000 | 1.2 % |',
+        '| pretraining, M | 1 | 36 of 9 classes | 1.500 |  | 1.2 % |',
+    ]

@@ -1,12 +1,14 @@
-"""RGB crops of objects for the pretraining of the TOPLight study: a folder per class.
+"""Images for the pretrainings of the TOPLight study: a folder per class.
 
-Cars and bicycles of streets, and what flies. Persons are left out, and so are crops
-that a person overlaps in either camera: `person_crops` come from the same streets, and
-none of them is seen before the test.
+For the crops of people: RGB crops of cars and bicycles of streets, and of what flies.
+Persons are left out, and so are crops that a person overlaps in either camera:
+`person_crops` come from the same streets, and none of them is seen before the test.
+For synthetic people: the RGB images of the training people, a class per identity.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -14,10 +16,14 @@ import numpy as np
 from tqdm import tqdm
 
 from mmir.data.images import read_image
-from mmir.utils.files import write_text
+from mmir.data.layouts.reid import PersonImage
+from mmir.utils.files import atomic_path
 
 LEAST = 16
 """Shortest side of a box, in pixels."""
+CONTRAST = 5.0
+"""Least standard deviation of the gray values of a crop, of 255: far birds and drones
+would be blank squares in both views."""
 MARGIN = 1.2
 """Side of the crop, relative to the longer side of the box."""
 STREETS = 'street_pairs/train', 'street_pairs/val'
@@ -28,29 +34,65 @@ Box = tuple[float, float, float, float]
 """Left, top, width, height."""
 
 
-def object_folder(data: Path, out: Path) -> Path:
-    """Cut out the objects, once; returns the folder with a folder per class.
+def object_folder(data: Path, target: Path) -> Path:
+    """Cut out the objects, once; returns the target, which has a folder per class.
 
     Args:
         data: Folder of real images.
-        out: Folder for what is written.
+        target: Folder to write.
     """
-    root = out / 'objects'
-    done = root / 'done.txt'
-    if done.is_file():
-        return root / 'train'
-    count = 0
+    return _once(target, lambda folder: _cut(data, folder))
+
+
+def people_folder(images: Iterable[PersonImage], root: Path, target: Path) -> Path:
+    """Copy the RGB images of people, once; returns the target: a folder per identity.
+
+    Args:
+        images: The people's images.
+        root: Folder that their paths are relative to.
+        target: Folder to write.
+    """
+
+    def copy(folder: Path) -> None:
+        for image in images:
+            if image.modality == 'rgb':
+                person = folder / f'{image.pid:04d}'
+                person.mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / image.path, person / image.path.replace('/', '_'))
+
+    return _once(target, copy)
+
+
+def class_counts(folder: Path) -> dict[str, int]:
+    """Class -> number of images, of a folder with a folder per class."""
+    return {path.name: len([*path.iterdir()]) for path in sorted(folder.iterdir())}
+
+
+def _once(target: Path, fill: Callable[[Path], None]) -> Path:
+    """Fill a folder all at once; another process may do the same meanwhile."""
+    if target.is_dir():
+        return target
+    try:
+        with atomic_path(target) as partial:
+            fill(partial)
+    except OSError:
+        if not target.is_dir():  # otherwise another process was first
+            raise
+    return target
+
+
+def _cut(data: Path, target: Path) -> None:
+    """Write the crops that are not blank, numbered over all classes."""
     boxes = [*_streets(data), *_drones(data)]
-    for path, name, box in tqdm(boxes, desc='objects', unit='box'):
+    for count, (path, name, box) in enumerate(tqdm(boxes, desc='objects', unit='box')):
         image = read_image(path)
         left, top, right, bottom = square(box, image.shape[:2])
-        folder = root / 'train' / name
-        folder.mkdir(parents=True, exist_ok=True)
         crop = np.ascontiguousarray(image[top:bottom, left:right])
+        if cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY).std() < CONTRAST:
+            continue
+        folder = target / name
+        folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / f'{count:05d}.png'), crop)
-        count += 1
-    write_text(f'{count} objects\n', done)
-    return root / 'train'
 
 
 def square(box: Box, shape: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -9,12 +9,10 @@ from mmengine.config import Config
 from mmir.reid.toplight import PARTITIONS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/toplight'
-NETWORK = 'mobilenetv2'
-WEIGHTS_FILE = 'mobilenetv2_mmpretrain.safetensors'
+NETWORK, LARGE = 'mobilenetv2', 'resnet50'
 PATHS_FILE, SOUP_FILE = 'paths.pth', 'soup.pth'
-SIZE = 112  # of the pretraining images
 SEARCH_ROWS = dict(mean='plain', fdr='plain, FDR')
-"""Pooling -> the row whose search decides the learning rate."""
+"""Network and pooling -> the row whose search decides the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +24,18 @@ class Row:
         start: What it starts from. 'paths': blocks 1 to 4 of both paths, which stay one
             per modality. 'soup': their average, with a stem per modality.
         fdr: Whether FDR takes the place of mean pooling.
+        large: Whether the network is ResNet-50, and not the light one.
     """
 
     pretraining: str | None = None
     start: str = 'soup'
     fdr: bool = False
+    large: bool = False
 
     @property
     def network(self) -> str:
         """Rows with the same one share their learning rate."""
-        return 'fdr' if self.fdr else 'mean'
+        return LARGE if self.large else 'fdr' if self.fdr else 'mean'
 
 
 PRETRAININGS: dict[str, str] = {
@@ -57,30 +57,24 @@ ROWS = {
     'generic, soup': Row('generic'),
     'TOP, soup': Row(WHOLE),
     'TOP, soup, FDR': Row(WHOLE, fdr=True),
+    'ResNet-50': Row(large=True),
 }
 
 
-def weights_of(folder: Path) -> dict[str, Any]:
-    """Config of ImageNet weights."""
-    return dict(type='Pretrained', checkpoint=str(folder / WEIGHTS_FILE))
-
-
-def light(**kwargs: Any) -> dict[str, Any]:
-    """Config of the light network."""
-    return dict(type='mmir.LightMobileNetV2', **kwargs)
-
-
-def pretraining_parts(name: str, weights: Path, classes: int) -> dict[str, Any]:
+def pretraining_parts(
+    name: str, backbone: dict[str, Any], classes: int, size: tuple[int, int]
+) -> dict[str, Any]:
     """Model, pipeline and hooks of a pretraining, as in the configs of TOPLight.
 
     Args:
         name: Name in `PRETRAININGS`.
-        weights: Folder of ImageNet weights.
+        backbone: Config of the light network before the pretraining.
         classes: Number of classes.
+        size: Width and height of the views in px. The crops have this shape, give or
+            take a third.
     """
     recipe = Config.fromfile(CONFIGS / PRETRAININGS[name])
     model = recipe.model.to_dict()
-    backbone = light(init_cfg=weights_of(weights))
     model['backbone'] |= dict(backbone=backbone, network=NETWORK)
     model['head'] |= dict(num_classes=classes)
     channels = PARTITIONS[NETWORK].channels
@@ -89,33 +83,37 @@ def pretraining_parts(name: str, weights: Path, classes: int) -> dict[str, Any]:
     pipeline = recipe.to_dict()['train_dataloader']['dataset']['pipeline']
     for step in (step for view in pipeline[1]['transforms'] for step in view):
         if step['type'].endswith('RandomResizedCrop'):
-            step['scale'] = SIZE
+            shape = size[0] / size[1]
+            step |= dict(scale=size, aspect_ratio_range=(0.75 * shape, shape / 0.75))
     return dict(model=model, pipeline=pipeline, hooks=recipe.to_dict()['custom_hooks'])
 
 
 def model_config(
-    row: Row, weights: Path, pretrained: Path | None, people: int
+    row: Row, backbone: dict[str, Any], pretrained: Path | None, people: int
 ) -> dict[str, Any]:
     """Config of the model of a row.
 
     Args:
         row: The row.
-        weights: Folder of ImageNet weights.
+        backbone: Config of the light network before any pretraining. ResNet-50 starts
+            from random weights.
         pretrained: Folder of its pretraining; None without one.
         people: Number of training identities.
     """
-    base = Config.fromfile(CONFIGS / 'toplight_mbv2_sysu.py').to_dict()
-    model, blocks = base['model'], PARTITIONS[NETWORK]
-    stem = blocks.paths if row.start == 'paths' else blocks.stem
-    backbone = dict(type='mmir.TwoStemBackbone', stem=stem)
-    if pretrained is None:
-        backbone |= dict(backbone=light(init_cfg=weights_of(weights)))
-    else:
-        file = pretrained / (PATHS_FILE if row.start == 'paths' else SOUP_FILE)
-        loads = dict(type='Pretrained', checkpoint=str(file))
-        backbone |= dict(backbone=light(), init_cfg=loads)
-    model |= dict(backbone=backbone)
+    file = 'plain_r50_sysu.py' if row.large else 'toplight_mbv2_sysu.py'
+    model = Config.fromfile(CONFIGS / file).to_dict()['model']
     model['head'] |= dict(num_classes=people)
+    if row.large:
+        model['backbone']['backbone'].pop('init_cfg')
+        return model
+    blocks = PARTITIONS[NETWORK]
+    stem = blocks.paths if row.start == 'paths' else blocks.stem
+    two_stems = dict(type='mmir.TwoStemBackbone', backbone=backbone, stem=stem)
+    if pretrained is not None:
+        weights = pretrained / (PATHS_FILE if row.start == 'paths' else SOUP_FILE)
+        loads = dict(type='Pretrained', checkpoint=str(weights))
+        two_stems |= dict(backbone=backbone | dict(init_cfg=None), init_cfg=loads)
+    model |= dict(backbone=two_stems)
     if not row.fdr:
         model['head'] |= dict(in_channels=blocks.channels[-1])
         model |= dict(neck=dict(type='mmpretrain.GlobalAveragePooling'))

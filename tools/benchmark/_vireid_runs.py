@@ -145,10 +145,17 @@ def schedule(rate: float, steps: int, backbone_rate: float) -> dict[str, Any]:
     )
 
 
-def fit_and_test(run: Run, cfg: Config) -> tuple[dict[str, dict[str, float]], int]:
-    """Measures in both directions after training, and the number of parameters."""
+def runner_of(cfg: Config) -> Runner:
+    """Runner of a config. Convolutions of its model are about a third faster on CPU."""
     init_default_scope(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
+    runner.model.to(memory_format=torch.channels_last)
+    return runner
+
+
+def fit_and_test(run: Run, cfg: Config) -> tuple[dict[str, dict[str, float]], int]:
+    """Measures in both directions after training, and the number of parameters."""
+    runner = runner_of(cfg)
     finite = trained(runner, run)
     parameters = [p for p in runner.model.parameters() if p.requires_grad]
     values = by_protocol(runner.test()) if finite else nothing(run.task)

@@ -1,4 +1,4 @@
-"""Tasks of the study of visible-infrared re-identification: people, crops.
+"""Tasks of the studies of visible-infrared re-identification: people, crops, scratch.
 
 `people`: synthetic people in the layout of SYSU-MM01. `crops`: people cut from frames
 of street videos, one RGB and one infrared image each, seen at the same moment. An
@@ -7,13 +7,16 @@ so scenes are never divided between training and test. Within a scene of the tes
 gallery can hold the person of a query under another identity, which counts as wrong.
 One right image per query: the numbers compare rows and are no benchmark.
 
-Both start from ImageNet weights: from scratch, so few steps stay at chance.
+Both start from ImageNet weights: from scratch, so few steps stay at chance. `scratch`,
+of the study of TOPLight, has fewer synthetic people, more images of each, and starts
+from random weights.
 """
 
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ TRAIN_PEOPLE = 140  # of the crops
 SCENE_GAP = 12  # largest step of the frame number inside a scene
 KEPT_SHARE = 2 / 3  # of the training people, in the search
 PEOPLE = dict(train=600, test=100, images=1)  # synthetic ones
+SCRATCH = dict(train=120, test=40, images=4)  # those of the training from scratch
 META = ('sample_idx', 'img_path', 'pid', 'cam_id', 'modality')
 BOTH = (dict(name='ir2rgb', query='ir'), dict(name='rgb2ir', query='rgb'))
 
@@ -77,11 +81,11 @@ class Task:
     rate: float
 
 
-def _people_root(data: Path, out: Path) -> Path:
+def _people_root(data: Path, out: Path, counts: Mapping[str, int] = PEOPLE) -> Path:
     from mmir.testing.scenes.reid_layouts import write_reid_set
 
     size = (WIDTH, HEIGHT)
-    return write_reid_set('SYSUMM01', out / 'people_images', size=size, **PEOPLE)
+    return write_reid_set('SYSUMM01', out / 'people_images', size=size, **counts)
 
 
 def _people_images(root: Path, seed: int) -> Images:
@@ -228,6 +232,22 @@ TASKS = {
         steps=80,
         searched=(0.003, 0.01, 0.03, 0.1),
         own_splits=True,
+        rate=0.03,
+    ),
+    'scratch': Task(
+        root=partial(_people_root, counts=SCRATCH),
+        images=_people_images,
+        scenes=_people_scenes,
+        backbone=lambda weights: dict(type='mmpretrain.MobileNetV2'),
+        stem=('conv1',),
+        channels=1280,
+        batch=(8, 2),
+        backbone_rate=1.0,
+        protocols=('sysu_all_agw', BOTH[1]),
+        seeds=(0, 1, 2),
+        steps=200,
+        searched=(0.01, 0.03, 0.1),
+        own_splits=False,
         rate=0.03,
     ),
 }

@@ -1,29 +1,41 @@
-"""TOPLight and its parts on crops of people: pretraining, soup, FDR.
+"""TOPLight and its parts on crops of people, and on synthetic people from scratch.
 
-MobileNetV2 from ImageNet weights. The pretrainings see RGB crops of cars, bicycles and
-what flies, see `_toplight_objects.py`; their views and losses are those of the configs
-of TOPLight. Then all rows are fine-tuned on the crops of people of `vireid_study.py`,
-with its splits, schedule and search: `--search` tries learning rates for `plain` and
-for `plain, FDR` on held-out training people of each split, and the other rows inherit
-theirs. Rows differ in nothing else. Several processes may run at once; finished runs
-are skipped. `vireid_study_report.py` writes the tables.
+`crops`: MobileNetV2 from ImageNet weights. The pretrainings see RGB crops of cars,
+bicycles and what flies. Then all rows are fine-tuned on the crops of people of
+`vireid_study.py`, with its splits, schedule and search.
+`scratch`: MobileNetV2 and ResNet-50 from random weights. The pretrainings see the RGB
+images of the training people.
+
+Views and losses of the pretrainings are those of the configs of TOPLight, their images
+are in `_toplight_objects.py`; they see nothing of the test people. `--search` tries
+learning rates for `plain`, `plain, FDR` and `ResNet-50` on held-out training people of
+each split, and the other rows inherit theirs. Rows differ in nothing else. Several
+processes may run at once; finished runs are skipped. `vireid_study_report.py` writes
+the tables.
 
     python tools/benchmark/toplight_study.py --data FOLDER --weights FOLDER --search
     python tools/benchmark/toplight_study.py --data FOLDER --weights FOLDER
+    python tools/benchmark/toplight_study.py --task scratch --search
+    python tools/benchmark/toplight_study.py --task scratch
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from _runs import RESULT, drain
-from _toplight_objects import object_folder
+from _toplight_objects import class_counts, object_folder, people_folder
 from _toplight_rows import (
+    LARGE,
     PATHS_FILE,
     ROWS,
     SEARCH_ROWS,
+    SOUP_FILE,
     model_config,
     pretraining_parts,
 )
@@ -32,44 +44,94 @@ from _vireid_runs import (
     base_config,
     chosen,
     fit_and_test,
+    runner_of,
     search_runs,
     train_config,
     write_result,
 )
-from _vireid_tasks import TASKS
+from _vireid_tasks import HEIGHT, TASKS, WIDTH
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, save_checkpoint
+from mmengine.registry import MODELS
+from mmengine.runner import save_checkpoint
 
 from mmir.cli import cli
+from mmir.reid.cost import vireid_cost
 from mmir.utils.errors import UserError
 
-TASK = 'crops'
 PRETRAINING = 'pretraining, '
 """How the names of runs begin that only pretrain."""
-BATCH, STEPS, RATE = 32, 100, 0.01
-"""Of a pretraining: images, of two views each, steps, learning rate."""
+BATCH = 32
+"""Images of a step of a pretraining, of two views each."""
 MEASURED = 20
 """Batches for the statistics of a soup."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a task pretrains, and which rows it has.
+
+    Attributes:
+        size: Width and height of the views in px.
+        steps: Steps of a pretraining.
+        rate: Learning rate of a pretraining.
+        rows: Names in `ROWS`.
+        searched: Network -> the row whose search decides its learning rate.
+    """
+
+    size: tuple[int, int]
+    steps: int
+    rate: float
+    rows: tuple[str, ...]
+    searched: dict[str, str]
+
+
+_WHOLE = 'plain', 'plain, FDR', 'TOP, L_idc + L_fd', 'generic, soup'
+PLANS = {
+    'crops': Plan(
+        size=(112, 112),
+        steps=100,
+        rate=0.01,
+        rows=tuple(name for name, row in ROWS.items() if not row.large),
+        searched=SEARCH_ROWS,
+    ),
+    'scratch': Plan(
+        size=(WIDTH, HEIGHT),
+        steps=200,
+        rate=0.05,
+        rows=(*_WHOLE, 'TOP, soup', 'TOP, soup, FDR', 'ResNet-50'),
+        searched={**SEARCH_ROWS, LARGE: 'ResNet-50'},
+    ),
+}
+
+
 def pretraining_of(run: Run) -> Run | None:
-    """Pretraining that a run starts from; None for one from ImageNet weights alone."""
+    """Pretraining that a run starts from; None without one."""
     name = ROWS[run.row].pretraining
-    return name and Run(TASK, PRETRAINING + name, run.seed)
+    return name and Run(run.task, PRETRAINING + name, run.seed)
+
+
+def pretraining_images(run: Run, args: argparse.Namespace) -> Path:
+    """Folder of images per class, without people of the test; written once."""
+    if run.task == 'crops':
+        return object_folder(args.data, args.out / run.task / 'pretraining/train')
+    task = TASKS[run.task]
+    root = task.root(args.data, args.out / run.task)
+    train, _ = task.images(root, run.seed)
+    target = args.out / run.task / f'pretraining/train_{run.seed}'
+    return people_folder(train, root, target)
 
 
 def pretraining_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a pretraining for `Runner.from_cfg`."""
-    folder, objects = run.folder(args.out), object_folder(args.data, args.out)
-    classes = sum(path.is_dir() for path in objects.iterdir())
-    name = run.row.removeprefix(PRETRAINING)
-    parts = pretraining_parts(name, args.weights, classes)
+    folder, images = run.folder(args.out), pretraining_images(run, args)
+    plan, name = PLANS[run.task], run.row.removeprefix(PRETRAINING)
+    backbone = TASKS[run.task].backbone(args.weights)
+    parts = pretraining_parts(name, backbone, len(class_counts(images)), plan.size)
     for hook in parts['hooks']:
         if hook['type'] == 'mmir.UniformSoupHook':
             hook |= dict(batches=MEASURED)
-    sgd = dict(type='SGD', lr=RATE, momentum=0.9, weight_decay=5e-4)
-    cosine = dict(type='CosineAnnealingLR', begin=0, end=STEPS, by_epoch=False)
+    sgd = dict(type='SGD', lr=plan.rate, momentum=0.9, weight_decay=5e-4)
+    cosine = dict(type='CosineAnnealingLR', begin=0, end=plan.steps, by_epoch=False)
     return Config(
         dict(
             base_config(run, folder),
@@ -82,12 +144,12 @@ def pretraining_config(run: Run, args: argparse.Namespace) -> Config:
                 sampler=dict(type='InfiniteSampler', shuffle=True),
                 dataset=dict(
                     type='mmir.ImageFolder',
-                    data_root=str(objects.parent),
-                    data_prefix=objects.name,
+                    data_root=str(images.parent),
+                    data_prefix=images.name,
                     pipeline=parts['pipeline'],
                 ),
             ),
-            train_cfg=dict(type='IterBasedTrainLoop', max_iters=STEPS),
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=plan.steps),
             optim_wrapper=dict(type='OptimWrapper', optimizer=sgd),
             param_scheduler=[cosine],
         )
@@ -98,9 +160,10 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a fine-tuning for `Runner.from_cfg`."""
     first = pretraining_of(run)
     source = first and first.folder(args.out)
+    backbone = TASKS[run.task].backbone(args.weights)
 
     def model(people: int) -> dict:
-        return model_config(ROWS[run.row], args.weights, source, people)
+        return model_config(ROWS[run.row], backbone, source, people)
 
     return train_config(run, args, model)
 
@@ -108,33 +171,47 @@ def run_config(run: Run, args: argparse.Namespace) -> Config:
 def execute(run: Run, args: argparse.Namespace) -> None:
     """Pretrain and write both forms of the weights, or fine-tune and test."""
     begin = time.monotonic()
-    if not run.row.startswith(PRETRAINING):
-        values, trainable = fit_and_test(run, run_config(run, args))
-        write_result(run, args.out, begin, values=values, trainable=trainable)
+    if run.row.startswith(PRETRAINING):
+        write_result(run, args.out, begin, **pretrain(run, args))
         return
-    cfg = pretraining_config(run, args)
-    init_default_scope(cfg.default_scope)
-    runner = Runner.from_cfg(cfg)
+    cfg = run_config(run, args)
+    values, trainable = fit_and_test(run, cfg)
+    cost = vireid_cost(MODELS.build(cfg.model), HEIGHT, WIDTH)
+    found = dict(values=values, trainable=trainable, macs=cost.image)
+    write_result(run, args.out, begin, **found)
+
+
+def pretrain(run: Run, args: argparse.Namespace) -> dict[str, Any]:
+    """Pretrain and write both forms of the weights; returns what was measured.
+
+    `losses` are means of the last 20 steps, `distance` is that of the weights of both
+    paths before the soup, see `mmir.reid.toplight.SoupReport`.
+    """
+    cfg, folder = pretraining_config(run, args), run.folder(args.out)
+    runner = runner_of(cfg)
     runner.train()
     weights = dict(state_dict=runner.model.backbone.state_dict())
-    save_checkpoint(weights, str(run.folder(args.out) / PATHS_FILE))
+    save_checkpoint(weights, str(folder / PATHS_FILE))
     losses = {
-        name: float(value.mean(20))
+        name.removeprefix('train/'): float(value.mean(20))
         for name, value in runner.message_hub.log_scalars.items()
         if 'loss' in name
     }
-    write_result(run, args.out, begin, losses=losses)
+    soup = torch.load(folder / SOUP_FILE, weights_only=True)['meta']['soup']
+    images = class_counts(pretraining_images(run, args))
+    return dict(losses=losses, distance=soup['distance'], images=images)
 
 
 def all_runs(args: argparse.Namespace) -> list[Run]:
     """Runs in the order in which they begin; pretrainings come first."""
+    searched = PLANS[args.task].searched
     if args.search:
-        return search_runs(TASK, [*SEARCH_ROWS.values()], args.seeds)
+        return search_runs(args.task, [*searched.values()], args.seeds)
     runs = []
     for seed in args.seeds:
-        settings = chosen(TASK, args.out, seed, SEARCH_ROWS)
+        settings = chosen(args.task, args.out, seed, searched)
         for row in args.rows:
-            run = Run(TASK, row, seed, choice=settings[ROWS[row].network])
+            run = Run(args.task, row, seed, choice=settings[ROWS[row].network])
             first = pretraining_of(run)
             runs += [first, run] if first else [run]
     return [*dict.fromkeys(runs)]
@@ -155,23 +232,33 @@ def parse() -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        UserError: `--search` is given with rows, which inherit their rate.
+        UserError: A folder that the task needs is not given, `--search` is given with
+            rows, which inherit their rate, or a row is not one of the task.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add('--data', type=Path, required=True, help='folder of real images')
-    add('--weights', type=Path, required=True, help='folder with MobileNetV2')
+    add('--task', choices=[*PLANS], default='crops')
+    add('--data', type=Path, help='folder of real images, for the crops')
+    add('--weights', type=Path, help='folder with MobileNetV2, for the crops')
     add('--out', type=Path, default=Path('work_dirs/toplight'))
-    add('--rows', nargs='+', choices=[*ROWS])
-    add('--seeds', nargs='+', type=int, default=[*TASKS[TASK].seeds])
-    names = ' and '.join(f'"{row}"' for row in SEARCH_ROWS.values())
-    add('--search', action='store_true', help=f'try learning rates for {names}')
+    add('--rows', nargs='+', choices=[*ROWS], help='default: all of the task')
+    add('--seeds', nargs='+', type=int, help='default: those of the task')
+    add('--search', action='store_true', help='try learning rates')
     args = parser.parse_args()
+    task, plan = TASKS[args.task], PLANS[args.task]
+    if args.task == 'crops' and not (args.data and args.weights):
+        raise UserError('--task crops needs --data and --weights')
     if args.search and args.rows:
+        names = ', '.join(f'"{row}"' for row in plan.searched.values())
         raise UserError(f'--search runs {names} and takes no --rows')
-    args.rows = args.rows or [*ROWS]
+    args.rows = args.rows or [*plan.rows]
+    if others := [row for row in args.rows if row not in plan.rows]:
+        raise UserError(f'--task {args.task} has no rows {others}: it has {plan.rows}')
+    once = args.search and not task.own_splits
+    args.seeds = args.seeds or [*(task.seeds[:1] if once else task.seeds)]
     for name in ('data', 'weights', 'out'):
-        setattr(args, name, getattr(args, name).resolve())
+        path = getattr(args, name)
+        setattr(args, name, path.resolve() if path else Path())
     return args
 
 

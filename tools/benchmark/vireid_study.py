@@ -109,7 +109,7 @@ def parse() -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add('--task', choices=TASKS, default='people')
+    add('--task', choices=['people', 'crops'], default='people')
     add('--data', type=Path, help='folder that holds person_crops')
     add('--weights', type=Path, help='folder with weights of MobileNetV2')
     add('--clip', type=Path, help='folder with weights of CLIP; adds a row of `crops`')

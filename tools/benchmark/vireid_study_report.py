@@ -22,6 +22,10 @@ from mmir.utils.errors import UserError
 from mmir.utils.files import write_json, write_text
 
 MEASURES = dict(R1='rank-1', mAP='mAP', mINP='mINP')
+PRETRAINING_LOSSES = dict(loss_identity='identity loss', loss_domain='domain loss')
+LISTED = 8
+"""Most classes of a pretraining that are listed."""
+SIZES = dict(trainable='M parameters', macs='M MACs')
 ROWS = {**PEOPLE_ROWS, **LIGHT_ROWS}
 BASELINES = 'baseline', 'plain'
 """First row of each study."""
@@ -71,6 +75,7 @@ def results_table(runs: Sequence[dict], task: str) -> str:
     found = {run['settings']['row'] for run in runs}
     baseline = next((row for row in BASELINES if row in found), None)
     protocols = [get_protocol(given).name for given in TASKS[task].protocols]
+    sizes = [name for name in SIZES if all(name in run for run in runs)]
     lines = []
     for row in (*ROWS, CLIP):
         group = [run for run in runs if run['settings']['row'] == row]
@@ -87,13 +92,18 @@ def results_table(runs: Sequence[dict], task: str) -> str:
             )
             cells.append(difference(own, other, scale=1) if row != baseline else '')
         minutes = statistics.mean(run['seconds'] for run in group) / 60
-        millions = group[0]['trainable'] / 1e6
-        lines.append([row, len(group), *cells, f'{millions:.1f}', f'{minutes:.1f}'])
+        cells += [_millions(group[0][name]) for name in sizes]
+        lines.append([row, len(group), *cells, f'{minutes:.1f}'])
     head = ['row', 'seeds']
     for protocol in protocols:
         head += [f'{protocol}: {title}' for title in MEASURES.values()]
         head.append(f'mAP minus {baseline}')
-    return table([*head, 'M parameters', 'minutes'], lines)
+    return table([*head, *(SIZES[name] for name in sizes), 'minutes'], lines)
+
+
+def _millions(count: int) -> str:
+    """Count in millions, with three digits or more."""
+    return f'{count / 1e6:.{1 if count < 1e8 else 0}f}'
 
 
 def search_table(runs: Sequence[dict], task: str) -> str:
@@ -106,6 +116,25 @@ def search_table(runs: Sequence[dict], task: str) -> str:
         lines.append(line)
     head = ['row', 'seed', 'rate', 'steps', 'mAP']
     return table(head, sorted(lines, key=lambda line: line[:4]))
+
+
+def pretraining_table(runs: Sequence[dict]) -> str:
+    """Images of each class, losses at the end, and how far apart the paths are."""
+    lines = []
+    for run in runs:
+        row, seed = (run['settings'][key] for key in ('row', 'seed'))
+        images = run['images']
+        listed = ', '.join(f'{name} {count}' for name, count in images.items())
+        many = f'{sum(images.values())} of {len(images)} classes'
+        losses = [
+            f'{run["losses"][key]:.3f}' if key in run['losses'] else ''
+            for key in PRETRAINING_LOSSES
+        ]
+        distance = f'{100 * run["distance"]:.1f} %'
+        shown = listed if len(images) <= LISTED else many
+        lines.append([row, seed, shown, *losses, distance])
+    head = ['pretraining', 'seed', 'images', *PRETRAINING_LOSSES.values()]
+    return table([*head, 'distance of the paths'], sorted(lines))
 
 
 def main() -> None:
@@ -130,6 +159,11 @@ def main() -> None:
             ]
             if group:
                 parts.append(f'#### {task}: {title}\n\n{make(group, task)}')
+        first = [
+            run for run in runs if run['settings']['task'] == task and 'losses' in run
+        ]
+        if first:
+            parts.append(f'#### {task}: pretrainings\n\n{pretraining_table(first)}')
     text = '\n\n'.join(parts) + '\n'
     write_text(text, folder / 'tables.md')
     write_json(runs, folder / 'results.json')
