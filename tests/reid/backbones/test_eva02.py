@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 pytest.importorskip('mmpretrain')
 
+from mmir.adapters import adapter_state, load_adapter_state
 from mmir.reid.backbones.eva02 import RotaryPositions
 from mmir.utils.timm_vit import convert_eva02
 
@@ -64,6 +65,67 @@ def test_images_of_any_size_equal_timm(size: tuple[int, int]) -> None:
         found = model(images(*shape))[-1]
     expected = wanted.forward_features(images(*size))
     assert (found - expected).abs().max() < 1e-6 * expected.abs().max()
+
+
+def taps(size: int | tuple[int, int], state: dict[str, Tensor]) -> nn.Module:
+    """Maps of blocks 0 and 2 of a network with IV-tuning that does nothing yet."""
+    adapted = dict(
+        type='mmir.Adapted',
+        target='mmir.ViTEVA02',
+        adapt=dict(type='IVTuning', zero_init=True, rank=4, prompt_rank=4),
+        img_size=size,
+        **CONFIG,
+    )
+    cfg = dict(type='mmir.TransformerTaps', backbone=adapted, blocks=(0, 2))
+    model = MODELS.build(cfg).double()
+    found = model.backbone.load_state_dict(state, strict=False)
+    assert not found.unexpected_keys
+    assert all('.adapters.ir.' in key for key in found.missing_keys)
+    model.eval()
+    return model
+
+
+@torch.no_grad()
+def test_iv_tuning_and_taps_at_another_size() -> None:
+    """Pairs of 224x320 through a network that was built for 336x336."""
+    source = published((336, 336))
+    state = convert_eva02(source.state_dict(), head_dims=DIMS // HEADS)
+    pair = torch.cat([images(224, 320), images(224, 320).flip(1)], 1)
+    maps = taps(336, state)(pair)
+    expected = published((224, 320)).forward_intermediates(
+        pair[:, :3], indices=[0, 2], intermediates_only=True
+    )
+    for found, wanted in zip(maps, expected, strict=True):
+        assert found.shape == (2, DIMS, 14, 20)
+        assert (found - wanted).abs().max() < 1e-6 * wanted.abs().max()
+
+
+@torch.no_grad()
+def test_maps_do_not_depend_on_the_size_a_network_is_built_for() -> None:
+    """Also with trained adapters; absolute positions aside, which are resized."""
+    plain = ours(336)
+    nn.init.zeros_(plain.pos_embed)
+    native, other = (taps(size, plain.state_dict()) for size in ((224, 320), 336))
+    torch.manual_seed(1)
+    for name, value in native.named_parameters():
+        if '.adapters.' in f'.{name}':
+            value += 0.1 * torch.randn_like(value)
+    trained = adapter_state(native.backbone)
+    with pytest.raises(ValueError, match=r'pos_embed has shape \[1, 442, 32\]'):
+        load_adapter_state(other.backbone, trained)
+    own = {k: v for k, v in native.state_dict().items() if '.adapters.' in k}
+    other.load_state_dict(own, strict=False)
+    pair = torch.cat([images(224, 320), images(224, 320).flip(1)], 1)
+    first, second = native(pair), other(pair)
+    assert all(map(torch.equal, first, second))
+    assert not torch.equal(first[0], taps(336, plain.state_dict())(pair)[0])
+
+
+@torch.no_grad()
+def test_sides_that_no_patch_divides_are_padded_with_zeros() -> None:
+    model, whole = ours(64), torch.zeros(2, 3, 64, 96, dtype=torch.float64)
+    whole[..., :60, :90] = images(60, 90)
+    assert torch.equal(model(images(60, 90))[-1], model(whole)[-1])
 
 
 @torch.no_grad()
