@@ -35,18 +35,14 @@ def tuned(name: str, **options) -> nn.Module:
 
 
 def equal(first: list, second: list) -> bool:
-    """Equal but for the order of sums, which depends on the CPU and on strides."""
-    assert len(first) == len(second)
-    return all(
-        (one - two).abs().max() <= 1e-5 * two.abs().max()
-        for one, two in zip(first, second, strict=True)
-    )
+    return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('variant', ['hybrid', 'mp'])
 def test_with_zero_init_it_is_the_frozen_backbone(name, variant):
     model, plain = tuned(name, variant=variant, zero_init=True), network(name)
+    plain.requires_grad_(False)  # frozen attention of PyTorch may round otherwise
     for seed in (3, 4):
         x = image(name, seed=seed)
         assert equal(outputs(model, x), outputs(plain, x[:, :3]))
