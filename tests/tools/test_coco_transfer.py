@@ -1,30 +1,24 @@
 """Transfer study of COCO detectors: fair rows, and the statistics of its tables."""
 
-import importlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from mmengine.config import Config
+from study_modules import study_modules
 
 from mmir.utils.errors import UserError
 
 REAL = os.environ.get('MMIR_REAL_DATA')
-FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
-    names = 'coco_transfer', 'coco_transfer_report', '_paired'
-    sys.path.insert(0, str(FOLDER))
-    yield {name: importlib.import_module(name) for name in names}
-    sys.path.remove(str(FOLDER))
-    for name in (*names, '_coco_rows', '_coco_tasks'):
-        sys.modules.pop(name, None)
+    with study_modules('coco_transfer', 'coco_transfer_report', '_paired') as found:
+        yield found
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """The study of CSK-Net: rows, queue, report."""
 
-import importlib
 import json
 import math
 import sys
@@ -13,23 +12,20 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from study_modules import study_modules
 
 from mmir.utils.files import write_json
 
 pytest.importorskip('mmseg')
 
-FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 NAMES = '_field', '_csk_rows', '_csk_tasks', '_runs', '_paired'
 STUDY = 'csknet_study', 'csknet_study_report', 'csknet_study_pictures'
 
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
-    sys.path.insert(0, str(FOLDER))
-    yield {name: importlib.import_module(name) for name in (*NAMES, *STUDY)}
-    sys.path.remove(str(FOLDER))
-    for name in (*NAMES, *STUDY):
-        sys.modules.pop(name, None)
+    with study_modules(*NAMES, *STUDY) as found:
+        yield found
 
 
 @pytest.fixture
@@ -164,6 +160,28 @@ def test_runs_of_a_seed_are_averaged(modules) -> None:
     assert table[2].startswith('| ir | 3 |')
     assert table[2].endswith('| 51.2 ± 2.0 |  |')
     assert '| **+1.7 [+1.' in table[3]  # 1, 2 and 2
+
+
+def test_fresh_seeds_are_shown_apart(modules, tmp_path: Path, monkeypatch, capsys):
+    """The first three seeds of a part chose it; five later ones are another sample."""
+    base = (50.0, 51.0, 52.0, 50.0, 51.0, 52.0)
+    part = (52.0, 53.0, 54.0, 49.0, 50.0, 51.0)  # 2 more, then 1 less
+    written(tmp_path, {'ir': base, 'csk': base, 'csk, add': part})
+    tables = reported(modules, tmp_path, monkeypatch, capsys)
+    line = next(x for x in tables['Fresh seeds'].splitlines() if '| ir | ir |' in x)
+    assert line.startswith('| csk, add | ir | ir | **+2.0 [+2.0, +2.0]** | **-1.0')
+    assert '| +0.5 [' in line
+    parts = tables['One part changed, minus CSK-Net']
+    assert '| csk, add | 3 |' in parts
+    assert parts.strip().endswith('| 53.0 ± 1.0 | **+2.0 [+2.0, +2.0]** |')
+    assert '| ir | 5 |' in tables['Main rows, minus the baseline']
+    # the same tables from one file of all tasks
+    runs = json.loads((tmp_path / 'results.json').read_text())
+    write_json(dict(field=runs), tmp_path / 'all.json')
+    again = reported(modules, tmp_path / 'all.json', monkeypatch, capsys)
+    assert {k: v.strip() for k, v in again.items()} == {
+        k: v.strip() for k, v in tables.items()
+    }
 
 
 def test_report_compares_each_part_with_the_whole(

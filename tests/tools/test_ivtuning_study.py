@@ -1,19 +1,17 @@
 """The study of IV-tuning: rows, choice of settings, report."""
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from study_modules import study_modules
 
 from mmir.utils.files import write_json
 
-FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 NAMES = 'ivtuning_study', 'ivtuning_study_report', '_clip_rows', '_clip_tasks', '_runs'
 WIDTH = 32
 TINY = dict(
@@ -27,18 +25,8 @@ TINY = dict(
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
-    sys.path.insert(0, str(FOLDER))
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path.remove(str(FOLDER))
-    for name in (
-        *NAMES,
-        '_clip_crops',
-        '_clip_spectra',
-        '_coco_tasks',
-        '_field',
-        '_paired',
-    ):
-        sys.modules.pop(name, None)
+    with study_modules(*NAMES) as found:
+        yield found
 
 
 TRAINS = {  # parts of the backbone that train; the head does in all rows

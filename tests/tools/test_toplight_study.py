@@ -1,6 +1,5 @@
 """The study of TOPLight: objects to pretrain on, rows, what waits for what."""
 
-import importlib
 import json
 import sys
 from argparse import Namespace
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from study_modules import study_modules
 
 from mmir.reid.toplight import PARTITIONS
 from mmir.utils.errors import UserError
@@ -20,7 +20,6 @@ from mmir.utils.files import write_json
 
 pytest.importorskip('mmpretrain')
 
-FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 NAMES = '_runs', '_toplight_objects', '_toplight_rows', '_vireid_runs', '_vireid_tasks'
 NAMES += ('toplight_study',)
 SIZES = (64, 80)
@@ -28,11 +27,8 @@ SIZES = (64, 80)
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
-    sys.path.insert(0, str(FOLDER))
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path.remove(str(FOLDER))
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with study_modules(*NAMES) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

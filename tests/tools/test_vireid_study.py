@@ -16,6 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 from reid_models import people
 from safetensors.torch import save_file
+from study_modules import study_modules
 
 from mmir.engine import NonFiniteLossError
 from mmir.utils.errors import UserError
@@ -23,7 +24,6 @@ from mmir.utils.files import write_json
 
 pytest.importorskip('mmpretrain')
 
-FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
 NAMES = '_runs', '_vireid_rows', '_vireid_runs', '_vireid_tasks', 'vireid_study'
 FRAMES = ['00004N', '00004N', '00016N', '00029N', '00033N', '00040D']
 FRAMES += ['00053D', '00060D', '00061N']
@@ -33,11 +33,8 @@ SCENES = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 2, 7: 3, 8: 3, 9: 4}
 
 @pytest.fixture(scope='module')
 def modules() -> Iterator[dict[str, ModuleType]]:
-    sys.path.insert(0, str(FOLDER))
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path.remove(str(FOLDER))
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with study_modules(*NAMES) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

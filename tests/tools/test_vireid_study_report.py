@@ -1,6 +1,5 @@
 """Tables of the study of visible-infrared re-identification, and what they refuse."""
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -8,24 +7,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from study_modules import study_modules
 
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
 
 pytest.importorskip('mmpretrain')
 
-FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmark'
-NAMES = '_paired', '_vireid_rows', '_vireid_tasks', 'vireid_study_report'
-NAMES += ('_toplight_rows',)
-
 
 @pytest.fixture(scope='module')
 def report() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(FOLDER))
-    yield importlib.import_module('vireid_study_report')
-    sys.path.remove(str(FOLDER))
-    for name in NAMES:
-        sys.modules.pop(name, None)
+    with study_modules('vireid_study_report') as found:
+        yield found['vireid_study_report']
 
 
 def test_report(report, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -65,6 +65,7 @@ def base_config(run: Run, folder: Path) -> dict[str, Any]:
             checkpoint=None,
             non_finite=dict(type='mmir.NonFiniteLossHook', action='stop'),
             random_state=dict(type='mmir.RandomStateHook'),
+            channels_last=dict(type='mmir.ChannelsLastHook'),  # a third faster on CPU
         ),
         log_processor=dict(by_epoch=False),
         log_level='WARNING',
@@ -146,11 +147,9 @@ def schedule(rate: float, steps: int, backbone_rate: float) -> dict[str, Any]:
 
 
 def runner_of(cfg: Config) -> Runner:
-    """Runner of a config. Convolutions of its model are about a third faster on CPU."""
+    """Runner of a config, in its scope."""
     init_default_scope(cfg.default_scope)
-    runner = Runner.from_cfg(cfg)
-    runner.model.to(memory_format=torch.channels_last)
-    return runner
+    return Runner.from_cfg(cfg)
 
 
 def fit_and_test(run: Run, cfg: Config) -> tuple[dict[str, dict[str, float]], int]:

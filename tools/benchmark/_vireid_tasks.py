@@ -15,7 +15,7 @@ from random weights.
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -201,23 +201,24 @@ def _mobilenet(weights: Path) -> dict[str, Any]:
     return dict(type='mmpretrain.MobileNetV2', init_cfg=loads)
 
 
+PEOPLE_TASK = Task(
+    root=_people_root,
+    images=_people_images,
+    scenes=_people_scenes,
+    backbone=_mobilenet,
+    stem=('conv1',),
+    channels=1280,
+    batch=(8, 2),
+    backbone_rate=1.0,
+    protocols=('sysu_all_agw', BOTH[1]),
+    seeds=(0, 1, 2),
+    steps=400,
+    searched=(0.003, 0.01, 0.03),
+    own_splits=False,
+    rate=0.01,
+)
 TASKS = {
-    'people': Task(
-        root=_people_root,
-        images=_people_images,
-        scenes=_people_scenes,
-        backbone=_mobilenet,
-        stem=('conv1',),
-        channels=1280,
-        batch=(8, 2),
-        backbone_rate=1.0,
-        protocols=('sysu_all_agw', BOTH[1]),
-        seeds=(0, 1, 2),
-        steps=400,
-        searched=(0.003, 0.01, 0.03),
-        own_splits=False,
-        rate=0.01,
-    ),
+    'people': PEOPLE_TASK,
     'crops': Task(
         root=lambda data, out: data / 'person_crops',
         images=_crop_images,
@@ -234,20 +235,12 @@ TASKS = {
         own_splits=True,
         rate=0.03,
     ),
-    'scratch': Task(
+    'scratch': replace(
+        PEOPLE_TASK,
         root=partial(_people_root, counts=SCRATCH),
-        images=_people_images,
-        scenes=_people_scenes,
         backbone=lambda weights: dict(type='mmpretrain.MobileNetV2'),
-        stem=('conv1',),
-        channels=1280,
-        batch=(8, 2),
-        backbone_rate=1.0,
-        protocols=('sysu_all_agw', BOTH[1]),
-        seeds=(0, 1, 2),
         steps=200,
         searched=(0.01, 0.03, 0.1),
-        own_splits=False,
         rate=0.03,
     ),
 }

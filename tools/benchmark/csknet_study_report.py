@@ -1,6 +1,7 @@
 """Tables, a plot and JSON of the runs of `csknet_study.py`.
 
 python tools/benchmark/csknet_study_report.py work_dirs/csknet
+python tools/benchmark/csknet_study_report.py docs/results/csknet.json --task field
 """
 
 import argparse
@@ -18,6 +19,8 @@ from mmir.utils.files import atomic_path, write_json
 
 SUBSETS = 'rgb+ir', 'rgb', 'ir'
 BASELINES = {'rgb': 'rgb', 'ir': 'ir', 'rgb+ir': 'early'}  # of each subset
+MAIN_SEEDS, PART_SEEDS = 5, 3
+"""Seeds of the main rows and of the parts. Later ones are fresh, for a few parts."""
 MAIN_ROWS = 'rgb', 'ir', 'early', 'csk', 'csk, teacher ir', 'csk, teacher rgb'
 
 Runs = Sequence[Mapping]
@@ -118,18 +121,46 @@ def save_plot(runs: Runs, path: Path) -> None:
         figure.savefig(part, dpi=110, format='png')
 
 
+def below(runs: Runs, seeds: int) -> Runs:
+    """Runs on the test images with the first seeds."""
+    return [
+        run
+        for run in runs
+        if not run['settings']['held'] and run['settings']['seed'] < seeds
+    ]
+
+
+def fresh_table(runs: Runs, parts: Iterable[str]) -> str:
+    """mIoU of parts with fresh seeds minus the baseline, beside their first seeds."""
+    lines = []
+    test = [run for run in runs if not run['settings']['held']]
+    for row in parts:
+        if not any(seed >= PART_SEEDS for seed in by_seed(test, row, 'ir')):
+            continue
+        for subset in SUBSETS:
+            name = baseline(row, subset)
+            own, other = by_seed(test, row, subset), by_seed(test, name, subset)
+            first = {seed: v for seed, v in own.items() if seed < PART_SEEDS}
+            fresh = {seed: v for seed, v in own.items() if seed >= PART_SEEDS}
+            cells = [difference(group, other, scale=1) for group in (first, fresh, own)]
+            lines.append([row, subset, name, *cells])
+    return table(['row', 'images', 'minus', 'first seeds', 'fresh seeds', 'all'], lines)
+
+
 def report(runs: Runs) -> str:
     """All tables that there are runs for, as Markdown."""
     held = [run for run in runs if run['settings']['held']]
-    test = [run for run in runs if not run['settings']['held']]
+    main, first = below(runs, MAIN_SEEDS), below(runs, PART_SEEDS)
     parts = [row for row in ROWS if row not in MAIN_ROWS]
     wholes = [row for row in MAIN_ROWS if whole(row, '')]
     made = {
         'Held-out training images': search_table(held),
-        'Main rows, minus the baseline': results_table(test, MAIN_ROWS, baseline),
-        'With a teacher, minus without': results_table(test, wholes, whole),
-        'One part changed, minus CSK-Net': results_table(test, parts, whole),
-        'New statistics for one camera': recalibrated_table(test),
+        'Main rows, minus the baseline': results_table(main, MAIN_ROWS, baseline),
+        'With a teacher, minus without': results_table(main, wholes, whole),
+        'One part changed, minus CSK-Net': results_table(first, parts, whole),
+        'One part changed, minus the baseline': results_table(first, parts, baseline),
+        'Fresh seeds': fresh_table(runs, parts),
+        'New statistics for one camera': recalibrated_table(main),
     }
     return '\n\n'.join(
         f'#### {title}\n\n{text}'
@@ -140,16 +171,23 @@ def report(runs: Runs) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='--out of csknet_study.py')
-    folder = parser.parse_args().folder
-    files = sorted(folder.glob('*/*/result.json'))
+    parser.add_argument(
+        'source', type=Path, help='--out of csknet_study.py, or csknet.json'
+    )
+    parser.add_argument('--task', default='field', help='of csknet.json')
+    args = parser.parse_args()
+    source = args.source
+    if source.is_file():
+        print(report(json.loads(source.read_text())[args.task]))
+        return
+    files = sorted(source.glob('*/*/result.json'))
     runs = [json.loads(file.read_text()) for file in files]
     text = report(runs) + '\n'
-    with atomic_path(folder / 'tables.md') as path:
+    with atomic_path(source / 'tables.md') as path:
         path.write_text(text)
-    write_json(runs, folder / 'results.json')
-    if test := [run for run in runs if not run['settings']['held']]:
-        save_plot(test, folder / 'scores.png')
+    write_json(runs, source / 'results.json')
+    if test := below(runs, MAIN_SEEDS):
+        save_plot(test, source / 'scores.png')
     print(text)
 
 
