@@ -1,6 +1,7 @@
 """The study of visible-infrared re-identification: sets, rows, settings."""
 
 import importlib
+import itertools
 import json
 import sys
 from argparse import Namespace
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 from reid_models import people
@@ -19,6 +21,7 @@ from safetensors.torch import save_file
 from study_modules import study_modules
 
 from mmir.engine import NonFiniteLossError
+from mmir.reid.samplers import CrossModalIdentitySampler
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
 
@@ -150,6 +153,26 @@ def test_rows_differ_in_what_they_say(modules, args) -> None:
             assert cfgs[row][key] == others[key]
     samplers = [cfg.train_dataloader.sampler for cfg in cfgs.values()]
     assert samplers == [samplers[0]] * 13
+
+
+def test_endless_batches_are_those_of_the_epochs(modules) -> None:
+    letters = dict(r='rgb', i='ir')
+    samples = [
+        dict(gt_label=label, modality=letters[letter])
+        for label, letter in zip([0, 0, 0, 1, 1, 2, 2], 'rirriri', strict=True)
+    ]
+    dataset = BaseDataset(serialize_data=False, lazy_init=True)
+    dataset.data_list, dataset._fully_initialized = samples, True
+    options = dict(ids_per_batch=2, images_per_id=1, seed=3)
+    epochs = CrossModalIdentitySampler(dataset, **options)
+    wanted = []
+    for epoch in range(3):
+        epochs.set_epoch(epoch)
+        wanted += epochs
+    endless = modules['_vireid_runs'].EndlessIdentitySampler(dataset, **options)
+    found = list(itertools.islice(endless, len(wanted)))
+    assert found == wanted
+    assert wanted[: len(epochs)] != wanted[len(epochs) : 2 * len(epochs)]
 
 
 def test_schedule(modules) -> None:

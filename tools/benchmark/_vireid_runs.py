@@ -4,7 +4,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from mmengine.runner import Runner
 
 from mmir.engine import NonFiniteLossError
 from mmir.evaluation import get_protocol
+from mmir.registry import DATA_SAMPLERS
+from mmir.reid.samplers import CrossModalIdentitySampler
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
 
@@ -49,6 +51,21 @@ class Run:
         words += [f'{key}={value}' for key, value in json.loads(self.choice).items()]
         part = 'held_out' if self.held else 'test'
         return out / self.task / part / f'{"_".join(words)}_seed{self.seed}'
+
+
+@DATA_SAMPLERS.register_module(force=True)  # tests import studies twice
+class EndlessIdentitySampler(CrossModalIdentitySampler):
+    """Epoch after epoch of the same batches without an end.
+
+    At the end of an epoch, `IterBasedTrainLoop` sleeps for two seconds, which is as
+    long as the few steps of an epoch here.
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indices of this process, batch after batch."""
+        for epoch in itertools.count(self.epoch):
+            self.set_epoch(epoch)
+            yield from super().__iter__()
 
 
 def base_config(run: Run, folder: Path) -> dict[str, Any]:
@@ -90,7 +107,7 @@ def train_config(
     train, test, people = datasets(task, root, folder, run.seed, run.held, caj)
     loader = dict(num_workers=0, persistent_workers=False)
     ids, images = task.batch
-    sampler = dict(type='mmir.CrossModalIdentitySampler', seed=run.seed)
+    sampler = dict(type='mmir.EndlessIdentitySampler', seed=run.seed)
     return Config(
         dict(
             base_config(run, folder),
