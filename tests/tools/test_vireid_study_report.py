@@ -38,6 +38,9 @@ def test_report(report, tmp_path: Path, monkeypatch, capsys) -> None:
     assert '**+2.8 [+2.' in table
     assert '| baseline | 3 | 42.0 ± 1.0 | 51.0 ± 1.0 | 51.0 ± 1.0 |  |' in table
     assert len(json.loads((tmp_path / 'results.json').read_text())) == 6
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'results.json')])
+    report.main()
+    assert capsys.readouterr().out == table
     monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'none')])
     with pytest.raises(UserError, match='no finished runs'):
         report.main()

@@ -1,6 +1,7 @@
 """Tables and JSON of the runs of `vireid_study.py` or of `toplight_study.py`.
 
 python tools/benchmark/vireid_study_report.py work_dirs/vireid
+python tools/benchmark/vireid_study_report.py docs/results/vireid.json
 """
 
 import argparse
@@ -137,36 +138,38 @@ def pretraining_table(runs: Sequence[dict]) -> str:
     return table([*head, 'distance of the paths'], sorted(lines))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='--out of the study')
-    folder = parser.parse_args().folder
-    files = sorted(folder.glob('*/*/*/result.json'))
-    if not files:
-        raise UserError(f'{folder} holds no finished runs of a study')
-    runs = [json.loads(file.read_text()) for file in files]
+def report(runs: Sequence[dict]) -> str:
+    """Tables of all tasks."""
     parts = []
     for task in TASKS:
+        own = [run for run in runs if run['settings']['task'] == task]
+        tests = [run for run in own if 'values' in run]
         for held, title, make in (
             (True, 'held-out training people', search_table),
             (False, 'test people', results_table),
         ):
-            group = [
-                run
-                for run in runs
-                if (run['settings']['task'], run['settings']['held']) == (task, held)
-                and 'values' in run  # not a pretraining
-            ]
+            group = [run for run in tests if run['settings']['held'] == held]
             if group:
                 parts.append(f'#### {task}: {title}\n\n{make(group, task)}')
-        first = [
-            run for run in runs if run['settings']['task'] == task and 'losses' in run
-        ]
-        if first:
+        if first := [run for run in own if 'losses' in run]:
             parts.append(f'#### {task}: pretrainings\n\n{pretraining_table(first)}')
-    text = '\n\n'.join(parts) + '\n'
-    write_text(text, folder / 'tables.md')
-    write_json(runs, folder / 'results.json')
+    return '\n\n'.join(parts) + '\n'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', type=Path, help='--out of the study, or its JSON')
+    source = parser.parse_args().source
+    if source.is_file():
+        print(report(json.loads(source.read_text())))
+        return
+    files = sorted(source.glob('*/*/*/result.json'))
+    if not files:
+        raise UserError(f'{source} holds no finished runs of a study')
+    runs = [json.loads(file.read_text()) for file in files]
+    text = report(runs)
+    write_text(text, source / 'tables.md')
+    write_json(runs, source / 'results.json')
     print(text)
 
 
