@@ -283,18 +283,18 @@ def test_the_best_rate_of_each_split_is_chosen(modules, args) -> None:
     assert {run.held for run in runs} == {True}
     assert {json.loads(run.choice)['steps'] for run in runs} == {80}
     write_search(study, args.out, 0, 0.03)
-    write_search(study, args.out, 1, 0.1, ['baseline'])
+    write_search(study, args.out, 1, 0.001, ['baseline'])
 
     def rates(seed: int) -> dict[str, float]:
         found = study.chosen('crops', args.out, seed, study.SEARCH_ROWS)
         return {key: json.loads(value)['rate'] for key, value in found.items()}
 
     assert rates(0) == dict(agw=0.03, tmpa=0.03)
-    assert rates(1) == dict(agw=0.1, tmpa=0.03)  # the default of TMPA
+    assert rates(1) == dict(agw=0.001, tmpa=0.03)  # the default of TMPA
     assert rates(2) == dict(agw=0.03, tmpa=0.03)
     runs = study.test_runs('crops', ['PedMix', 'MFT', study.CLIP], [0, 1], args.out)
     assert [(run.seed, json.loads(run.choice).get('rate')) for run in runs] == [
-        (0, 0.03), (0, 0.03), (0, None), (1, 0.1), (1, 0.03), (1, None)
+        (0, 0.03), (0, 0.03), (0, None), (1, 0.001), (1, 0.03), (1, None)
     ]  # fmt: skip
     assert {json.loads(run.choice).get('steps', 80) for run in runs} == {80}
 

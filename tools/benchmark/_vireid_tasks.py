@@ -231,7 +231,7 @@ TASKS = {
         protocols=BOTH,
         seeds=(0, 1, 2, 3, 4),
         steps=80,
-        searched=(0.003, 0.01, 0.03, 0.1),
+        searched=(0.001, 0.003, 0.01, 0.03),
         own_splits=True,
         rate=0.03,
     ),
