@@ -5,14 +5,16 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
 from mmir.layers.modality_norm import PerModality
@@ -177,6 +179,39 @@ def quantize_onnx(
             weight_type=QuantType.QInt8,
         )
         write_bytes(done.read_bytes(), target)
+
+
+def calibration_images(cfg: Config, modality: str, count: int) -> Iterator[np.ndarray]:
+    """Yield training images of a modality as the exported network reads them.
+
+    Args:
+        cfg (Config): Config of a training; its images are read without augmentation, by
+            the pipeline of the test.
+        modality (str): 'rgb' or 'ir'.
+        count (int): Number of images, evenly spread over the dataset.
+
+    Yields:
+        ndarray: RGB image (1, 3, H, W), float32, 0 to 255.
+    """
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': pipeline})
+    infos = (dataset.get_data_info(k) for k in range(len(dataset)))
+    chosen = [k for k, info in enumerate(infos) if info['modality'] == modality]
+    step = max(1, len(chosen) // count)
+    for k in islice(chosen[::step], count):
+        yield network_input(dataset[k]['inputs'])
+
+
+def network_input(image: Tensor) -> np.ndarray:
+    """Turn a packed image into what an exported network reads.
+
+    Args:
+        image (Tensor): BGR image (3, H, W), uint8.
+
+    Returns:
+        ndarray: RGB image (1, 3, H, W), float32, 0 to 255.
+    """
+    return np.ascontiguousarray(image.numpy()[::-1][None], np.float32)
 
 
 def random_images(count: int, size: tuple[int, int]) -> list[np.ndarray]:

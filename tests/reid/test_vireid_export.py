@@ -5,10 +5,12 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from mmpretrain.structures import DataSample
 from reid_models import PLAIN, TRANSFER
 from torch import nn
@@ -23,6 +25,7 @@ pytest.importorskip('onnxscript')
 
 from mmir.reid.onnx_export import (
     OneCamera,
+    calibration_images,
     export_onnx,
     quantize_onnx,
     random_images,
@@ -172,6 +175,25 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) ->
     assert '8 bits' in capsys.readouterr().out
     (found,) = session_of(out).run(None, {'images': random_images(1, SIZE)[0]})
     assert found.shape == (1, 1536)
+
+
+def test_ranges_are_measured_on_training_images(tmp_path: Path) -> None:
+    size = SIZE[1], SIZE[0]
+    root = write_reid_set(
+        'SYSUMM01', tmp_path / 'p', 4, 2, 1, size=size, progress=False
+    )
+    text = CONFIG.format(model=MODEL, size=SIZE, root=str(root))
+    cfg = Config.fromstring(text, '.py')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    infos = [dataset.get_data_info(k) for k in range(len(dataset))]
+    paths = [info['img_path'] for info in infos if info['modality'] == 'ir']
+    known = {cv2.imread(path)[..., ::-1].tobytes() for path in paths}
+    for given, count in ((3, 3), (1000, len(paths))):
+        found = [*calibration_images(cfg, 'ir', given)]
+        pixels = [image[0].transpose(1, 2, 0).astype(np.uint8) for image in found]
+        assert {part.tobytes() for part in pixels} <= known
+        assert len(found) == count
+        assert found[0].dtype == np.float32
 
 
 def test_the_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:

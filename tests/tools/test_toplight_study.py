@@ -290,8 +290,10 @@ def test_from_pretraining_to_result(modules, tmp_path: Path, monkeypatch) -> Non
     counts = dict(train=8, test=3, images=1)
     values = dict(tasks.TASKS['scratch'].__dict__, batch=(2, 1), steps=2)
     values |= dict(root=lambda data, out: tasks._people_root(data, out, counts))
+    values |= dict(protocols=tasks.BOTH)
     monkeypatch.setitem(tasks.TASKS, 'scratch', tasks.Task(**values))
     plan = dict(study.PLANS['scratch'].__dict__, size=(32, 64), steps=1)
+    plan |= dict(quantized=('TOP, soup, FDR',))
     monkeypatch.setitem(study.PLANS, 'scratch', study.Plan(**plan))
     monkeypatch.setattr(study, 'BATCH', 2)
     monkeypatch.setattr(study, 'MEASURED', 1)
@@ -312,6 +314,9 @@ def test_from_pretraining_to_result(modules, tmp_path: Path, monkeypatch) -> Non
     assert {*results} == {*rows}
     for run in results.values():
         assert all(0 <= value['mAP'] <= 100 for value in run['values'].values())
+    assert [row for row, run in results.items() if 'int8' in run] == [rows[-1]]
+    assert results[rows[-1]]['int8'].keys() == {'ir2rgb', 'rgb2ir'}
+    assert not [*tmp_path.rglob('*.onnx')]
     macs = {row: run['macs'] for row, run in results.items()}
     assert macs['plain'] == macs['TOP, L_idc + L_fd']
     fdr = 2 * 1280 * 960 * 5 * 3  # a 1x1 convolution for each set of slices

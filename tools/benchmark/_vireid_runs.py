@@ -9,15 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from _runs import RESULT
 from _vireid_tasks import TASKS, datasets
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from torch import Tensor, nn
 
+from mmir.data.layouts.reid import PersonImage
 from mmir.engine import NonFiniteLossError
-from mmir.evaluation import get_protocol
+from mmir.evaluation import get_protocol, rank_features
 from mmir.registry import DATA_SAMPLERS
 from mmir.reid.samplers import CrossModalIdentitySampler
 from mmir.utils.errors import UserError
@@ -169,13 +172,14 @@ def runner_of(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def fit_and_test(run: Run, cfg: Config) -> tuple[dict[str, dict[str, float]], int]:
-    """Measures in both directions after training, and the number of parameters."""
+def fit_and_test(run: Run, cfg: Config) -> tuple[dict[str, Any], nn.Module]:
+    """Train and test; returns measures in both directions and sizes, and the model."""
     runner = runner_of(cfg)
     finite = trained(runner, run)
     parameters = [p for p in runner.model.parameters() if p.requires_grad]
     values = by_protocol(runner.test()) if finite else nothing(run.task)
-    return values, sum(p.numel() for p in parameters)
+    found = dict(values=values, trainable=sum(p.numel() for p in parameters))
+    return found, runner.model
 
 
 def write_result(run: Run, out: Path, begin: float, **found: Any) -> None:
@@ -220,6 +224,32 @@ def by_protocol(metrics: dict[str, float]) -> dict[str, dict[str, float]]:
         protocol, _, measure = name.rpartition('/')
         if measure in MEASURES:
             found.setdefault(protocol, {})[measure] = float(value)
+    return found
+
+
+def ranked(
+    features: Tensor, images: Sequence[PersonImage], protocols: Sequence[Any]
+) -> dict[str, dict[str, float]]:
+    """Measures of features, in percent.
+
+    Args:
+        features: Features (N, C).
+        images: The images (N,); all of the other modality are the gallery.
+        protocols: Of one trial.
+    """
+    found = {}
+    for given in protocols:
+        rules = get_protocol(given)
+        asks = np.array([image.modality == rules.query for image in images])
+        sides = [np.flatnonzero(asks), np.flatnonzero(~asks)]
+        labels = [
+            ([images[k].pid for k in side], [images[k].cam for k in side])
+            for side in sides
+        ]
+        vectors = [features[torch.from_numpy(side)].double() for side in sides]
+        gallery = [np.arange(len(sides[1]))]
+        ranking = rank_features(*vectors, *labels, rules, gallery)
+        found[rules.name] = {name: 100 * ranking.mean[name] for name in MEASURES}
     return found
 
 

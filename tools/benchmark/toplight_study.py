@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from _runs import RESULT, drain
 from _toplight_objects import class_counts, object_folder, people_folder
@@ -44,6 +45,7 @@ from _vireid_runs import (
     base_config,
     chosen,
     fit_and_test,
+    ranked,
     runner_of,
     search_runs,
     train_config,
@@ -51,11 +53,19 @@ from _vireid_runs import (
 )
 from _vireid_tasks import HEIGHT, TASKS, WIDTH
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import save_checkpoint
+from torch import nn
 
 from mmir.cli import cli
 from mmir.reid.cost import vireid_cost
+from mmir.reid.onnx_export import (
+    calibration_images,
+    export_onnx,
+    network_input,
+    quantize_onnx,
+    session_of,
+)
 from mmir.utils.errors import UserError
 
 PRETRAINING = 'pretraining, '
@@ -64,6 +74,8 @@ BATCH = 32
 """Images of a step of a pretraining, of two views each."""
 MEASURED = 20
 """Batches for the statistics of a soup."""
+CALIBRATED = 100
+"""Training images of a modality that the ranges of int8 are measured on."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ class Plan:
         rate: Learning rate of a pretraining.
         rows: Names in `ROWS`.
         searched: Network -> the row whose search decides its learning rate.
+        quantized: Rows that are also tested in 8 bits.
     """
 
     size: tuple[int, int]
@@ -83,6 +96,7 @@ class Plan:
     rate: float
     rows: tuple[str, ...]
     searched: dict[str, str]
+    quantized: tuple[str, ...] = ()
 
 
 _WHOLE = 'plain', 'plain, FDR', 'TOP, L_idc + L_fd', 'generic, soup'
@@ -93,6 +107,7 @@ PLANS = {
         rate=0.01,
         rows=tuple(name for name, row in ROWS.items() if not row.large),
         searched=SEARCH_ROWS,
+        quantized=('plain', 'TOP, soup, FDR'),
     ),
     'scratch': Plan(
         size=(WIDTH, HEIGHT),
@@ -175,10 +190,34 @@ def execute(run: Run, args: argparse.Namespace) -> None:
         write_result(run, args.out, begin, **pretrain(run, args))
         return
     cfg = run_config(run, args)
-    values, trainable = fit_and_test(run, cfg)
-    cost = vireid_cost(MODELS.build(cfg.model), HEIGHT, WIDTH)
-    found = dict(values=values, trainable=trainable, macs=cost.image)
+    found, model = fit_and_test(run, cfg)
+    found['macs'] = vireid_cost(MODELS.build(cfg.model), HEIGHT, WIDTH).image
+    if not run.held and run.row in PLANS[run.task].quantized:
+        found['int8'] = int8_values(model, cfg, run, args)
     write_result(run, args.out, begin, **found)
+
+
+def int8_values(
+    model: nn.Module, cfg: Config, run: Run, args: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Measures of the networks of both cameras in 8 bits, in onnxruntime."""
+    sessions = {}
+    for modality in ('rgb', 'ir'):
+        path = run.folder(args.out) / f'{modality}.onnx'
+        export_onnx(model, path, modality, (HEIGHT, WIDTH))
+        quantize_onnx(path, path, calibration_images(cfg, modality, CALIBRATED))
+        sessions[modality] = session_of(path)
+        path.unlink()
+    task = TASKS[run.task]
+    _, images = task.images(task.root(args.data, args.out / run.task), run.seed)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    features = [
+        sessions[image.modality].run(
+            None, dict(images=network_input(dataset[k]['inputs']))
+        )[0][0]
+        for k, image in enumerate(images)
+    ]
+    return ranked(torch.from_numpy(np.stack(features)), images, task.protocols)
 
 
 def pretrain(run: Run, args: argparse.Namespace) -> dict[str, Any]:

@@ -24,10 +24,10 @@ import torch
 from _runs import drain
 from _vireid_rows import CLIP, ROWS, model_config
 from _vireid_runs import (
-    MEASURES,
     Run,
     chosen,
     fit_and_test,
+    ranked,
     search_runs,
     train_config,
     write_result,
@@ -36,7 +36,6 @@ from _vireid_tasks import TASKS, clip_features
 from mmengine.config import Config
 
 from mmir.cli import cli
-from mmir.evaluation import get_protocol, rank_features
 from mmir.utils.errors import UserError
 
 SEARCH_ROWS = dict(agw='baseline', tmpa='TMPA')
@@ -58,10 +57,10 @@ def execute(run: Run, args: argparse.Namespace) -> None:
     """Train and test in both directions; write the result."""
     begin = time.monotonic()
     if run.row == CLIP:
-        values, trainable = clip_values(run, args), 0
+        found = dict(values=clip_values(run, args), trainable=0)
     else:
-        values, trainable = fit_and_test(run, run_config(run, args))
-    write_result(run, args.out, begin, values=values, trainable=trainable)
+        found, _ = fit_and_test(run, run_config(run, args))
+    write_result(run, args.out, begin, **found)
 
 
 def clip_values(run: Run, args: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -72,19 +71,8 @@ def clip_values(run: Run, args: argparse.Namespace) -> dict[str, dict[str, float
     names = sorted({image.path for part in parts for image in part})
     cache = args.out / run.task / 'clip_features.pt'
     rows = dict(zip(names, clip_features(args.clip, root, names, cache), strict=True))
-    found = {}
-    for given in task.protocols:
-        rules = get_protocol(given)
-        sides = [[i for i in parts[1] if (i.modality == rules.query) is asked]
-                 for asked in (True, False)]  # fmt: skip
-        features = [
-            torch.stack([rows[i.path] for i in side]).double() for side in sides
-        ]
-        labels = [([i.pid for i in side], [i.cam for i in side]) for side in sides]
-        gallery = [list(range(len(sides[1])))]
-        ranking = rank_features(*features, *labels, rules, gallery)
-        found[rules.name] = {name: 100 * ranking.mean[name] for name in MEASURES}
-    return found
+    features = torch.stack([rows[image.path] for image in parts[1]])
+    return ranked(features, parts[1], task.protocols)
 
 
 def test_runs(

@@ -8,12 +8,8 @@ writes a quantized file, its ranges measured on the training images of the confi
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-from mmengine.config import Config
 
 from mmir.cli import cli
 from mmir.utils.checkpoint import (
@@ -37,24 +33,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def training_images(cfg: Config, modality: str, count: int) -> Iterator[np.ndarray]:
-    """Yield training images of a modality as the exported network reads them."""
-    from mmengine.registry import DATASETS
-
-    pipeline = cfg.test_dataloader.dataset.pipeline  # without augmentation
-    dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': pipeline})
-    infos = (dataset.get_data_info(k) for k in range(len(dataset)))
-    chosen = [k for k, info in enumerate(infos) if info['modality'] == modality]
-    step = max(1, len(chosen) // count)
-    for k in islice(chosen[::step], count):
-        image = dataset[k]['inputs'].numpy()[::-1]  # BGR to RGB
-        yield np.ascontiguousarray(image[None], np.float32)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     from mmengine.registry import MODELS, init_default_scope
 
-    from mmir.reid.onnx_export import export_onnx, quantize_onnx
+    from mmir.reid.onnx_export import calibration_images, export_onnx, quantize_onnx
 
     args = parse_args(argv)
     if args.images < 1:
@@ -73,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         gap = export_onnx(model, exact, args.modality, size)
         print(f'{args.modality}: differs from PyTorch by {gap:.1e} of the feature')
         if args.int8:
-            images = training_images(cfg, args.modality, args.images)
+            images = calibration_images(cfg, args.modality, args.images)
             quantize_onnx(exact, args.out, images)
     if args.int8:
         print(f'{args.out}: {Path(args.out).stat().st_size / 2**20:.1f} MiB in 8 bits')
