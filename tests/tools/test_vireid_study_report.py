@@ -46,6 +46,22 @@ def test_report(report, tmp_path: Path, monkeypatch, capsys) -> None:
         report.main()
 
 
+def test_report_of_8_bits(report) -> None:
+    runs = []
+    for seed, (exact, rough) in enumerate([(50, 49), (52, 51), (51, 51)]):
+        measures = {
+            key: dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value + 1))
+            for key, value in dict(values=exact, int8=rough).items()
+        }
+        settings = dict(task='crops', row='plain', seed=seed, held=False, choice={})
+        runs.append(dict(settings=settings, **measures))
+    line = report.int8_table(runs, 'crops').splitlines()[-1]
+    cells = [cell.strip() for cell in line.strip('|').split('|')]
+    assert cells[:4] == ['plain', '3', '51.0 ± 1.0', '50.3 ± 1.2']
+    assert cells[4].startswith('-0.7 [-1.0, ')
+    assert cells[5:7] == ['52.0 ± 1.0', '51.3 ± 1.2']
+
+
 def test_report_refuses_different_settings(report) -> None:
     check = report.check_settings
 

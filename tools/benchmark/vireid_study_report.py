@@ -32,10 +32,12 @@ BASELINES = 'baseline', 'plain'
 """First row of each study."""
 
 
-def by_seed(runs: Sequence[dict], row: str, protocol: str, name: str) -> dict:
+def by_seed(
+    runs: Sequence[dict], row: str, protocol: str, name: str, key: str = 'values'
+) -> dict:
     """Seed -> a measure of a row."""
     return {
-        run['settings']['seed']: run['values'][protocol][name]
+        run['settings']['seed']: run[key][protocol][name]
         for run in runs
         if run['settings']['row'] == row
     }
@@ -102,6 +104,25 @@ def results_table(runs: Sequence[dict], task: str) -> str:
     return table([*head, *(SIZES[name] for name in sizes), 'minutes'], lines)
 
 
+def int8_table(runs: Sequence[dict], task: str) -> str:
+    """mAP of the same networks in 32 and in 8 bits."""
+    protocols = [get_protocol(given).name for given in TASKS[task].protocols]
+    lines = []
+    for row in dict.fromkeys(run['settings']['row'] for run in runs):
+        cells = []
+        for protocol in protocols:
+            exact, rough = (
+                by_seed(runs, row, protocol, 'mAP', key) for key in ('values', 'int8')
+            )
+            cells += [spread([*part.values()]) for part in (exact, rough)]
+            cells.append(difference(rough, exact, scale=1))
+        lines.append([row, len(exact), *cells])
+    head = ['row', 'seeds']
+    for protocol in protocols:
+        head += [f'{protocol}: mAP', 'in int8', 'difference']
+    return table(head, lines)
+
+
 def _millions(count: int) -> str:
     """Count in millions, with three digits or more."""
     return f'{count / 1e6:.{1 if count < 1e8 else 0}f}'
@@ -151,6 +172,9 @@ def report(runs: Sequence[dict]) -> str:
             group = [run for run in tests if run['settings']['held'] == held]
             if group:
                 parts.append(f'#### {task}: {title}\n\n{make(group, task)}')
+        if quantized := [run for run in tests if 'int8' in run]:
+            lines = int8_table(quantized, task)
+            parts.append(f'#### {task}: float32 and int8\n\n{lines}')
         if first := [run for run in own if 'losses' in run]:
             parts.append(f'#### {task}: pretrainings\n\n{pretraining_table(first)}')
     return '\n\n'.join(parts) + '\n'
