@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import pytest
 from study_modules import study_modules
 
@@ -38,6 +39,8 @@ def test_report(report, tmp_path: Path, monkeypatch, capsys) -> None:
     assert '**+2.8 [+2.' in table
     assert '| baseline | 3 | 42.0 ± 1.0 | 51.0 ± 1.0 | 51.0 ± 1.0 |  |' in table
     assert len(json.loads((tmp_path / 'results.json').read_text())) == 6
+    picture = cv2.imread(str(tmp_path / 'scores_crops.png'))
+    assert picture.std() > 10  # not blank
     monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'results.json')])
     report.main()
     assert capsys.readouterr().out == table

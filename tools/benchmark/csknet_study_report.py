@@ -13,6 +13,7 @@ from pathlib import Path
 
 from _csk_rows import ROWS
 from _paired import difference, table
+from _score_plot import save_plot
 
 from mmir.cli import cli
 from mmir.utils.files import atomic_path, write_json
@@ -96,29 +97,14 @@ def search_table(runs: Runs) -> str:
     return table(['row', 'choice', *SUBSETS], lines)
 
 
-def save_plot(runs: Runs, path: Path) -> None:
-    """Plot mIoU of all rows: a dot per seed, a line at the mean."""
-    from matplotlib.figure import Figure
-
+def panels(runs: Runs) -> dict[str, dict[str, list[float]]]:
+    """Subset -> row -> mIoU of each seed."""
     found = {run['settings']['row'] for run in runs}
     rows = [row for row in ROWS if row in found]
-    figure = Figure(figsize=(13, 1.2 + 0.28 * len(rows)), layout='constrained')
-    axes = figure.subplots(1, len(SUBSETS), sharey=True)
-    for ax, subset in zip(axes, SUBSETS, strict=True):
-        for height, row in enumerate(rows):
-            values = [*by_seed(runs, row, subset).values()]
-            ax.plot(values, [height] * len(values), 'o', alpha=0.5, color='tab:blue')
-            ax.plot(statistics.mean(values), height, '|', color='k', markersize=14)
-        first = by_seed(runs, BASELINES[subset], subset)
-        if first:
-            ax.axvline(statistics.mean(first.values()), color='tab:red', linestyle=':')
-        ax.set_title(f'{subset} (dotted: {BASELINES[subset]})')
-        ax.set_xlabel('mIoU in percent')
-        ax.grid(axis='x', alpha=0.3)
-    axes[0].set_yticks(range(len(rows)), rows)
-    axes[0].invert_yaxis()
-    with atomic_path(path) as part:
-        figure.savefig(part, dpi=110, format='png')
+    return {
+        subset: {row: [*by_seed(runs, row, subset).values()] for row in rows}
+        for subset in SUBSETS
+    }
 
 
 def below(runs: Runs, seeds: int) -> Runs:
@@ -187,7 +173,8 @@ def main() -> None:
         path.write_text(text)
     write_json(runs, source / 'results.json')
     if test := below(runs, MAIN_SEEDS):
-        save_plot(test, source / 'scores.png')
+        path = source / 'scores.png'
+        save_plot(panels(test), BASELINES, 'mIoU in percent', path)
     print(text)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from _paired import difference, table
+from _score_plot import save_plot
 from _toplight_rows import ROWS as LIGHT_ROWS
 from _vireid_rows import CLIP
 from _vireid_rows import ROWS as PEOPLE_ROWS
@@ -123,6 +124,20 @@ def int8_table(runs: Sequence[dict], task: str) -> str:
     return table(head, lines)
 
 
+def plot_scores(runs: Sequence[dict], task: str, path: Path) -> None:
+    """Plot mAP of all rows in both directions."""
+    found = {run['settings']['row'] for run in runs}
+    rows = [row for row in (*ROWS, CLIP) if row in found]
+    baseline = next(row for row in (*BASELINES, *rows) if row in found)
+    names = [get_protocol(given).name for given in TASKS[task].protocols]
+    panels = {
+        name: {row: [*by_seed(runs, row, name, 'mAP').values()] for row in rows}
+        for name in names
+    }
+    marked = dict.fromkeys(names, baseline)
+    save_plot(panels, marked, 'mAP in percent', path)
+
+
 def _millions(count: int) -> str:
     """Count in millions, with three digits or more."""
     return f'{count / 1e6:.{1 if count < 1e8 else 0}f}'
@@ -192,6 +207,16 @@ def main() -> None:
         raise UserError(f'{source} holds no finished runs of a study')
     runs = [json.loads(file.read_text()) for file in files]
     text = report(runs)
+    for task in TASKS:
+        tests = [
+            run
+            for run in runs
+            if run['settings']['task'] == task
+            and 'values' in run
+            and not run['settings']['held']
+        ]
+        if tests:
+            plot_scores(tests, task, source / f'scores_{task}.png')
     write_text(text, source / 'tables.md')
     write_json(runs, source / 'results.json')
     print(text)
