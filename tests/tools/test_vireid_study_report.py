@@ -49,6 +49,25 @@ def test_report(report, tmp_path: Path, monkeypatch, capsys) -> None:
         report.main()
 
 
+def test_report_of_parts(report) -> None:
+    scores = {'baseline': 50, 'MFT': 52, 'TMPA': 51, 'TMPA, center': 54}
+    runs = [
+        dict(
+            settings=dict(task='crops', row=row, seed=seed, held=False, choice={}),
+            values=dict(ir2rgb=dict(mAP=value + seed), rgb2ir=dict(mAP=value - seed)),
+        )
+        for row, value in scores.items()
+        for seed in range(3)
+    ]
+    lines = report.steps_table(runs, 'crops').splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert cells == [
+        ['MFT', 'baseline', *['**+2.0 [+2.0, +2.0]**'] * 2],
+        ['TMPA', 'MFT', *['**-1.0 [-1.0, -1.0]**'] * 2],
+        ['TMPA, center', 'TMPA', *['**+3.0 [+3.0, +3.0]**'] * 2],
+    ]
+
+
 def test_report_of_8_bits(report) -> None:
     runs = []
     for seed, (exact, rough) in enumerate([(50, 49), (52, 51), (51, 51)]):

@@ -31,6 +31,24 @@ SIZES = dict(trainable='M parameters', macs='M MACs')
 ROWS = {**PEOPLE_ROWS, **LIGHT_ROWS}
 BASELINES = 'baseline', 'plain'
 """First row of each study."""
+STEPS = (
+    ('PedMix', 'baseline'),
+    ('MFT', 'baseline'),
+    ('TMPA', 'PedMix'),
+    ('TMPA', 'MFT'),
+    *((row, 'TMPA') for row in PEOPLE_ROWS if row.startswith('TMPA, ')),
+    ('plain, FDR', 'plain'),
+    ('plain, two paths', 'plain'),
+    ('TOP, L_id', 'plain, two paths'),
+    ('TOP, L_idc', 'TOP, L_id'),
+    ('TOP, L_idc + L_fd', 'TOP, L_idc'),
+    ('TOP, soup', 'TOP, L_idc + L_fd'),
+    ('TOP, soup', 'generic, soup'),
+    ('TOP, soup, FDR', 'TOP, soup'),
+    ('TOP, soup, FDR', 'plain, FDR'),
+    ('TOP, soup, FDR', 'ResNet-50'),
+)
+"""Rows and the one that lacks the part, or has another in its place."""
 
 
 def by_seed(
@@ -103,6 +121,21 @@ def results_table(runs: Sequence[dict], task: str) -> str:
         head += [f'{protocol}: {title}' for title in MEASURES.values()]
         head.append(f'mAP minus {baseline}')
     return table([*head, *(SIZES[name] for name in sizes), 'minutes'], lines)
+
+
+def steps_table(runs: Sequence[dict], task: str) -> str:
+    """mAP of each row in both directions, minus that of the row without a part."""
+    protocols = [get_protocol(given).name for given in TASKS[task].protocols]
+    lines = []
+    for row, other in STEPS:
+        cells = [
+            difference(*(by_seed(runs, name, protocol, 'mAP') for name in (row, other)),
+                       scale=1)
+            for protocol in protocols
+        ]  # fmt: skip
+        if any(cells):
+            lines.append([row, other, *cells])
+    return table(['row', 'minus', *protocols], lines)
 
 
 def int8_table(runs: Sequence[dict], task: str) -> str:
@@ -187,6 +220,9 @@ def report(runs: Sequence[dict]) -> str:
             group = [run for run in tests if run['settings']['held'] == held]
             if group:
                 parts.append(f'#### {task}: {title}\n\n{make(group, task)}')
+                if not held:
+                    steps = steps_table(group, task)
+                    parts.append(f'#### {task}: what a part changes\n\n{steps}')
         if quantized := [run for run in tests if 'int8' in run]:
             lines = int8_table(quantized, task)
             parts.append(f'#### {task}: float32 and int8\n\n{lines}')
