@@ -104,16 +104,14 @@ def test_report_refuses_different_settings(report) -> None:
 def test_report_of_the_search(report) -> None:
     runs = [
         dict(
-            settings=dict(row='TMPA', seed=seed, choice=dict(rate=0.1, steps=80)),
+            settings=dict(row='TMPA', seed=seed, choice=dict(rate=rate, steps=80)),
             values=dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value + 1)),
         )
-        for seed, value in ((1, 20.0), (0, 30.0))
+        for seed, rate, value in ((1, 0.1, 20), (1, 0.03, 25), (0, 0.1, 30))
     ]
     lines = report.search_table(runs, 'crops').splitlines()
-    assert lines[2:] == [
-        '| TMPA | 0 | 0.1 | 80 | 30.5 |',
-        '| TMPA | 1 | 0.1 | 80 | 20.5 |',
-    ]
+    assert lines[0] == '| row | seed | rate 0.03 | rate 0.1 |'
+    assert lines[2:] == ['| TMPA | 0 |  | **30.5** |', '| TMPA | 1 | **25.5** | 20.5 |']
 
 
 def test_multiplications_where_they_were_measured(report) -> None:

@@ -177,15 +177,23 @@ def _millions(count: int) -> str:
 
 
 def search_table(runs: Sequence[dict], task: str) -> str:
-    """Mean mAP over directions on held-out training people, for each seed."""
-    lines = []
+    """Mean mAP over directions on held-out training people, the best rate in bold."""
+    found: dict[tuple, dict[float, float]] = {}
     for run in runs:
         row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
         value = statistics.mean(v['mAP'] for v in run['values'].values())
-        line = [row, seed, choice['rate'], choice['steps'], f'{value:.1f}']
-        lines.append(line)
-    head = ['row', 'seed', 'rate', 'steps', 'mAP']
-    return table(head, sorted(lines, key=lambda line: line[:4]))
+        found.setdefault((row, seed), {})[choice['rate']] = value
+    rates = sorted({rate for scores in found.values() for rate in scores})
+    lines = []
+    for (row, seed), scores in sorted(found.items()):
+        best = max(scores.values())
+        cells = [f'{scores[rate]:.1f}' if rate in scores else '' for rate in rates]
+        cells = [
+            f'**{cell}**' if scores.get(rate) == best else cell
+            for rate, cell in zip(rates, cells, strict=True)
+        ]
+        lines.append([row, seed, *cells])
+    return table(['row', 'seed', *(f'rate {rate:g}' for rate in rates)], lines)
 
 
 def pretraining_table(runs: Sequence[dict]) -> str:
