@@ -73,16 +73,18 @@ def test_report_of_8_bits(report) -> None:
     for seed, (exact, rough) in enumerate([(50, 49), (52, 51), (51, 51)]):
         measures = {
             key: dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value + 1))
-            for key, value in dict(values=exact, int8=rough).items()
+            for key, value in {'values': exact, 'int8': rough, 'int8, all': 40}.items()
         }
         settings = dict(task='crops', row='plain', seed=seed, held=False, choice={})
         runs.append(dict(settings=settings, **measures))
-    line = report.int8_table(runs, 'crops').splitlines()[-1]
-    cells = [cell.strip() for cell in line.strip('|').split('|')]
-    assert cells[:4] == ['plain', '3', '51.0 ± 1.0', '50.3 ± 1.2']
+    lines = report.int8_table(runs, 'crops').splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    exact, every, rough = cells
+    assert exact == ['plain', 'float32', '51.0 ± 1.0', '', '52.0 ± 1.0', '']
+    assert every[:3] == ['plain', 'int8, all', '40.0 ± 0.0']
+    assert every[3].startswith('**-11.0 [')
     # of 27 means of resamples of -1, -1 and 0, the two largest are 0 and -1/3
-    assert cells[4] == '**-0.7 [-1.0, -0.2]**'
-    assert cells[5:7] == ['52.0 ± 1.0', '51.3 ± 1.2']
+    assert rough[2:4] == ['50.3 ± 1.2', '**-0.7 [-1.0, -0.2]**']
 
 
 def test_report_refuses_different_settings(report) -> None:

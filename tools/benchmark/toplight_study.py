@@ -76,6 +76,8 @@ MEASURED = 20
 """Batches for the statistics of a soup."""
 CALIBRATED = 100
 """Training images of a modality that the ranges of int8 are measured on."""
+INT8 = {'int8, all': 0, 'int8': 6}
+"""Name -> convolutions from the input on that stay in float32."""
 
 
 @dataclass(frozen=True)
@@ -193,19 +195,21 @@ def execute(run: Run, args: argparse.Namespace) -> None:
     found, model = fit_and_test(run, cfg)
     found['macs'] = vireid_cost(MODELS.build(cfg.model), HEIGHT, WIDTH).image
     if not run.held and run.row in PLANS[run.task].quantized:
-        found['int8'] = int8_values(model, cfg, run, args)
+        for name, skip in INT8.items():
+            found[name] = int8_values(model, cfg, run, args, skip)
     write_result(run, args.out, begin, **found)
 
 
 def int8_values(
-    model: nn.Module, cfg: Config, run: Run, args: argparse.Namespace
+    model: nn.Module, cfg: Config, run: Run, args: argparse.Namespace, skip: int
 ) -> dict[str, dict[str, float]]:
     """Measures of the networks of both cameras in 8 bits, in onnxruntime."""
     sessions = {}
     for modality in ('rgb', 'ir'):
         path = run.folder(args.out) / f'{modality}.onnx'
         export_onnx(model, path, modality, (HEIGHT, WIDTH))
-        quantize_onnx(path, path, calibration_images(cfg, modality, CALIBRATED))
+        ranges = calibration_images(cfg, modality, CALIBRATED)
+        quantize_onnx(path, path, ranges, skip)
         sessions[modality] = session_of(path)
         path.unlink()
     task = TASKS[run.task]

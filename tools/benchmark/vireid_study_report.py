@@ -143,17 +143,19 @@ def int8_table(runs: Sequence[dict], task: str) -> str:
     protocols = [get_protocol(given).name for given in TASKS[task].protocols]
     lines = []
     for row in dict.fromkeys(run['settings']['row'] for run in runs):
-        cells = []
-        for protocol in protocols:
-            exact, rough = (
-                by_seed(runs, row, protocol, 'mAP', key) for key in ('values', 'int8')
-            )
-            cells += [spread([*part.values()]) for part in (exact, rough)]
-            cells.append(difference(rough, exact, scale=1))
-        lines.append([row, len(exact), *cells])
-    head = ['row', 'seeds']
+        for bits in ('values', 'int8, all', 'int8'):
+            cells = []
+            for protocol in protocols:
+                exact, own = (
+                    by_seed(runs, row, protocol, 'mAP', key) for key in ('values', bits)
+                )
+                cells.append(spread([*own.values()]))
+                same = bits == 'values'
+                cells.append('' if same else difference(own, exact, scale=1))
+            lines.append([row, 'float32' if same else bits, *cells])
+    head = ['row', 'numbers']
     for protocol in protocols:
-        head += [f'{protocol}: mAP', 'in int8', 'difference']
+        head += [f'{protocol}: mAP', 'minus float32']
     return table(head, lines)
 
 
