@@ -117,6 +117,22 @@ def test_int8_is_smaller_and_close(made: tuple[nn.Module, Path], tmp_path) -> No
         quantize_onnx(path, tmp_path / 'no.onnx', [])
 
 
+@pytest.mark.parametrize('skip', [0, 3])
+def test_first_convolutions_stay_exact(made, tmp_path: Path, skip: int) -> None:
+    import onnx
+
+    _, path = made
+    target = tmp_path / 'int8.onnx'
+    quantize_onnx(path, target, random_images(2, SIZE), skip)
+    graph = onnx.load(target).graph
+    stored = {part.name for part in graph.initializer}
+    exact = [
+        node.input[1] in stored for node in graph.node if node.op_type == 'Conv'
+    ]  # a quantized kernel comes from DequantizeLinear
+    assert len(exact) > 10
+    assert exact == [True] * skip + [False] * (len(exact) - skip)
+
+
 def test_other_models_and_modalities_are_refused() -> None:
     with pytest.raises(UserError, match='choose one of'):
         OneCamera(vireid(), 'thermal')
