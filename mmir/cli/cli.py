@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmir.cli.config import LENGTHS, apply_options, complete_loaders
 from mmir.cli.failures import run as run
+from mmir.utils.allocator import keep_freed_memory
 from mmir.utils.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -108,6 +109,8 @@ def prepare(args: argparse.Namespace) -> Config:
         UserError: The config cannot be read or has no such key.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not has_accelerator():
+        keep_freed_memory()
     if args.trust_checkpoint:
         trust_checkpoints()
     else:

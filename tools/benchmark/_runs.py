@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from mmir.utils.allocator import keep_freed_memory
+
 Run = TypeVar('Run', bound=Hashable)
 RESULT = 'result.json'
 """File whose presence says that a run is finished."""
@@ -42,6 +44,7 @@ def drain(
         folder: Folder of a run.
         execute: Does a run and writes its result.
     """
+    keep_freed_memory()
     progress = tqdm(total=total, unit='run')
     finished: set[Path] = set()
     while len(finished) < total:
