@@ -220,9 +220,11 @@ def test_what_waits_for_a_pretraining(modules, tmp_path: Path) -> None:
     study = modules['toplight_study']
     names = ['plain', 'TOP, L_idc + L_fd', 'TOP, soup', 'plain, FDR']
     words = dict(task='crops', out=tmp_path)
+    words |= dict(search_pretraining=False)
     args = Namespace(**words, search=False, seeds=[3], rows=names)
     runs = study.all_runs(args)
-    first = study.Run('crops', 'pretraining, L_idc + L_fd', 3)
+    choice = json.dumps(dict(rate=study.PLANS['crops'].rate))
+    first = study.Run('crops', 'pretraining, L_idc + L_fd', 3, choice=choice)
     assert [run.row for run in runs] == [names[0], first.row, *names[1:]]
     now = [run.row for run in study.ready(runs, tmp_path)]
     assert now == ['plain', first.row, 'plain, FDR']
@@ -246,6 +248,7 @@ def test_rows_of_one_pooling_share_the_rate(modules, tmp_path: Path) -> None:
     names = [*study.PLANS['crops'].rows]
     assert {*modules['_toplight_rows'].ROWS} - {*names} == {'ResNet-50'}
     words = dict(task='crops', out=tmp_path, search=False, seeds=[0])
+    words |= dict(search_pretraining=False)
     runs = study.all_runs(Namespace(**words, rows=names))
     rates = {run.row: json.loads(run.choice).get('rate') for run in runs}
     assert {row: rates[row] for row in names} == {
@@ -253,9 +256,42 @@ def test_rows_of_one_pooling_share_the_rate(modules, tmp_path: Path) -> None:
     }
 
 
+def test_the_best_pretraining_of_a_split_is_for_all_rows(modules, tmp_path) -> None:
+    study = modules['toplight_study']
+    words = dict(task='crops', out=tmp_path, search=False, rows=['plain', 'TOP, L_id'])
+    search = study.all_runs(Namespace(**words, search_pretraining=True, seeds=[0, 1]))
+    rates = study.PLANS['crops'].rates
+    for first, run in zip(search[::2], search[1::2], strict=True):
+        assert study.pretraining_of(run) == first
+        assert (first.held, run.held, run.row) == (False, True, 'TOP, soup')
+    assert len({run.folder(tmp_path) for run in search}) == 2 * 2 * len(rates)
+    for run in search[1::2]:
+        rate = json.loads(run.choice)['pretraining_rate']
+        value = float(rate == rates[1 + run.seed])
+        values = dict(ir2rgb=dict(mAP=value), rgb2ir=dict(mAP=value))
+        write_json(dict(values=values), run.folder(tmp_path) / 'result.json')
+    words |= dict(search_pretraining=False)
+    runs = study.all_runs(Namespace(**words, seeds=[0, 1, 2]))
+    found = {
+        (run.row, run.seed): json.loads(run.choice).get('pretraining_rate')
+        for run in runs
+        if not run.row.startswith('pretraining')
+    }
+    assert found == {
+        **{('plain', seed): None for seed in range(3)},
+        ('TOP, L_id', 0): rates[1],
+        ('TOP, L_id', 1): rates[2],
+        ('TOP, L_id', 2): study.PLANS['crops'].rate,
+    }
+    (search[-1].folder(tmp_path) / 'result.json').unlink()
+    with pytest.raises(UserError, match='seed 1, has 3 of 4 runs: finish it'):
+        study.all_runs(Namespace(**words, seeds=[1]))
+
+
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
+        ('--task scratch --search-pretraining', 'scratch has one rate, 0.05'),
         ('--data . --weights . --search --rows plain', 'takes no --rows'),
         ('--data .', 'needs --data and --weights'),
         ('--data . --weights . --rows ResNet-50', r"no rows \['ResNet-50'\]"),
@@ -303,7 +339,7 @@ def test_from_pretraining_to_result(modules, tmp_path: Path, monkeypatch) -> Non
     study.main()
     files = {path.parent.name: path for path in tmp_path.rglob('result.json')}
     found = {name: json.loads(path.read_text()) for name, path in files.items()}
-    first = found.pop('pretraining-L_idc_+_L_fd_seed0')
+    first = found.pop('pretraining-L_idc_+_L_fd_rate=0.05_seed0')
     train, test = tasks.TASKS['scratch'].images(tmp_path / 'scratch/people_images', 0)
     own, others = ({image.pid for image in part} for part in (train, test))
     assert {*map(int, first['images'])} == own

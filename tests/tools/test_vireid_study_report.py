@@ -97,6 +97,16 @@ def test_report_refuses_different_settings(report) -> None:
     fine = [run('baseline', 0, 0.1), run('TMPA', 0, 0.2), run('baseline', 1, 0.3)]
     fine.append(run('frozen CLIP', 0, None))
     check(fine, 'crops')
+    for row in ('TOP, L_id', 'TOP, soup'):
+        pretrained = run(row, 2, 0.1)
+        pretrained['settings']['choice']['pretraining_rate'] = 0.5
+        fine.append(pretrained)
+    fine.append(run('plain', 2, 0.1))  # has the same network and no pretraining
+    check(fine, 'crops')
+    fine[-2]['settings']['choice']['pretraining_rate'] = 0.7
+    with pytest.raises(UserError, match=r'seed 2: .* 0.5: TOP, L_id; 0.7: TOP, soup'):
+        check(fine, 'crops')
+    fine = fine[:-3]
     message = r'crops, seed 0: .*"rate": 0.1, .*: baseline; .*"rate": 0.4, .*: {}'
     for row in ('baseline', 'PedMix'):  # the same row, and a row that inherits
         with pytest.raises(UserError, match=message.format(row)):
@@ -111,7 +121,7 @@ def test_report_of_the_search(report) -> None:
         )
         for seed, rate, value in ((1, 0.1, 20), (1, 0.03, 25), (0, 0.1, 30))
     ]
-    lines = report.search_table(runs, 'crops').splitlines()
+    lines = report.search_table(runs).splitlines()
     assert lines[0] == '| row | seed | rate 0.03 | rate 0.1 |'
     assert lines[2:] == ['| TMPA | 0 |  | **30.5** |', '| TMPA | 1 | **25.5** | 20.5 |']
 
@@ -141,6 +151,7 @@ def test_report_of_pretrainings(report, tmp_path: Path, monkeypatch, capsys) -> 
     two = dict(loss=2.5, loss_identity=1.5, loss_domain=1.0)
     for row, found, kinds in (('L', two, images), ('M', one, many)):
         settings = dict(task='crops', row=f'pretraining, {row}', seed=1, held=False)
+        settings['choice'] = dict(rate=0.01)
         result = dict(settings=settings, losses=found, distance=0.0123, images=kinds)
         write_json(result, tmp_path / f'crops/test/{row}/result.json')
     monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
@@ -148,6 +159,6 @@ def test_report_of_pretrainings(report, tmp_path: Path, monkeypatch, capsys) -> 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == '#### crops: pretrainings'
     assert lines[4:6] == [
-        '| pretraining, L | 1 | car 170, bicycle 25 | 1.500 | 1.000 | 1.2 % |',
-        '| pretraining, M | 1 | 36 of 9 classes | 1.500 |  | 1.2 % |',
+        '| pretraining, L | 1 | 0.01 | car 170, bicycle 25 | 1.500 | 1.000 | 1.2 % |',
+        '| pretraining, M | 1 | 0.01 | 36 of 9 classes | 1.500 |  | 1.2 % |',
     ]

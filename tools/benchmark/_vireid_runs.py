@@ -290,10 +290,9 @@ def chosen(
         runs = search_runs(task, [row], [seed])
         scores = {}
         for run in runs:
-            file = run.folder(out) / RESULT
-            if file.is_file():
-                values = json.loads(file.read_text())['values'].values()
-                scores[run.choice] = score_of(values)
+            score = held_out_score(run, out)
+            if score is not None:
+                scores[run.choice] = score
         if 0 < len(scores) < len(runs):
             raise UserError(
                 f'the search of {row}, seed {seed}, has {len(scores)} of {len(runs)} '
@@ -304,6 +303,10 @@ def chosen(
     return found
 
 
-def score_of(values: Any) -> float:
-    """Mean of mAP over the directions."""
+def held_out_score(run: Run, out: Path) -> float | None:
+    """Mean of mAP over the directions; None if the run is not finished."""
+    file = run.folder(out) / RESULT
+    if not file.is_file():
+        return None
+    values = json.loads(file.read_text())['values'].values()
     return statistics.mean(value['mAP'] for value in values)

@@ -9,27 +9,31 @@ images of the training people.
 Views and losses of the pretrainings are those of the configs of TOPLight, their images
 are in `_toplight_objects.py`; they see nothing of the test people. `--search` tries
 learning rates for `plain`, `plain, FDR` and `ResNet-50` on held-out training people of
-each split, and the other rows inherit theirs. Rows differ in nothing else. Several
-processes may run at once; finished runs are skipped. `vireid_study_report.py` writes
-the tables.
+each split, and the other rows inherit theirs. `--search-pretraining` does the same for
+the pretrainings, by `TOP, soup`. Rows differ in nothing else. Several processes may run
+at once; finished runs are skipped. `vireid_study_report.py` writes the tables.
 
     python tools/benchmark/toplight_study.py --data FOLDER --weights FOLDER --search
+    python tools/benchmark/toplight_study.py --data FOLDER --weights FOLDER \\
+        --search-pretraining
     python tools/benchmark/toplight_study.py --data FOLDER --weights FOLDER
     python tools/benchmark/toplight_study.py --task scratch --search
     python tools/benchmark/toplight_study.py --task scratch
 """
 
 import argparse
+import itertools
+import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from _runs import RESULT, drain
+from _toplight_int8 import INT8, int8_features
 from _toplight_objects import class_counts, object_folder, people_folder
 from _toplight_rows import (
     LARGE,
@@ -45,6 +49,7 @@ from _vireid_runs import (
     base_config,
     chosen,
     fit_and_test,
+    held_out_score,
     ranked,
     runner_of,
     search_runs,
@@ -53,31 +58,23 @@ from _vireid_runs import (
 )
 from _vireid_tasks import HEIGHT, TASKS, WIDTH
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 from mmengine.runner import save_checkpoint
-from torch import nn
 
 from mmir.cli import cli
 from mmir.reid.cost import vireid_cost
-from mmir.reid.onnx_export import (
-    calibration_images,
-    export_onnx,
-    network_input,
-    quantize_onnx,
-    session_of,
-)
 from mmir.utils.errors import UserError
 
 PRETRAINING = 'pretraining, '
 """How the names of runs begin that only pretrain."""
+PRETRAINING_RATE = 'pretraining_rate'
+"""Key of the choice of a run."""
+PRETRAINED = 'TOP, soup'
+"""The row whose search decides the rate of all pretrainings."""
 BATCH = 32
 """Images of a step of a pretraining, of two views each."""
 MEASURED = 20
 """Batches for the statistics of a soup."""
-CALIBRATED = 100
-"""Training images of a modality that the ranges of int8 are measured on."""
-INT8 = {'int8, all': 0, 'int8': 6}
-"""Name -> convolutions from the input on that stay in float32."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,8 @@ class Plan:
     Attributes:
         size: Width and height of the views in px.
         steps: Steps of a pretraining.
-        rate: Learning rate of a pretraining.
+        rate: Learning rate of a pretraining, without a search.
+        rates: Those of the search.
         rows: Names in `ROWS`.
         searched: Network -> the row whose search decides its learning rate.
         quantized: Rows that are also tested in 8 bits.
@@ -96,6 +94,7 @@ class Plan:
     size: tuple[int, int]
     steps: int
     rate: float
+    rates: tuple[float, ...]
     rows: tuple[str, ...]
     searched: dict[str, str]
     quantized: tuple[str, ...] = ()
@@ -107,6 +106,7 @@ PLANS = {
         size=(112, 112),
         steps=100,
         rate=0.01,
+        rates=(0.0003, 0.001, 0.003, 0.01),
         rows=tuple(name for name, row in ROWS.items() if not row.large),
         searched=SEARCH_ROWS,
         quantized=('plain', 'TOP, soup, FDR'),
@@ -115,6 +115,7 @@ PLANS = {
         size=(WIDTH, HEIGHT),
         steps=200,
         rate=0.05,
+        rates=(),
         rows=(*_WHOLE, 'TOP, soup', 'TOP, soup, FDR', 'ResNet-50'),
         searched={**SEARCH_ROWS, LARGE: 'ResNet-50'},
     ),
@@ -124,7 +125,10 @@ PLANS = {
 def pretraining_of(run: Run) -> Run | None:
     """Pretraining that a run starts from; None without one."""
     name = ROWS[run.row].pretraining
-    return name and Run(run.task, PRETRAINING + name, run.seed)
+    if name is None:
+        return None
+    choice = json.dumps(dict(rate=json.loads(run.choice)[PRETRAINING_RATE]))
+    return Run(run.task, PRETRAINING + name, run.seed, choice=choice)
 
 
 def pretraining_images(run: Run, args: argparse.Namespace) -> Path:
@@ -142,12 +146,13 @@ def pretraining_config(run: Run, args: argparse.Namespace) -> Config:
     """Config of a pretraining for `Runner.from_cfg`."""
     folder, images = run.folder(args.out), pretraining_images(run, args)
     plan, name = PLANS[run.task], run.row.removeprefix(PRETRAINING)
+    rate = json.loads(run.choice)['rate']
     backbone = TASKS[run.task].backbone(args.weights)
     parts = pretraining_parts(name, backbone, len(class_counts(images)), plan.size)
     for hook in parts['hooks']:
         if hook['type'] == 'mmir.UniformSoupHook':
             hook |= dict(batches=MEASURED)
-    sgd = dict(type='SGD', lr=plan.rate, momentum=0.9, weight_decay=5e-4)
+    sgd = dict(type='SGD', lr=rate, momentum=0.9, weight_decay=5e-4)
     cosine = dict(type='CosineAnnealingLR', begin=0, end=plan.steps, by_epoch=False)
     return Config(
         dict(
@@ -195,33 +200,13 @@ def execute(run: Run, args: argparse.Namespace) -> None:
     found, model = fit_and_test(run, cfg)
     found['macs'] = vireid_cost(MODELS.build(cfg.model), HEIGHT, WIDTH).image
     if not run.held and run.row in PLANS[run.task].quantized:
+        task = TASKS[run.task]
+        _, images = task.images(task.root(args.data, args.out / run.task), run.seed)
+        folder = run.folder(args.out)
         for name, skip in INT8.items():
-            found[name] = int8_values(model, cfg, run, args, skip)
+            features = int8_features(model, cfg, images, folder, skip)
+            found[name] = ranked(features, images, task.protocols)
     write_result(run, args.out, begin, **found)
-
-
-def int8_values(
-    model: nn.Module, cfg: Config, run: Run, args: argparse.Namespace, skip: int
-) -> dict[str, dict[str, float]]:
-    """Measures of the networks of both cameras in 8 bits, in onnxruntime."""
-    sessions = {}
-    for modality in ('rgb', 'ir'):
-        path = run.folder(args.out) / f'{modality}.onnx'
-        export_onnx(model, path, modality, (HEIGHT, WIDTH))
-        ranges = calibration_images(cfg, modality, CALIBRATED)
-        quantize_onnx(path, path, ranges, skip)
-        sessions[modality] = session_of(path)
-        path.unlink()
-    task = TASKS[run.task]
-    _, images = task.images(task.root(args.data, args.out / run.task), run.seed)
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    features = [
-        sessions[image.modality].run(
-            None, dict(images=network_input(dataset[k]['inputs']))
-        )[0][0]
-        for k, image in enumerate(images)
-    ]
-    return ranked(torch.from_numpy(np.stack(features)), images, task.protocols)
 
 
 def pretrain(run: Run, args: argparse.Namespace) -> dict[str, Any]:
@@ -245,6 +230,50 @@ def pretrain(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     return dict(losses=losses, distance=soup['distance'], images=images)
 
 
+def pretrained_run(task: str, row: str, seed: int, choice: str, rate: float) -> Run:
+    """Run of a row after a pretraining with a learning rate.
+
+    Args:
+        task, row, seed: Of the run.
+        choice: Its settings without the pretraining.
+        rate: Learning rate of the pretraining.
+    """
+    settings = json.dumps(json.loads(choice) | {PRETRAINING_RATE: rate})
+    return Run(task, row, seed, choice=settings)
+
+
+def pretraining_search(task: str, out: Path, seed: int) -> list[Run]:
+    """Runs of `PRETRAINED` on held-out training people, one for each rate.
+
+    The pretrainings see no people, so they are those of the test runs.
+    """
+    choice = chosen(task, out, seed, PLANS[task].searched)[ROWS[PRETRAINED].network]
+    return [
+        replace(pretrained_run(task, PRETRAINED, seed, choice, rate), held=True)
+        for rate in PLANS[task].rates
+    ]
+
+
+def pretraining_rate(task: str, out: Path, seed: int) -> float:
+    """Best rate of the search of a split, else the default.
+
+    Raises:
+        UserError: The search has begun and is not finished.
+    """
+    runs = pretraining_search(task, out, seed)
+    scores = {
+        json.loads(run.choice)[PRETRAINING_RATE]: score
+        for run in runs
+        if (score := held_out_score(run, out)) is not None
+    }
+    if 0 < len(scores) < len(runs):
+        raise UserError(
+            f'the search of pretrainings, seed {seed}, has {len(scores)} of '
+            f'{len(runs)} runs: finish it with --search-pretraining --seeds {seed}'
+        )
+    return max(scores, key=scores.__getitem__, default=PLANS[task].rate)
+
+
 def all_runs(args: argparse.Namespace) -> list[Run]:
     """Runs in the order in which they begin; pretrainings come first."""
     searched = PLANS[args.task].searched
@@ -252,11 +281,19 @@ def all_runs(args: argparse.Namespace) -> list[Run]:
         return search_runs(args.task, [*searched.values()], args.seeds)
     runs = []
     for seed in args.seeds:
+        if args.search_pretraining:
+            found = pretraining_search(args.task, args.out, seed)
+            runs += itertools.chain(*((pretraining_of(run), run) for run in found))
+            continue
         settings = chosen(args.task, args.out, seed, searched)
+        rate = pretraining_rate(args.task, args.out, seed)
         for row in args.rows:
-            run = Run(args.task, row, seed, choice=settings[ROWS[row].network])
-            first = pretraining_of(run)
-            runs += [first, run] if first else [run]
+            choice = settings[ROWS[row].network]
+            if ROWS[row].pretraining is None:
+                runs.append(Run(args.task, row, seed, choice=choice))
+                continue
+            run = pretrained_run(args.task, row, seed, choice, rate)
+            runs += [pretraining_of(run), run]
     return [*dict.fromkeys(runs)]
 
 
@@ -287,13 +324,19 @@ def parse() -> argparse.Namespace:
     add('--rows', nargs='+', choices=[*ROWS], help='default: all of the task')
     add('--seeds', nargs='+', type=int, help='default: those of the task')
     add('--search', action='store_true', help='try learning rates')
+    add(
+        '--search-pretraining',
+        action='store_true',
+        help='try those of the pretraining, after --search',
+    )
     args = parser.parse_args()
     task, plan = TASKS[args.task], PLANS[args.task]
     if args.task == 'crops' and not (args.data and args.weights):
         raise UserError('--task crops needs --data and --weights')
-    if args.search and args.rows:
-        names = ', '.join(f'"{row}"' for row in plan.searched.values())
-        raise UserError(f'--search runs {names} and takes no --rows')
+    if args.search_pretraining and not plan.rates:
+        raise UserError(f'--search-pretraining: {args.task} has one rate, {plan.rate}')
+    if (args.search or args.search_pretraining) and args.rows:
+        raise UserError('a search decides for all rows and takes no --rows')
     args.rows = args.rows or [*plan.rows]
     if others := [row for row in args.rows if row not in plan.rows]:
         raise UserError(f'--task {args.task} has no rows {others}: it has {plan.rows}')

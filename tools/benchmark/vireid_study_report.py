@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from _paired import difference, table
@@ -25,6 +26,7 @@ from mmir.utils.files import write_json, write_text
 
 MEASURES = dict(R1='rank-1', mAP='mAP', mINP='mINP')
 PRETRAINING_LOSSES = dict(loss_identity='identity loss', loss_domain='domain loss')
+PRETRAINING_RATE = 'pretraining_rate'
 LISTED = 8
 """Most classes of a pretraining that are listed."""
 SIZES = dict(trainable='M parameters', macs='M MACs')
@@ -78,8 +80,13 @@ def check_settings(runs: Sequence[dict], task: str) -> None:
     for run in runs:
         row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
         network = ROWS[row].network if row in ROWS else row
-        by_choice = found.setdefault((network, seed), {})
-        by_choice.setdefault(json.dumps(choice, sort_keys=True), []).append(row)
+        own = {key: value for key, value in choice.items() if key != PRETRAINING_RATE}
+        shared = {network: own}
+        if PRETRAINING_RATE in choice:
+            shared[PRETRAINING_RATE] = choice[PRETRAINING_RATE]
+        for name, value in shared.items():
+            by_choice = found.setdefault((name, seed), {})
+            by_choice.setdefault(json.dumps(value, sort_keys=True), []).append(row)
     for (_, seed), by_choice in found.items():
         if len(by_choice) > 1:
             listed = '; '.join(
@@ -178,13 +185,13 @@ def _millions(count: int) -> str:
     return f'{count / 1e6:.{1 if count < 1e8 else 0}f}'
 
 
-def search_table(runs: Sequence[dict], task: str) -> str:
+def search_table(runs: Sequence[dict], key: str = 'rate') -> str:
     """Mean mAP over directions on held-out training people, the best rate in bold."""
     found: dict[tuple, dict[float, float]] = {}
     for run in runs:
         row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
         value = statistics.mean(v['mAP'] for v in run['values'].values())
-        found.setdefault((row, seed), {})[choice['rate']] = value
+        found.setdefault((row, seed), {})[choice[key]] = value
     rates = sorted({rate for scores in found.values() for rate in scores})
     lines = []
     for (row, seed), scores in sorted(found.items()):
@@ -202,7 +209,7 @@ def pretraining_table(runs: Sequence[dict]) -> str:
     """Images of each class, losses at the end, and how far apart the paths are."""
     lines = []
     for run in runs:
-        row, seed = (run['settings'][key] for key in ('row', 'seed'))
+        row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
         images = run['images']
         listed = ', '.join(f'{name} {count}' for name, count in images.items())
         many = f'{sum(images.values())} of {len(images)} classes'
@@ -212,8 +219,8 @@ def pretraining_table(runs: Sequence[dict]) -> str:
         ]
         distance = f'{100 * run["distance"]:.1f} %'
         shown = listed if len(images) <= LISTED else many
-        lines.append([row, seed, shown, *losses, distance])
-    head = ['pretraining', 'seed', 'images', *PRETRAINING_LOSSES.values()]
+        lines.append([row, seed, choice['rate'], shown, *losses, distance])
+    head = ['pretraining', 'seed', 'rate', 'images', *PRETRAINING_LOSSES.values()]
     return table([*head, 'distance of the paths'], sorted(lines))
 
 
@@ -223,21 +230,26 @@ def report(runs: Sequence[dict]) -> str:
     for task in TASKS:
         own = [run for run in runs if run['settings']['task'] == task]
         tests = [run for run in own if 'values' in run]
-        for held, title, make in (
-            (True, 'held-out training people', search_table),
-            (False, 'test people', results_table),
+        held = [run for run in tests if run['settings']['held']]
+        tests = [run for run in tests if not run['settings']['held']]
+        later = [run for run in held if PRETRAINING_RATE in run['settings']['choice']]
+        first = [run for run in held if run not in later]
+        quantized = [run for run in tests if 'int8' in run]
+        pretrained = [run for run in own if 'losses' in run]
+        for title, group, make in (
+            ('held-out training people', first, search_table),
+            (
+                'held-out training people, rate of the pretraining',
+                later,
+                partial(search_table, key=PRETRAINING_RATE),
+            ),
+            ('test people', tests, partial(results_table, task=task)),
+            ('what a part changes', tests, partial(steps_table, task=task)),
+            ('float32 and int8', quantized, partial(int8_table, task=task)),
+            ('pretrainings', pretrained, pretraining_table),
         ):
-            group = [run for run in tests if run['settings']['held'] == held]
             if group:
-                parts.append(f'#### {task}: {title}\n\n{make(group, task)}')
-                if not held:
-                    steps = steps_table(group, task)
-                    parts.append(f'#### {task}: what a part changes\n\n{steps}')
-        if quantized := [run for run in tests if 'int8' in run]:
-            lines = int8_table(quantized, task)
-            parts.append(f'#### {task}: float32 and int8\n\n{lines}')
-        if first := [run for run in own if 'losses' in run]:
-            parts.append(f'#### {task}: pretrainings\n\n{pretraining_table(first)}')
+                parts.append(f'#### {task}: {title}\n\n{make(group)}')
     return '\n\n'.join(parts) + '\n'
 
 
