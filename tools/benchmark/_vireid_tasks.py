@@ -213,7 +213,7 @@ PEOPLE_TASK = Task(
     protocols=('sysu_all_agw', BOTH[1]),
     seeds=(0, 1, 2),
     steps=400,
-    searched=(0.003, 0.01, 0.03),
+    searched=(0.001, 0.003, 0.01),
     own_splits=False,
     rate=0.01,
 )
