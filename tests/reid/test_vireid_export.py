@@ -218,9 +218,9 @@ def test_the_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) 
     names = ('plain_mbv3s_sysu', 'plain_shuffle10_sysu')  # ResNet-50 takes long
     assert run('--configs', names[1], *options, BASELINE=names[0]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 2 + 4
+    assert len(lines) == 2 + 6
     written = json.loads((tmp_path / 'x.json').read_text())
-    assert len(written['rows']) == 4
+    assert len(written['rows']) == 6
     assert {*written['macs']} == {*names}
     assert written['rows']['plain_mbv3s_sysu float32']['ratio'] == [1, 1, 1]
     assert run('--configs', 'gone') == 2

@@ -158,7 +158,8 @@ def test_report_of_pretrainings(report, tmp_path: Path, monkeypatch, capsys) -> 
     report.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == '#### crops: pretrainings'
-    assert lines[4:6] == [
-        '| pretraining, L | 1 | 0.01 | car 170, bicycle 25 | 1.500 | 1.000 | 1.2 % |',
-        '| pretraining, M | 1 | 0.01 | 36 of 9 classes | 1.500 |  | 1.2 % |',
+    assert lines[2] == 'Images: car 170, bicycle 25; 36 of 9 classes.'
+    assert lines[6:8] == [
+        '| pretraining, L | 1 | 0.01 | 1.500 | 1.000 | 1.2 % |',
+        '| pretraining, M | 1 | 0.01 | 1.500 |  | 1.2 % |',
     ]

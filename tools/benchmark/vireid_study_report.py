@@ -206,22 +206,23 @@ def search_table(runs: Sequence[dict], key: str = 'rate') -> str:
 
 
 def pretraining_table(runs: Sequence[dict]) -> str:
-    """Images of each class, losses at the end, and how far apart the paths are."""
-    lines = []
+    """Images, losses at the end, and how far apart the paths are."""
+    lines, listings = [], {}
     for run in runs:
         row, seed, choice = (run['settings'][key] for key in ('row', 'seed', 'choice'))
         images = run['images']
         listed = ', '.join(f'{name} {count}' for name, count in images.items())
         many = f'{sum(images.values())} of {len(images)} classes'
+        listings[listed if len(images) <= LISTED else many] = None
         losses = [
             f'{run["losses"][key]:.3f}' if key in run['losses'] else ''
             for key in PRETRAINING_LOSSES
         ]
         distance = f'{100 * run["distance"]:.1f} %'
-        shown = listed if len(images) <= LISTED else many
-        lines.append([row, seed, choice['rate'], shown, *losses, distance])
-    head = ['pretraining', 'seed', 'rate', 'images', *PRETRAINING_LOSSES.values()]
-    return table([*head, 'distance of the paths'], sorted(lines))
+        lines.append([row, seed, choice['rate'], *losses, distance])
+    head = ['pretraining', 'seed', 'rate', *PRETRAINING_LOSSES.values()]
+    found = table([*head, 'distance of the paths'], sorted(lines))
+    return f'Images: {"; ".join(listings)}.\n\n{found}'
 
 
 def report(runs: Sequence[dict]) -> str:
