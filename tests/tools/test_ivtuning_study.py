@@ -5,11 +5,13 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
+import cv2
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from study_modules import study_modules
 
+from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
 
 NAMES = 'ivtuning_study', 'ivtuning_study_report', '_clip_rows', '_clip_tasks', '_runs'
@@ -137,3 +139,11 @@ def test_report(modules, tmp_path, monkeypatch, capsys):
     assert '| 25.0 | 50.0 | 2.00 M | 1.0 MiB |' in table
     runs = json.loads((tmp_path / 'results.json').read_text())
     assert {run['settings']['part'] for run in runs} == {'test'}
+    picture = cv2.imread(str(tmp_path / 'scores_street.png'))
+    assert picture.std() > 10  # not blank
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'results.json')])
+    modules['ivtuning_study_report'].main()
+    assert capsys.readouterr().out == table
+    monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'street/test')])
+    with pytest.raises(UserError, match='no finished runs'):
+        modules['ivtuning_study_report'].main()

@@ -1,6 +1,7 @@
 """Tables and JSON of the runs of `ivtuning_study.py`.
 
 python tools/benchmark/ivtuning_study_report.py work_dirs/ivtuning
+python tools/benchmark/ivtuning_study_report.py docs/results/ivtuning.json
 """
 
 import argparse
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from _clip_rows import ROWS
 from _paired import difference, table
+from _score_plot import save_plot
 
 from mmir.cli import cli
 from mmir.cli.study import grouped, mean_std
+from mmir.utils.errors import UserError
 from mmir.utils.files import atomic_path, write_json
 
 PERCENT = ('field',)  # scores are in percent there, elsewhere from 0 to 1
@@ -86,23 +89,54 @@ def search_table(runs: Sequence[dict]) -> str:
     return table(['row', 'rate', 'choice', 'held out'], lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='--out of ivtuning_study.py')
-    folder = parser.parse_args().folder
-    files = sorted(folder.glob('*/*/*/result.json'))
-    runs = [json.loads(file.read_text()) for file in files]
-    for run in runs:
-        held = run['settings'].pop('held')
-        run['settings']['part'] = 'held out' if held else 'test'
+def report(runs: Sequence[dict]) -> str:
+    """Tables of all tasks."""
     parts = []
     for (task, part), group in grouped(runs, ['task', 'part']).items():
         make = results_table if part == 'test' else search_table
         parts.append(f'#### {task}, {part}\n\n{make(group)}')
-    text = '\n\n'.join(parts) + '\n'
-    with atomic_path(folder / 'tables.md') as path:
+    return '\n\n'.join(parts) + '\n'
+
+
+def read_runs(folder: Path) -> list[dict]:
+    """Finished runs of a folder."""
+    files = sorted(folder.glob('*/*/*/result.json'))
+    if not files:
+        raise UserError(f'{folder} holds no finished runs of a study')
+    runs = [json.loads(file.read_text()) for file in files]
+    for run in runs:
+        held = run['settings'].pop('held')
+        run['settings']['part'] = 'held out' if held else 'test'
+    return runs
+
+
+def save_plots(runs: Sequence[dict], folder: Path) -> None:
+    """Plot the scores of all rows of a task: a dot per seed."""
+    for (task, part), group in grouped(runs, ['task', 'part']).items():
+        if part != 'test':
+            continue
+        scores = {
+            name: [score(run) for run in found]
+            for name, found in ordered(group).items()
+        }
+        title = f'{task}, both images'
+        path = folder / f'scores_{task}.png'
+        save_plot({title: scores}, {title: BASELINE}, 'percent', path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', type=Path, help='--out of the study, or its JSON')
+    source = parser.parse_args().source
+    if source.is_file():
+        print(report(json.loads(source.read_text())))
+        return
+    runs = read_runs(source)
+    text = report(runs)
+    with atomic_path(source / 'tables.md') as path:
         path.write_text(text)
-    write_json(runs, folder / 'results.json')
+    write_json(runs, source / 'results.json')
+    save_plots(runs, source)
     print(text)
 
 
