@@ -135,7 +135,7 @@ def test_report(modules, tmp_path, monkeypatch, capsys):
     modules['ivtuning_study_report'].main()
     table = capsys.readouterr().out
     assert (tmp_path / 'tables.md').read_text().strip() == table.strip()
-    assert '| ivt | 0.001 | 3 | 70.000 ± 10.000 | **+10.0 [+10.0, +10.0]** |' in table
+    assert '| ivt | 0.001 | 3 | 70.0 ± 10.0 | **+10.0 [+10.0, +10.0]** |' in table
     assert '| 25.0 | 50.0 | 2.00 M | 1.0 MiB |' in table
     runs = json.loads((tmp_path / 'results.json').read_text())
     assert {run['settings']['part'] for run in runs} == {'test'}

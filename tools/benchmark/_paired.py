@@ -49,6 +49,12 @@ def difference(
     return f'**{text}**' if low > 0 or high < 0 else text
 
 
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation; the mean alone of a single value."""
+    mean = f'{statistics.mean(values):.1f}' if values else ''
+    return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
+
+
 def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """Markdown table."""
     text = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]

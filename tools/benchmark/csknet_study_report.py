@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from _csk_rows import ROWS
-from _paired import difference, table
+from _paired import difference, spread, table
 from _score_plot import save_plot
 
 from mmir.cli import cli
@@ -60,7 +60,7 @@ def results_table(runs: Runs, rows: Iterable[str], reference: Reference) -> str:
         for subset in SUBSETS:
             own = by_seed(runs, row, subset)
             other = by_seed(runs, reference(row, subset), subset)
-            cells += [percent([*own.values()]), difference(own, other, scale=1)]
+            cells += [spread([*own.values()]), difference(own, other, scale=1)]
         lines.append([row, len(seeds), *cells])
     head = ['row', 'seeds']
     for subset in SUBSETS:
@@ -77,14 +77,8 @@ def recalibrated_table(runs: Runs) -> str:
             if new:
                 old = by_seed(runs, row, camera)
                 change = difference(new, old, scale=1)
-                lines.append([row, camera, percent([*new.values()]), change])
+                lines.append([row, camera, spread([*new.values()]), change])
     return table(['row', 'camera', 'recalibrated', 'difference'], lines)
-
-
-def percent(values: Sequence[float]) -> str:
-    """Mean and standard deviation; the mean alone of a single value."""
-    mean = f'{statistics.mean(values):.1f}' if values else ''
-    return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
 
 
 def search_table(runs: Runs) -> str:

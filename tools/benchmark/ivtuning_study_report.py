@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from _clip_rows import ROWS
-from _paired import difference, table
+from _paired import difference, spread, table
 from _score_plot import save_plot
 
 from mmir.cli import cli
-from mmir.cli.study import grouped, mean_std
+from mmir.cli.study import grouped
 from mmir.utils.errors import UserError
 from mmir.utils.files import atomic_path, write_json
 
@@ -55,7 +55,7 @@ def results_table(runs: Sequence[dict]) -> str:
                 name,
                 f'{settings["rate"]:g} {choice}'.strip(),
                 len(group),
-                mean_std([score(run) for run in group]),
+                spread([score(run) for run in group]),
                 difference(by_seed[name], by_seed.get(BASELINE, {}), scale=1)
                 if name != BASELINE
                 else '',

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from _paired import difference, table
+from _paired import difference, spread, table
 from _score_plot import save_plot
 from _toplight_rows import ROWS as LIGHT_ROWS
 from _vireid_rows import CLIP
@@ -62,12 +62,6 @@ def by_seed(
         for run in runs
         if run['settings']['row'] == row
     }
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation; the mean alone of a single value."""
-    mean = f'{statistics.mean(values):.1f}'
-    return f'{mean} ± {statistics.stdev(values):.1f}' if len(values) > 1 else mean
 
 
 def check_settings(runs: Sequence[dict], task: str) -> None:
