@@ -11,6 +11,8 @@ from mmir.reid.toplight import PARTITIONS
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/toplight'
 NETWORK, LARGE = 'mobilenetv2', 'resnet50'
 PATHS_FILE, SOUP_FILE = 'paths.pth', 'soup.pth'
+PRETRAINING_RATE = 'pretraining_rate'
+"""Key of the choice of a run."""
 SEARCH_ROWS = dict(mean='plain', fdr='plain, FDR')
 """Network and pooling -> the row whose search decides the learning rate."""
 

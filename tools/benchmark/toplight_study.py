@@ -38,6 +38,7 @@ from _toplight_objects import class_counts, object_folder, people_folder
 from _toplight_rows import (
     LARGE,
     PATHS_FILE,
+    PRETRAINING_RATE,
     ROWS,
     SEARCH_ROWS,
     SOUP_FILE,
@@ -67,8 +68,6 @@ from mmir.utils.errors import UserError
 
 PRETRAINING = 'pretraining, '
 """How the names of runs begin that only pretrain."""
-PRETRAINING_RATE = 'pretraining_rate'
-"""Key of the choice of a run."""
 PRETRAINED = 'TOP, soup'
 """The row whose search decides the rate of all pretrainings."""
 BATCH = 32

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from _paired import difference, spread, table
 from _score_plot import save_plot
+from _toplight_rows import PRETRAINING_RATE
 from _toplight_rows import ROWS as LIGHT_ROWS
 from _vireid_rows import CLIP
 from _vireid_rows import ROWS as PEOPLE_ROWS
@@ -26,7 +27,6 @@ from mmir.utils.files import write_json, write_text
 
 MEASURES = dict(R1='rank-1', mAP='mAP', mINP='mINP')
 PRETRAINING_LOSSES = dict(loss_identity='identity loss', loss_domain='domain loss')
-PRETRAINING_RATE = 'pretraining_rate'
 LISTED = 8
 """Most classes of a pretraining that are listed."""
 SIZES = dict(trainable='M parameters', macs='M MACs')
