@@ -1,15 +1,17 @@
 """Runs of a study, done once each by any number of processes."""
 
 import fcntl
+import json
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from mmir.utils.allocator import keep_freed_memory
+from mmir.utils.errors import UserError
 
 Run = TypeVar('Run', bound=Hashable)
 RESULT = 'result.json'
@@ -27,6 +29,21 @@ def taken(folder: Path) -> Iterator[bool]:
             yield False
         else:
             yield not (folder / RESULT).is_file()
+
+
+def finished_runs(folder: Path) -> list[dict[str, Any]]:
+    """Read the results of all finished runs of a study.
+
+    Args:
+        folder: Folder of all runs.
+
+    Raises:
+        UserError: There are none.
+    """
+    files = sorted(folder.glob(f'*/*/*/{RESULT}'))
+    if not files:
+        raise UserError(f'{folder} holds no finished runs of a study')
+    return [json.loads(file.read_text()) for file in files]
 
 
 def drain(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from _clip_rows import ROWS
 from _paired import difference, spread, table
+from _runs import finished_runs
 from _score_plot import save_plot
 
 from mmir.cli import cli
 from mmir.cli.study import grouped
-from mmir.utils.errors import UserError
 from mmir.utils.files import atomic_path, write_json
 
 PERCENT = ('field',)  # scores are in percent there, elsewhere from 0 to 1
@@ -99,11 +99,8 @@ def report(runs: Sequence[dict]) -> str:
 
 
 def read_runs(folder: Path) -> list[dict]:
-    """Finished runs of a folder."""
-    files = sorted(folder.glob('*/*/*/result.json'))
-    if not files:
-        raise UserError(f'{folder} holds no finished runs of a study')
-    runs = [json.loads(file.read_text()) for file in files]
+    """Finished runs of a folder, which say whether they are tests."""
+    runs = finished_runs(folder)
     for run in runs:
         held = run['settings'].pop('held')
         run['settings']['part'] = 'held out' if held else 'test'

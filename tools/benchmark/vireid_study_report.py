@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from _paired import difference, spread, table
+from _runs import finished_runs
 from _score_plot import save_plot
 from _toplight_rows import PRETRAINING_RATE
 from _toplight_rows import ROWS as LIGHT_ROWS
@@ -255,10 +256,7 @@ def main() -> None:
     if source.is_file():
         print(report(json.loads(source.read_text())))
         return
-    files = sorted(source.glob('*/*/*/result.json'))
-    if not files:
-        raise UserError(f'{source} holds no finished runs of a study')
-    runs = [json.loads(file.read_text()) for file in files]
+    runs = finished_runs(source)
     text = report(runs)
     for task in TASKS:
         tests = [
