@@ -140,7 +140,8 @@ def quantize_onnx(
     """Quantize an exported network to 8 bits, by onnxruntime.
 
     Weights are quantized per channel; the ranges of activations are measured on images.
-    The first blocks lose most of the accuracy, and light networks are as fast without.
+    The first blocks change the feature most. Without them in 8 bits, light networks are
+    about as fast, and a ResNet-50 takes 18 % longer.
 
     Args:
         source (str | PathLike): File of :func:`export_onnx`.
