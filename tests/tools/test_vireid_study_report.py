@@ -76,15 +76,16 @@ def test_report_of_8_bits(report) -> None:
             for key, value in {'values': exact, 'int8': rough, 'int8, all': 40}.items()
         }
         settings = dict(task='crops', row='plain', seed=seed, held=False, choice={})
+        measures['cosines'] = {'int8': 0.97 + 0.01 * seed, 'int8, all': 0.9}
         runs.append(dict(settings=settings, **measures))
     lines = report.int8_table(runs, 'crops').splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     exact, every, rough = cells
-    assert exact == ['plain', 'float32', '51.0 ± 1.0', '', '52.0 ± 1.0', '']
-    assert every[:3] == ['plain', 'int8, all', '40.0 ± 0.0']
-    assert every[3].startswith('**-11.0 [')
+    assert exact == ['plain', 'float32', '', '51.0 ± 1.0', '', '52.0 ± 1.0', '']
+    assert every[:4] == ['plain', 'int8, all', '90.0 ± 0.0', '40.0 ± 0.0']
+    assert every[4].startswith('**-11.0 [')
     # of 27 means of resamples of -1, -1 and 0, the two largest are 0 and -1/3
-    assert rough[2:4] == ['50.3 ± 1.2', '**-0.7 [-1.0, -0.2]**']
+    assert rough[2:5] == ['98.0 ± 1.0', '50.3 ± 1.2', '**-0.7 [-1.0, -0.2]**']
 
 
 def test_report_refuses_different_settings(report) -> None:

@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from _runs import RESULT, drain
-from _toplight_int8 import INT8, int8_features
+from _toplight_int8 import int8_results
 from _toplight_objects import class_counts, object_folder, people_folder
 from _toplight_rows import (
     LARGE,
@@ -51,7 +51,6 @@ from _vireid_runs import (
     chosen,
     fit_and_test,
     held_out_score,
-    ranked,
     runner_of,
     search_runs,
     train_config,
@@ -202,9 +201,7 @@ def execute(run: Run, args: argparse.Namespace) -> None:
         task = TASKS[run.task]
         _, images = task.images(task.root(args.data, args.out / run.task), run.seed)
         folder = run.folder(args.out)
-        for name, skip in INT8.items():
-            features = int8_features(model, cfg, images, folder, skip)
-            found[name] = ranked(features, images, task.protocols)
+        found |= int8_results(model, cfg, images, task.protocols, folder)
     write_result(run, args.out, begin, **found)
 
 

@@ -141,7 +141,7 @@ def steps_table(runs: Sequence[dict], task: str) -> str:
 
 
 def int8_table(runs: Sequence[dict], task: str) -> str:
-    """mAP of the same networks in 32 and in 8 bits."""
+    """mAP of the same networks in 32 and in 8 bits, and how close their features are."""
     protocols = [get_protocol(given).name for given in TASKS[task].protocols]
     lines = []
     for row in dict.fromkeys(run['settings']['row'] for run in runs):
@@ -154,8 +154,14 @@ def int8_table(runs: Sequence[dict], task: str) -> str:
                 cells.append(spread([*own.values()]))
                 same = bits == 'values'
                 cells.append('' if same else difference(own, exact, scale=1))
-            lines.append([row, 'float32' if same else bits, *cells])
-    head = ['row', 'numbers']
+            cosines = [
+                100 * run['cosines'][bits]
+                for run in runs
+                if run['settings']['row'] == row and not same
+            ]
+            name = 'float32' if same else bits
+            lines.append([row, name, spread(cosines), *cells])
+    head = ['row', 'numbers', 'cosine, %']
     for protocol in protocols:
         head += [f'{protocol}: mAP', 'minus float32']
     return table(head, lines)
