@@ -141,26 +141,23 @@ def steps_table(runs: Sequence[dict], task: str) -> str:
 
 
 def int8_table(runs: Sequence[dict], task: str) -> str:
-    """mAP of the same networks in 32 and in 8 bits, and how close their features are."""
+    """mAP in 32 and in 8 bits, and how close the features of both are."""
     protocols = [get_protocol(given).name for given in TASKS[task].protocols]
     lines = []
     for row in dict.fromkeys(run['settings']['row'] for run in runs):
-        for bits in ('values', 'int8, all', 'int8'):
-            cells = []
-            for protocol in protocols:
-                exact, own = (
-                    by_seed(runs, row, protocol, 'mAP', key) for key in ('values', bits)
-                )
-                cells.append(spread([*own.values()]))
-                same = bits == 'values'
-                cells.append('' if same else difference(own, exact, scale=1))
-            cosines = [
-                100 * run['cosines'][bits]
-                for run in runs
-                if run['settings']['row'] == row and not same
-            ]
-            name = 'float32' if same else bits
-            lines.append([row, name, spread(cosines), *cells])
+        own = [run for run in runs if run['settings']['row'] == row]
+        exact = {name: by_seed(runs, row, name, 'mAP', 'values') for name in protocols}
+        line = [row, 'float32', '']
+        for scores in exact.values():
+            line += [spread([*scores.values()]), '']
+        lines.append(line)
+        for form in ('int8, all', 'int8'):
+            line = [row, form, spread([100 * run['cosines'][form] for run in own])]
+            for name, scores in exact.items():
+                rough = by_seed(runs, row, name, 'mAP', form)
+                line.append(spread([*rough.values()]))
+                line.append(difference(rough, scores, scale=1))
+            lines.append(line)
     head = ['row', 'numbers', 'cosine, %']
     for protocol in protocols:
         head += [f'{protocol}: mAP', 'minus float32']
