@@ -1,7 +1,7 @@
 """How many directions the features of a trained network use, block by block."""
 
 import torch
-from mmengine.runner import Runner
+from mmengine.runner import Runner, autocast
 from torch.nn.functional import layer_norm
 
 from mmir.evaluation import BlockFeatures, FeatureSpectrum, effective_rank
@@ -20,7 +20,8 @@ def effective_ranks(runner: Runner) -> list[float]:
             if index == BATCHES:
                 break
             inputs = model.data_preprocessor(data, False)['inputs']
-            model.extract_feat(inputs)
+            with autocast(enabled=runner.val_loop.fp16):
+                model.extract_feat(inputs)
             for name, x in features.blocks.items():
                 tokens = x.float().flatten(2).transpose(1, 2)
                 # what the next block reads; huge norms of a few tokens do not decide

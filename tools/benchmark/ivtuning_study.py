@@ -27,12 +27,14 @@ from _clip_rows import HEAD_RATE, ROWS, backbone, model_config, rates_by_name
 from _clip_spectra import effective_ranks
 from _runs import RESULT, drain
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import LOOPS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from mmir.adapters import save_adapter
 from mmir.cli import cli
+from mmir.engine.autocast import has_bfloat16
 from mmir.utils.files import write_json
 
 RUNNERS = dict(field=_clip_tasks.field, street=_clip_tasks.street)
@@ -87,6 +89,8 @@ def run_config(run: Run, args: argparse.Namespace) -> tuple[Config, str]:
     )
     rates = rates_by_name(run.row, run.rate)
     factors = {k: dict(lr_mult=v / HEAD_RATE) for k, v in rates.items()}
+    # for mmengine's loops that is bfloat16 on a CPU
+    fast = dict(fp16=get_device() == 'cpu' and has_bfloat16('cpu'))
     return Config(
         dict(
             default_scope=parts.scope,
@@ -103,10 +107,12 @@ def run_config(run: Run, args: argparse.Namespace) -> tuple[Config, str]:
             test_dataloader=test_loader,
             test_evaluator=parts.evaluator,
             train_cfg=dict(
-                type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1
+                type='IterBasedTrainLoop', max_iters=steps, val_begin=steps + 1
             ),
-            val_cfg=dict(),
-            test_cfg=dict(type='mmir.MissingModalityTestLoop', metrics=[parts.metric]),
+            val_cfg=fast,
+            test_cfg=dict(
+                fast, type='mmir.MissingModalityTestLoop', metrics=[parts.metric]
+            ),
             optim_wrapper=dict(
                 type='mmir.AutocastOptimWrapper',
                 constructor='mmir.CompleteOptimWrapperConstructor',
@@ -150,7 +156,12 @@ def train(run: Run, args: argparse.Namespace) -> tuple[nn.Module, dict]:
     result = dict(score=subsets['rgb+ir'], subsets=subsets)
     if args.corruptions and run.row in CORRUPTED:
         corruptions = LOOPS.build(
-            dict(type='mmir.CorruptionTestLoop', strengths=STRENGTHS, metrics=[metric]),
+            dict(
+                type='mmir.CorruptionTestLoop',
+                strengths=STRENGTHS,
+                metrics=[metric],
+                fp16=runner.test_loop.fp16,
+            ),
             default_args=dict(
                 runner=runner,
                 dataloader=runner.test_dataloader,
