@@ -129,14 +129,22 @@ def test_report(modules, tmp_path, monkeypatch, capsys):
                 trainable=2_000_000,
                 adapter_bytes=2**20,
                 subsets=dict(rgb=0.25, ir=0.5),
+                seconds=90,
             )
+            if row == 'ivt':
+                result['corruptions'] = {'rgb_fog/3': score - 0.05, 'clean': score}
+                result['effective_rank'] = [10, 4 + seed]
             write_json(result, folder / 'result.json')
     monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path)])
     modules['ivtuning_study_report'].main()
     table = capsys.readouterr().out
     assert (tmp_path / 'tables.md').read_text().strip() == table.strip()
     assert '| ivt | 0.001 | 3 | 70.0 ± 10.0 | **+10.0 [+10.0, +10.0]** |' in table
-    assert '| 25.0 | 50.0 | 2.00 M | 1.0 MiB |' in table
+    assert '| 25.0 | 50.0 | 2.00 M | 1.0 MiB | 1.5 |' in table
+    assert '| row | clean | rgb_fog/3 |' in table
+    assert '| ivt | 70.0 | -5.0 |' in table
+    assert '| row | 1 | 2 |' in table
+    assert '| ivt | 10 | 5 |' in table
     runs = json.loads((tmp_path / 'results.json').read_text())
     assert {run['settings']['part'] for run in runs} == {'test'}
     picture = cv2.imread(str(tmp_path / 'scores_street.png'))

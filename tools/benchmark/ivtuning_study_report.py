@@ -65,17 +65,45 @@ def results_table(runs: Sequence[dict]) -> str:
                 ),
                 f'{group[0]["trainable"] / 1e6:.2f} M',
                 f'{group[0]["adapter_bytes"] / 2**20:.1f} MiB',
+                f'{statistics.mean(run["seconds"] for run in group) / 60:.1f}',
             ]
         )
         lines[-1][5:7] = [f'{value:.1f}' for value in lines[-1][5:7]]
     head = ['row', 'rate', 'seeds', 'score', f'minus {BASELINE}']
     head += [f'{key} alone' for key in SUBSETS]
-    return table([*head, 'trainable', 'file'], lines)
+    return table([*head, 'trainable', 'file', 'minutes'], lines)
 
 
 def subset(run: dict, key: str) -> float:
     """Score with one modality, in points."""
     return score(dict(run, score=run['subsets'][key]))
+
+
+def corruption_table(runs: Sequence[dict]) -> str:
+    """Mean loss of each row by a corruption of one image, in points."""
+    names = list(dict.fromkeys(name for run in runs for name in run['corruptions']))
+    lines = []
+    for row, group in ordered(runs).items():
+        means = {
+            name: statistics.mean(
+                score(dict(run, score=run['corruptions'][name])) for run in group
+            )
+            for name in names
+        }
+        clean = means['clean']
+        losses = [means[name] - clean for name in names if name != 'clean']
+        lines.append([row, f'{clean:.1f}', *(f'{loss:+.1f}' for loss in losses)])
+    return table(['row', 'clean', *(n for n in names if n != 'clean')], lines)
+
+
+def ranks_table(runs: Sequence[dict]) -> str:
+    """Effective rank of the features after each block, mean over seeds."""
+    lines = [
+        [name, *(f'{statistics.mean(ranks):.0f}' for ranks in zip(*found, strict=True))]
+        for name, group in ordered(runs).items()
+        if (found := [run['effective_rank'] for run in group])
+    ]
+    return table(['row', *map(str, range(1, len(lines[0])))], lines)
 
 
 def search_table(runs: Sequence[dict]) -> str:
@@ -95,6 +123,12 @@ def report(runs: Sequence[dict]) -> str:
     for (task, part), group in grouped(runs, ['task', 'part']).items():
         make = results_table if part == 'test' else search_table
         parts.append(f'#### {task}, {part}\n\n{make(group)}')
+        for key, title, show in (
+            ('corruptions', 'points lost by a corruption', corruption_table),
+            ('effective_rank', 'effective rank by block', ranks_table),
+        ):
+            if some := [run for run in group if key in run]:
+                parts.append(f'#### {task}, {title}\n\n{show(some)}')
     return '\n\n'.join(parts) + '\n'
 
 
