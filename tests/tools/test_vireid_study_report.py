@@ -80,10 +80,12 @@ def test_report_of_8_bits(report) -> None:
         runs.append(dict(settings=settings, **measures))
     lines = report.int8_table(runs, 'crops').splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    exact, every, rough = cells
+    exact, every, rough, change = cells
     assert exact == ['plain', 'float32', '', '51.0 ± 1.0', '', '52.0 ± 1.0', '']
     assert every[:4] == ['plain', 'int8, all', '90.0 ± 0.0', '40.0 ± 0.0']
     assert every[4].startswith('**-11.0 [')
+    assert change[:3] == ['plain', 'int8 minus int8, all', '']
+    assert change[3].startswith('**+10.3 [')
     # of 27 means of resamples of -1, -1 and 0, the two largest are 0 and -1/3
     assert rough[2:5] == ['98.0 ± 1.0', '50.3 ± 1.2', '**-0.7 [-1.0, -0.2]**']
 

@@ -151,6 +151,7 @@ def int8_table(runs: Sequence[dict], task: str) -> str:
         for scores in exact.values():
             line += [spread([*scores.values()]), '']
         lines.append(line)
+        change = [row, 'int8 minus int8, all', '']
         for form in ('int8, all', 'int8'):
             line = [row, form, spread([100 * run['cosines'][form] for run in own])]
             for name, scores in exact.items():
@@ -158,6 +159,10 @@ def int8_table(runs: Sequence[dict], task: str) -> str:
                 line.append(spread([*rough.values()]))
                 line.append(difference(rough, scores, scale=1))
             lines.append(line)
+        for name in protocols:
+            forms = (by_seed(runs, row, name, 'mAP', f) for f in ('int8', 'int8, all'))
+            change += [difference(*forms, scale=1), '']
+        lines.append(change)
     head = ['row', 'numbers', 'cosine, %']
     for protocol in protocols:
         head += [f'{protocol}: mAP', 'minus float32']
