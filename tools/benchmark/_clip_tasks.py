@@ -85,7 +85,7 @@ def field(data: Path, out: Path, held: bool) -> Parts:
 
 
 STREET = dict(classes=('person', 'bicycle', 'car'))
-STREET_SIZE = (416, 320)
+STREET_SIZE = (320, 256)
 GRAY = (114.0, 114.0, 114.0)
 
 
@@ -155,7 +155,7 @@ def street(data: Path, out: Path, held: bool) -> Parts:
         test=sets['val'],
         evaluator=dict(type='mmdet.CocoMetric', metric='bbox', classwise=True),
         steps=200,
-        batch=8,
+        batch=4,
     )
 
 
