@@ -11,6 +11,7 @@ from _vireid_tasks import HEIGHT, WIDTH
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from mmir.data.layouts.reid import PersonImage
 from mmir.reid import VIReID
@@ -48,13 +49,11 @@ def int8_results(
         dict: Measures of each form, and under `cosines` its mean cosine with the
             feature in float32 of the same image.
     """
-    found: dict[str, dict[str, Any]] = {}
-    exact, *rough = all_features(model, cfg, images, folder)
-    for name, features in zip(INT8, rough, strict=True):
-        found[name] = ranked(features, images, protocols)
-        cosine = torch.nn.functional.cosine_similarity(features, exact).mean()
-        found.setdefault('cosines', {})[name] = float(cosine)
-    return found
+    exact, *others = all_features(model, cfg, images, folder)
+    rough = dict(zip(INT8, others, strict=True))
+    cosines = {k: float(cosine_similarity(v, exact).mean()) for k, v in rough.items()}
+    measures = {k: ranked(v, images, protocols) for k, v in rough.items()}
+    return dict(measures, cosines=cosines)
 
 
 def all_features(
