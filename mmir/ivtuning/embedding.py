@@ -20,10 +20,11 @@ COLORS = 3
 
 
 class PromptedEmbedding(PromptLayer, GridEmbedding):
-    """Patch embedding of both modalities: tokens of the visible image plus prompts.
+    """Patch embedding of both modalities: tokens of the main image plus prompts.
 
     The image is (N, 6, H, W) or, with one infrared channel, (N, 4, H, W), RGB first.
-    Infrared patches have an embedding of their own, of the same geometry and randomly
+    The main image is the visible one unless `Options.main` says otherwise. Patches of
+    the other one have an embedding of their own, of the same geometry and randomly
     initialized. Switched off, the infrared channels are ignored.
     """
 
@@ -36,7 +37,7 @@ class PromptedEmbedding(PromptLayer, GridEmbedding):
         return None
 
     def new_adapter(self, options: Options) -> nn.Module:
-        """The infrared embedding, and the prompt generator."""
+        """The embedding of the other image, and the prompt generator."""
         plain = self.release()
         embed = copy.deepcopy(plain).requires_grad_(True)
         for part in embed.modules():
@@ -71,17 +72,20 @@ class PromptedEmbedding(PromptLayer, GridEmbedding):
             ValueError: The image does not have 4 or 6 channels.
         """
         rgb, ir = x[:, :COLORS], x[:, COLORS:]
-        out = super().forward(rgb, *args, **kwargs)
         if not self.active():
-            return out
+            return super().forward(rgb, *args, **kwargs)
         if ir.shape[1] not in (1, COLORS):
             raise ValueError(
                 f'IV-tuning needs RGB and infrared stacked, 4 or 6 channels, not '
                 f'{x.shape[1]}: use a paired data preprocessor'
             )
         adapter = self.active()[0]
+        main, second = rgb, ir.expand_as(rgb)
+        if adapter.options.main == 'ir':
+            main, second = second, main
+        out = super().forward(main, *args, **kwargs)
         tokens, grid = self._tokens(out, x)
-        embedded = adapter['embed'](ir.expand_as(rgb), *args, **kwargs)
+        embedded = adapter['embed'](second, *args, **kwargs)
         other, _ = self._tokens(embedded, x)
         prompt = adapter['prompt']
         if prompt.training and torch.is_grad_enabled():

@@ -13,7 +13,7 @@ from mmir.adapters.transformers import the_transformer
 
 from .block import PromptedBlock
 from .embedding import PromptedEmbedding
-from .options import Options, PromptUpdate, Variant
+from .options import Main, Options, PromptUpdate, Variant
 
 
 @MODELS.register_module()
@@ -47,6 +47,8 @@ class IVTuning(Method):
             The published code starts from random adapters.
         frozen_eval: Whether the frozen part stays in evaluation mode, without drop path
             and dropout. The published code keeps them active.
+        main: Image whose tokens the frozen backbone computes; the other image only
+            makes prompts. `'rgb'` as published; `'ir'` where infrared shows more.
 
     Raises:
         ValueError: Invalid option.
@@ -65,6 +67,7 @@ class IVTuning(Method):
         norm_cfg: Mapping[str, Any] | None = None,
         zero_init: bool = False,
         frozen_eval: bool = False,
+        main: Main = 'rgb',
     ) -> None:
         norm_cfg = None if norm_cfg is None else dict(norm_cfg)
         self.options = Options(
@@ -76,6 +79,7 @@ class IVTuning(Method):
             norm_cfg,
             zero_init,
             frozen_eval,
+            main,
         )
 
     def insert_(self, model: nn.Module, name: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Variant = Literal['hybrid', 'mp']
+Main = Literal['rgb', 'ir']
 PromptUpdate = Literal['block', 'stage']
 
 
@@ -20,10 +21,13 @@ class Options:
     norm_cfg: Mapping[str, Any] | None = None
     zero_init: bool = False
     frozen_eval: bool = False
+    main: Main = 'rgb'
 
     def __post_init__(self) -> None:
         if self.variant not in get_args(Variant):
             raise ValueError(f'variant {self.variant!r}, use {get_args(Variant)}')
+        if self.main not in get_args(Main):
+            raise ValueError(f'main {self.main!r}, use {get_args(Main)}')
         if self.prompt_update not in (None, *get_args(PromptUpdate)):
             known = get_args(PromptUpdate)
             raise ValueError(f'prompt_update {self.prompt_update!r}, use {known}')

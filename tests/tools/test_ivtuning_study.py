@@ -41,6 +41,7 @@ TRAINS = {  # parts of the backbone that train; the head does in all rows
     'vpt': {'patch_embed', 'adapters'},
     'ivt': {'adapters'},
     'ivt_mp': {'adapters'},
+    'ivt_ir': {'adapters'},
 }
 
 

@@ -85,6 +85,11 @@ ROWS = {
         choices=STARTS,
         field_rate=2e-4,
     ),
+    'ivt_ir': Row(
+        'prompts',
+        dict(type='IVTuning', main='ir', zero_init=True),
+        rates=(5e-5, 2e-4),
+    ),
 }
 
 
