@@ -81,15 +81,15 @@ def test_patch_embeddings_of_baselines_have_a_rate_of_their_own(modules):
 
 def test_the_best_rate_on_held_out_images_is_chosen(modules, tmp_path):
     study = modules['ivtuning_study']
-    runs = study.search_runs('street', ['ivt'])
+    runs = study.search_runs('crops', ['ivt'])
     assert len(runs) == 4
     assert all(run.held for run in runs)
-    assert study.chosen('street', 'ivt', tmp_path) is None
+    assert study.chosen('crops', 'ivt', tmp_path) is None
     for run, score in zip(runs, (0.1, 0.4, 0.3, 0.2), strict=True):
         folder = run.folder(tmp_path)
         folder.mkdir(parents=True)
         write_json(dict(score=score), folder / 'result.json')
-    best = study.chosen('street', 'ivt', tmp_path)
+    best = study.chosen('crops', 'ivt', tmp_path)
     assert best == (runs[1].rate, runs[1].choice)
     assert study.chosen('street', 'rgb', tmp_path) == (1e-3, ())  # nothing to choose
 
@@ -98,6 +98,14 @@ def test_rates_of_the_field_were_chosen_before(modules):
     runs = modules['ivtuning_study'].search_runs('field', ['full'])
     found = {(run.rate, run.choice) for run in runs}
     assert found == {(1e-5, (('init', start),)) for start in ('zero', 'average')}
+
+
+def test_starts_are_not_searched_in_streets(modules, tmp_path):
+    study = modules['ivtuning_study']
+    found = {(run.rate, run.choice) for run in study.search_runs('street', ['ivt'])}
+    assert found == {(rate, (('zero_init', True),)) for rate in (2e-4, 1e-3)}
+    assert not study.search_runs('street', ['full'])
+    assert study.chosen('street', 'full', tmp_path) == (3e-6, (('init', 'zero'),))
 
 
 @pytest.mark.parametrize('start', ['zero', 'average'])

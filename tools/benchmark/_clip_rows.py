@@ -1,7 +1,8 @@
 """Rows of the IV-tuning study: how a CLIP ViT-B/16 reads pairs, and what trains."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ COLORS = dict(  # of CLIP, for both cameras
     std=[68.5005327, 66.6321579, 70.32316305],
 )
 Reads = Literal['rgb', 'ir', 'sum', 'two', 'prompts']
+Choice = tuple[tuple[str, Any], ...]
 FULL_RATES = 3e-6, 1e-5, 3e-5
 RATES = 2e-4, 1e-3
 HEAD_RATE = 1e-3  # of head and neck, in all rows
@@ -41,49 +43,54 @@ class Row:
         adapt: Method; None trains everything.
         rates: Learning rates of the backbone to choose from.
         choices: Arguments to choose from: those of the method, and `init` of the
-            widened patch embedding of rows that add both embeddings.
-        field_rate: Rate in the field, if it was chosen before, on larger crops.
+            widened patch embedding of rows that add both embeddings. In streets, where
+            a run is long, the first one is taken.
+        known: Task -> rate that was chosen before, on the same held-out images in a
+            larger form of the task.
     """
 
     reads: Reads
     adapt: dict | None = None
     rates: tuple[float, ...] = RATES
-    choices: tuple[tuple[tuple[str, Any], ...], ...] = ((),)
-    field_rate: float | None = None
+    choices: tuple[Choice, ...] = ((),)
+    known: Mapping[str, float] = field(default_factory=dict)
 
-    def rates_in(self, task: str) -> tuple[float, ...]:
-        """Learning rates to choose from in a task."""
-        known = task == 'field' and self.field_rate is not None
-        return (self.field_rate,) if known else self.rates
+    def grid(self, task: str) -> list[tuple[float, Choice]]:
+        """Learning rates and arguments to choose from in a task."""
+        rates = (self.known[task],) if task in self.known else self.rates
+        choices = self.choices[:1] if task == 'street' else self.choices
+        return list(itertools.product(rates, choices))
 
 
 FROZEN = dict(type='Frozen', norm='frozen')
-STARTS = ((('zero_init', False),), (('zero_init', True),))
+STARTS = ((('zero_init', True),), (('zero_init', False),))
 # The infrared image begins without effect, or with half of the pretrained kernel.
 EMBEDDINGS = ((('init', 'zero'),), (('init', 'average'),))
 
 
-def _added(method: dict | None, field_rate: float, **options: Any) -> Row:
-    return Row('sum', method, choices=EMBEDDINGS, field_rate=field_rate, **options)
+def _added(method: dict | None, known: dict[str, float], **options: Any) -> Row:
+    return Row('sum', method, choices=EMBEDDINGS, known=known, **options)
 
 
 ROWS = {
     'rgb': Row('rgb', FROZEN, rates=(HEAD_RATE,)),
     'ir': Row('ir', FROZEN, rates=(HEAD_RATE,)),
     'two': Row('two', FROZEN, rates=(HEAD_RATE,)),
-    'full_rgb': Row('rgb', rates=FULL_RATES, field_rate=3e-5),
-    'full_ir': Row('ir', rates=FULL_RATES, field_rate=1e-5),
-    'full': _added(None, 1e-5, rates=FULL_RATES),
-    'frozen': _added(FROZEN, 1e-5, rates=(1e-5, 3e-5, 1e-4)),
-    'lora': _added(dict(type='LoRA', norm='frozen'), 1e-3),
-    'adaptformer': _added(dict(type='AdaptFormer', norm='frozen'), 1e-3),
-    'vpt': _added(dict(type='VPT', deep=True, norm='frozen'), 1e-3),
-    'ivt': Row('prompts', dict(type='IVTuning'), choices=STARTS, field_rate=2e-4),
+    'full_rgb': Row('rgb', rates=FULL_RATES, known=dict(field=3e-5, street=3e-6)),
+    'full_ir': Row('ir', rates=FULL_RATES, known=dict(field=1e-5, street=1e-5)),
+    'full': _added(None, dict(field=1e-5, street=3e-6), rates=FULL_RATES),
+    'frozen': _added(FROZEN, dict(field=1e-5, street=3e-5), rates=(1e-5, 3e-5, 1e-4)),
+    'lora': _added(dict(type='LoRA', norm='frozen'), dict(field=1e-3, street=1e-3)),
+    'adaptformer': _added(dict(type='AdaptFormer', norm='frozen'), dict(field=1e-3)),
+    'vpt': _added(dict(type='VPT', deep=True, norm='frozen'), dict(field=1e-3)),
+    'ivt': Row(
+        'prompts', dict(type='IVTuning'), choices=STARTS, known=dict(field=2e-4)
+    ),
     'ivt_mp': Row(
         'prompts',
         dict(type='IVTuning', variant='mp'),
         choices=STARTS,
-        field_rate=2e-4,
+        known=dict(field=2e-4),
     ),
     'ivt_ir': Row(
         'prompts',

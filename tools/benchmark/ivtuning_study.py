@@ -40,9 +40,9 @@ from mmir.utils.files import write_json
 RUNNERS = dict(field=_clip_tasks.field, street=_clip_tasks.street)
 TASKS = ('crops', *RUNNERS)
 SEARCH_SEEDS = (100,)
-CORRUPTED = 'full', 'lora', 'ivt', 'ivt_mp'  # rows tested on corrupted images
+CORRUPTED = 'full', 'lora', 'ivt', 'ivt_ir'  # rows tested on corrupted images
 STRENGTHS = (3,)
-ANALYZED = 'rgb', 'full_rgb', 'full', 'frozen', 'lora', 'ivt', 'ivt_mp'
+ANALYZED = 'rgb', 'full_rgb', 'full', 'frozen', 'lora', 'ivt', 'ivt_mp', 'ivt_ir'
 
 
 @dataclass(frozen=True)
@@ -253,8 +253,7 @@ def search_runs(task: str, names: Sequence[str]) -> list[Run]:
     """Runs that choose the rate and the start of each row."""
     runs = []
     for seed, name in itertools.product(SEARCH_SEEDS, names):
-        row = ROWS[name]
-        grid = list(itertools.product(row.rates_in(task), row.choices))
+        grid = ROWS[name].grid(task)
         if len(grid) > 1:
             runs += [Run(task, name, rate, c, seed, held=True) for rate, c in grid]
     return runs
@@ -274,7 +273,7 @@ def chosen(task: str, name: str, out: Path) -> tuple[float, tuple] | None:
         score = json.loads(path.read_text())['score']
         scores.setdefault((run.rate, run.choice), []).append(score)
     if not scores:
-        return ROWS[name].rates_in(task)[0], ROWS[name].choices[0]
+        return ROWS[name].grid(task)[0]
     return max(scores, key=lambda key: statistics.mean(scores[key]))
 
 
