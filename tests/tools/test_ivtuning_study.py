@@ -161,6 +161,11 @@ def test_report(modules, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'results.json')])
     modules['ivtuning_study_report'].main()
     assert capsys.readouterr().out == table
+    options = [str(tmp_path / 'results.json'), '--baseline', 'ivt']
+    monkeypatch.setattr(sys, 'argv', ['report', *options])
+    modules['ivtuning_study_report'].main()
+    table = capsys.readouterr().out
+    assert '| full | 0.001 | 3 | 60.0 ± 10.0 | **-10.0 [-10.0, -10.0]** |' in table
     monkeypatch.setattr(sys, 'argv', ['report', str(tmp_path / 'street/test')])
     with pytest.raises(UserError, match='no finished runs'):
         modules['ivtuning_study_report'].main()

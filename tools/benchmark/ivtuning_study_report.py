@@ -21,7 +21,6 @@ from mmir.cli.study import grouped
 from mmir.utils.files import atomic_path, write_json
 
 PERCENT = ('field',)  # scores are in percent there, elsewhere from 0 to 1
-BASELINE = 'full'
 SUBSETS = 'rgb', 'ir'
 
 
@@ -39,8 +38,8 @@ def ordered(runs: Sequence[dict]) -> dict[str, list[dict]]:
     }
 
 
-def results_table(runs: Sequence[dict]) -> str:
-    """Score and costs of each row, and its difference to `BASELINE` by seed."""
+def results_table(runs: Sequence[dict], baseline: str) -> str:
+    """Score and costs of each row, and its difference to `baseline` by seed."""
     rows = ordered(runs)
     by_seed = {
         name: {run['settings']['seed']: score(run) for run in group}
@@ -56,8 +55,8 @@ def results_table(runs: Sequence[dict]) -> str:
                 f'{settings["rate"]:g} {choice}'.strip(),
                 len(group),
                 spread([score(run) for run in group]),
-                difference(by_seed[name], by_seed.get(BASELINE, {}), scale=1)
-                if name != BASELINE
+                difference(by_seed[name], by_seed.get(baseline, {}), scale=1)
+                if name != baseline
                 else '',
                 *(
                     statistics.mean(subset(run, key) for run in group)
@@ -69,7 +68,7 @@ def results_table(runs: Sequence[dict]) -> str:
             ]
         )
         lines[-1][5:7] = [f'{value:.1f}' for value in lines[-1][5:7]]
-    head = ['row', 'rate', 'seeds', 'score', f'minus {BASELINE}']
+    head = ['row', 'rate', 'seeds', 'score', f'minus {baseline}']
     head += [f'{key} alone' for key in SUBSETS]
     return table([*head, 'trainable', 'file', 'minutes'], lines)
 
@@ -117,12 +116,13 @@ def search_table(runs: Sequence[dict]) -> str:
     return table(['row', 'rate', 'choice', 'held out'], lines)
 
 
-def report(runs: Sequence[dict]) -> str:
-    """Tables of all tasks."""
+def report(runs: Sequence[dict], baseline: str) -> str:
+    """Tables of all tasks; scores are compared with those of the row `baseline`."""
     parts = []
     for (task, part), group in grouped(runs, ['task', 'part']).items():
-        make = results_table if part == 'test' else search_table
-        parts.append(f'#### {task}, {part}\n\n{make(group)}')
+        test = part == 'test'
+        scores = results_table(group, baseline) if test else search_table(group)
+        parts.append(f'#### {task}, {part}\n\n{scores}')
         for key, title, show in (
             ('corruptions', 'points lost by a corruption', corruption_table),
             ('effective_rank', 'effective rank by block', ranks_table),
@@ -141,7 +141,7 @@ def read_runs(folder: Path) -> list[dict]:
     return runs
 
 
-def save_plots(runs: Sequence[dict], folder: Path) -> None:
+def save_plots(runs: Sequence[dict], baseline: str, folder: Path) -> None:
     """Plot the scores of all rows of a task: a dot per seed."""
     for (task, part), group in grouped(runs, ['task', 'part']).items():
         if part != 'test':
@@ -152,22 +152,26 @@ def save_plots(runs: Sequence[dict], folder: Path) -> None:
         }
         title = f'{task}, both images'
         path = folder / f'scores_{task}.png'
-        save_plot({title: scores}, {title: BASELINE}, 'percent', path)
+        save_plot({title: scores}, {title: baseline}, 'percent', path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('source', type=Path, help='--out of the study, or its JSON')
-    source = parser.parse_args().source
+    parser.add_argument(
+        '--baseline', choices=ROWS, default='full', help='row to compare with'
+    )
+    args = parser.parse_args()
+    source = args.source
     if source.is_file():
-        print(report(json.loads(source.read_text())))
+        print(report(json.loads(source.read_text()), args.baseline))
         return
     runs = read_runs(source)
-    text = report(runs)
+    text = report(runs, args.baseline)
     with atomic_path(source / 'tables.md') as path:
         path.write_text(text)
     write_json(runs, source / 'results.json')
-    save_plots(runs, source)
+    save_plots(runs, args.baseline, source)
     print(text)
 
 
