@@ -78,7 +78,7 @@ ROWS = {
     'two': Row('two', FROZEN, rates=(HEAD_RATE,)),
     'full_rgb': Row('rgb', rates=FULL_RATES, known=dict(field=3e-5, street=3e-6)),
     'full_ir': Row('ir', rates=FULL_RATES, known=dict(field=1e-5, street=1e-5)),
-    'full': _added(None, dict(field=1e-5, street=3e-6), rates=FULL_RATES),
+    'full': _added(None, dict(field=1e-5), rates=FULL_RATES),
     'frozen': _added(FROZEN, dict(field=1e-5, street=3e-5), rates=(1e-5, 3e-5, 1e-4)),
     'lora': _added(dict(type='LoRA', norm='frozen'), dict(field=1e-3, street=1e-3)),
     'adaptformer': _added(dict(type='AdaptFormer', norm='frozen'), dict(field=1e-3)),
