@@ -1,12 +1,16 @@
 """Tasks of the IV-tuning study: segmentation of a field, detection in streets."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from _clip_rows import COLORS
 from _coco_tasks import hold_out
 from _field import BRIGHTNESS, IMAGES, enet_weights, field_sets
+from torch import Tensor, nn
 
 CAMERAS = dict(rgb=dict(COLORS, bgr_to_rgb=True), ir=dict(COLORS, bgr_to_rgb=True))
 TAPS = dict(type='mmir.TransformerTaps')
@@ -157,6 +161,22 @@ def street(data: Path, out: Path, held: bool) -> Parts:
         steps=200,
         batch=4,
     )
+
+
+def keep_boxes_precise_(model: nn.Module) -> None:
+    """Run the box head of a detector in float32 under autocast, if there is one.
+
+    bfloat16 has 8 significant bits, so it would move corners of boxes by a pixel, and
+    numpy, in which hosts compute their metrics, has no such type.
+    """
+    for name, head in model.named_modules():
+        if name.split('.')[-1] == 'bbox_head':
+            head.forward = partial(_in_float32, head.forward)
+
+
+def _in_float32(forward: Callable, maps: Sequence[Tensor]) -> Any:
+    with torch.autocast(maps[0].device.type, enabled=False):
+        return forward([features.float() for features in maps])
 
 
 def _detector() -> dict:

@@ -148,6 +148,7 @@ def train(run: Run, args: argparse.Namespace) -> tuple[nn.Module, dict]:
     cfg, metric = run_config(run, args)
     init_default_scope(cfg.default_scope)
     runner = Runner.from_cfg(cfg)
+    _clip_tasks.keep_boxes_precise_(runner.model)
     runner.train()
     if run.held:
         values = {k: _plain(v) for k, v in runner.val_loop.run().items()}
