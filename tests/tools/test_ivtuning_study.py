@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from study_modules import study_modules
+from torch import nn
 
 from mmir.utils.errors import UserError
 from mmir.utils.files import write_json
@@ -104,8 +105,24 @@ def test_starts_are_not_searched_in_streets(modules, tmp_path):
     study = modules['ivtuning_study']
     found = {(run.rate, run.choice) for run in study.search_runs('street', ['ivt'])}
     assert found == {(rate, (('zero_init', True),)) for rate in (2e-4, 1e-3)}
-    assert not study.search_runs('street', ['full'])
-    assert study.chosen('street', 'full', tmp_path) == (3e-6, (('init', 'zero'),))
+    assert not study.search_runs('street', ['lora'])
+    assert study.chosen('street', 'lora', tmp_path) == (1e-3, (('init', 'zero'),))
+
+
+def test_boxes_are_computed_in_float32_under_autocast(modules):
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Conv2d(4, 4, 1))
+    head.forward = lambda maps: [head[0](x) for x in maps]
+    model = nn.ModuleDict(dict(neck=nn.Conv2d(4, 4, 1), bbox_head=head))
+    modules['_clip_tasks'].keep_boxes_precise_(model)
+    with torch.autocast('cpu', torch.bfloat16):
+        features = model['neck'](torch.rand(1, 4, 8, 8))
+        (found,) = model['bbox_head']([features])
+    assert features.dtype == torch.bfloat16
+    weight, bias = head[0].weight[:, :, 0, 0], head[0].bias
+    expected = torch.einsum('oc,nchw->nohw', weight, features.float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected + bias[:, None, None])
 
 
 @pytest.mark.parametrize('start', ['zero', 'average'])
