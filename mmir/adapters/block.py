@@ -1,13 +1,16 @@
 """Adapter layers on transformer blocks, with a step between attention and MLP."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from .host_layer import HostLayer
-from .lean import instead, lean
+from .lean import lean
 from .recompute import recomputed
 from .transformers import PATTERNS
 
@@ -28,6 +31,16 @@ class BlockLayer(HostLayer):
         if isinstance(module, HostLayer):
             return 'it has adapters of another method: unload them first'
         return None if second_norm(module) else f'it has no {" or ".join(NORMS)}'
+
+    @classmethod
+    def from_base(cls, module: nn.Module) -> 'BlockLayer':
+        """See `AdapterLayer`."""
+        layer = super().from_base(module)
+        for part in layer.modules():
+            # mmpretrain's rates are numpy's, at which torch.compile breaks the graph
+            if isinstance(rate := vars(part).get('drop_prob'), np.floating):
+                part.drop_prob = float(rate)
+        return layer
 
     @property
     def dims(self) -> int:
@@ -98,41 +111,72 @@ class BlockLayer(HostLayer):
             Output of the block, and its tokens after attention, without the change.
         """
         norm, seen, added = second_norm(self), [], []
-        plain = norm.forward
 
         def both(tokens: Tensor) -> tuple[Tensor, Tensor]:
             change_of = change(tokens)
-            return change_of, plain(tokens + change_of)
+            return change_of, norm(tokens + change_of)
 
         def changed(tokens: Tensor) -> Tensor:
             seen.append(tokens)
             if change is None:
-                return plain(tokens)
+                return norm(tokens)
             found = recomputed(self, both, tokens) if recompute else both(tokens)
             added.append(found[0])
             return found[1]
 
-        saving = lean(self) if recompute else nullcontext()
-        with instead(norm, changed), _no_checkpointing(self), saving:
-            out = super().forward(x, *args, **kwargs)
+        host = partial(_with_step, self, changed, super().forward)
+        if recompute and not torch.compiler.is_compiling():
+            with lean(self):
+                out = host(x, *args, **kwargs)
+        else:
+            out = host(x, *args, **kwargs)
         if added:
             out = out + added[0].view(out.shape)
         return out, seen[0].view(out.shape)
 
 
+class _Step(nn.Module):
+    """A function in the place of a module."""
+
+    def __init__(self, step: Change) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.step(x)
+
+
 @contextmanager
-def _no_checkpointing(block: nn.Module) -> Iterator[None]:
-    """Switch the host's own gradient checkpointing off for a while."""
-    former = block.__dict__.get('with_cp')
-    if former:
+def _between(block: nn.Module, step: Change) -> Iterator[None]:
+    """Put a step in the place of the second norm of a block, for a while.
+
+    The host's own gradient checkpointing is off then. torch.compile follows this, but
+    neither two contexts nor another `forward` of the norm.
+    """
+    name = _second_norm(block)
+    norm, checkpoints = block._modules[name], block.__dict__.get('with_cp')
+    block._modules[name] = _Step(step)
+    if checkpoints:
         block.with_cp = False
     try:
         yield
     finally:
-        if former:
+        block._modules[name] = norm
+        if checkpoints:
             block.with_cp = True
+
+
+def _with_step(
+    block: nn.Module, step: Change, host: Callable[..., Tensor], *args: Any, **kw: Any
+) -> Tensor:
+    with _between(block, step):
+        return host(*args, **kw)
 
 
 def second_norm(block: nn.Module) -> nn.Module | None:
     """The norm between attention and MLP."""
-    return next((m for k, m in block.named_children() if k in NORMS), None)
+    return block._modules.get(_second_norm(block))
+
+
+def _second_norm(block: nn.Module) -> str | None:
+    return next((name for name in block._modules if name in NORMS), None)

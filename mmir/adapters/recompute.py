@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -19,6 +20,9 @@ def recomputed(module: nn.Module, call: Callable, *args: Any, **kwargs: Any) -> 
         *args: Its arguments.
         **kwargs: Its keyword arguments.
     """
+
+    if torch.compiler.is_compiling():  # the compiled pass updates statistics once
+        return checkpoint(call, *args, use_reentrant=False, **kwargs)
 
     def contexts() -> tuple:
         return nullcontext(), _fixed_statistics(module)
