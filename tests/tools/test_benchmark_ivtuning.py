@@ -96,6 +96,20 @@ def test_every_row_reads_its_images(row):
     assert all(part.abs().sum() > 0 for part in run.images.grad.split(3, 1))
 
 
+@pytest.mark.slow
+def test_compiled_networks(tmp_path):
+    options = ['--device', 'cpu', '--networks', 'vit-tiny', '--rounds', '1']
+    more = ['--compile', '--limit', '600', '--out', str(tmp_path / 'page.md')]
+    result = ivtuning.main([*options, *more])
+    assert result['left_out'] == []
+    rows = {row['name']: row for row in result['tables'][0]['rows']}
+    for name in _ivtuning_rows.COMPILED:
+        plain = rows[name.removesuffix(', compiled')]
+        assert rows[name]['trainable'] == plain['trainable']
+        assert rows[name]['step'] > 0
+        assert rows[name]['inference'] > 0
+
+
 def test_checkpointing_changes_no_gradient():
     network = _ivtuning_rows.NETWORKS['vit-tiny']
     found = []

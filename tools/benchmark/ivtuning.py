@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _ivtuning_rows import ADAPTER_FILES, DUAL, FROZEN, FULL, NETWORKS, ROWS, Run
+from _ivtuning_rows import (
+    ADAPTER_FILES,
+    COMPILED,
+    DUAL,
+    FROZEN,
+    FULL,
+    NETWORKS,
+    ROWS,
+    Run,
+)
 from _saved import count_saved
 from _timing import (
     NO_GPU,
@@ -135,7 +144,7 @@ def measure_network(
     if not found:
         return {}
     batch, rows = found[0]['batch'], []
-    for name in ROWS:
+    for name in (*ROWS, *(COMPILED if args.compile else ())):
         row = partial(memory_row, make, name, batch)
         rows += deadline.run(f'{what}, {name}', lambda row=row: [row()])
     done = {row['name'] for row in rows}
@@ -253,6 +262,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--batch', type=int, help='largest batch; on a GPU halved until it fits')
     add('--rounds', type=int, help='times that everything is timed')
     add('--threads', type=int, default=1, help='threads on a CPU')
+    add('--compile', action='store_true', help='compiled networks, too')
     add('--limit', type=float, default=140, help='start nothing after these seconds')
     add('--out', type=Path, help='page to write; the JSON file lies beside it')
     args = parser.parse_args(arguments)
@@ -281,6 +291,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     keep_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    if args.compile:  # all rows share the code of a host's `forward`
+        torch._dynamo.config.recompile_limit = 64
     result = measure(args)
     text = page(result)
     print(text)
