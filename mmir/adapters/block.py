@@ -1,7 +1,6 @@
 """Adapter layers on transformer blocks, with a step between attention and MLP."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -35,12 +34,8 @@ class BlockLayer(HostLayer):
     @classmethod
     def from_base(cls, module: nn.Module) -> 'BlockLayer':
         """See `AdapterLayer`."""
-        layer = super().from_base(module)
-        for part in layer.modules():
-            # mmpretrain's rates are numpy's, at which torch.compile breaks the graph
-            if isinstance(rate := vars(part).get('drop_prob'), np.floating):
-                part.drop_prob = float(rate)
-        return layer
+        plain_drop_rates_(module)
+        return super().from_base(module)
 
     @property
     def dims(self) -> int:
@@ -124,7 +119,7 @@ class BlockLayer(HostLayer):
             added.append(found[0])
             return found[1]
 
-        host = partial(_with_step, self, changed, super().forward)
+        host = partial(_run_between, self, changed, super().forward)
         if recompute and not torch.compiler.is_compiling():
             with lean(self):
                 out = host(x, *args, **kwargs)
@@ -146,12 +141,13 @@ class _Step(nn.Module):
         return self.step(x)
 
 
-@contextmanager
-def _between(block: nn.Module, step: Change) -> Iterator[None]:
-    """Put a step in the place of the second norm of a block, for a while.
+def _run_between(
+    block: nn.Module, step: Change, host: Callable[..., Tensor], *args: Any, **kw: Any
+) -> Tensor:
+    """Run a host's block with a step in the place of its second norm.
 
-    The host's own gradient checkpointing is off then. torch.compile follows this, but
-    neither two contexts nor another `forward` of the norm.
+    The host's own gradient checkpointing is off meanwhile. torch.compile follows this,
+    but neither nested contexts nor another `forward` of the norm.
     """
     name = _second_norm(block)
     norm, checkpoints = block._modules[name], block.__dict__.get('with_cp')
@@ -159,18 +155,21 @@ def _between(block: nn.Module, step: Change) -> Iterator[None]:
     if checkpoints:
         block.with_cp = False
     try:
-        yield
+        return host(*args, **kw)
     finally:
         block._modules[name] = norm
         if checkpoints:
             block.with_cp = True
 
 
-def _with_step(
-    block: nn.Module, step: Change, host: Callable[..., Tensor], *args: Any, **kw: Any
-) -> Tensor:
-    with _between(block, step):
-        return host(*args, **kw)
+def plain_drop_rates_(model: nn.Module) -> None:
+    """Make drop rates plain numbers, in place.
+
+    mmpretrain's are numpy's, at which torch.compile breaks the graph.
+    """
+    for part in model.modules():
+        if isinstance(rate := vars(part).get('drop_prob'), np.floating):
+            part.drop_prob = float(rate)
 
 
 def second_norm(block: nn.Module) -> nn.Module | None:

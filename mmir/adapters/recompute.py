@@ -20,14 +20,16 @@ def recomputed(module: nn.Module, call: Callable, *args: Any, **kwargs: Any) -> 
         *args: Its arguments.
         **kwargs: Its keyword arguments.
     """
+    ran: list[bool] = []
 
-    if torch.compiler.is_compiling():  # the compiled pass updates statistics once
-        return checkpoint(call, *args, use_reentrant=False, **kwargs)
+    def run(*inputs: Any, **options: Any) -> Any:
+        if torch.compiler.is_compiling():  # a graph updates statistics once
+            return call(*inputs, **options)
+        with _fixed_statistics(module) if ran else nullcontext():
+            ran.append(True)
+            return call(*inputs, **options)
 
-    def contexts() -> tuple:
-        return nullcontext(), _fixed_statistics(module)
-
-    return checkpoint(call, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+    return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from mmir.adapters import Method, adapt_
-from mmir.adapters.block import BlockLayer
+from mmir.adapters.block import BlockLayer, plain_drop_rates_
 from mmir.adapters.transformers import find_transformers
 from mmir.ivtuning import IVTuning
 from mmir.peft import LoRA
@@ -110,9 +109,7 @@ def compiled(
 ) -> nn.Module:
     """A model compiled by torch; on a GPU it runs as CUDA graphs."""
     model = build(backbone)
-    for module in model.modules():  # numpy rates break the graphs of mmpretrain's ViTs
-        if isinstance(rate := vars(module).get('drop_prob'), np.floating):
-            module.drop_prob = float(rate)
+    plain_drop_rates_(model)
     model.compile(mode='reduce-overhead')
     return model
 
