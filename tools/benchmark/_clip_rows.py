@@ -44,7 +44,7 @@ class Row:
         rates: Learning rates of the backbone to choose from.
         choices: Arguments to choose from: those of the method, and `init` of the
             widened patch embedding of rows that add both embeddings. In streets, where
-            a run is long, the first one is taken.
+            a run is long, IV-tuning takes the first one.
         known: Task -> rate that was chosen before, on the same held-out images in a
             larger form of the task.
     """
@@ -58,7 +58,8 @@ class Row:
     def grid(self, task: str) -> list[tuple[float, Choice]]:
         """Learning rates and arguments to choose from in a task."""
         rates = (self.known[task],) if task in self.known else self.rates
-        choices = self.choices[:1] if task == 'street' else self.choices
+        first = task == 'street' and self.reads == 'prompts'
+        choices = self.choices[:1] if first else self.choices
         return list(itertools.product(rates, choices))
 
 
@@ -79,7 +80,7 @@ ROWS = {
     'full_rgb': Row('rgb', rates=FULL_RATES, known=dict(field=3e-5, street=3e-6)),
     'full_ir': Row('ir', rates=FULL_RATES, known=dict(field=1e-5, street=1e-5)),
     'full': _added(None, dict(field=1e-5), rates=FULL_RATES),
-    'frozen': _added(FROZEN, dict(field=1e-5, street=3e-5), rates=(1e-5, 3e-5, 1e-4)),
+    'frozen': _added(FROZEN, dict(field=1e-5), rates=(1e-5, 3e-5, 1e-4)),
     'lora': _added(dict(type='LoRA', norm='frozen'), dict(field=1e-3, street=1e-3)),
     'adaptformer': _added(dict(type='AdaptFormer', norm='frozen'), dict(field=1e-3)),
     'vpt': _added(dict(type='VPT', deep=True, norm='frozen'), dict(field=1e-3)),
