@@ -29,13 +29,15 @@ def fresh_compiler():
 )
 def test_compiled_training_and_inference(network, method):
     model = adapted(method, network)
-    compare(model.backbone, images(model), fullgraph=True, backend='aot_eager')
+    assert_compiled_is_equal(
+        model.backbone, images(model), fullgraph=True, backend='aot_eager'
+    )
 
 
 @pytest.mark.slow
 def test_inductor():
     model = adapted('IVTuning', 'vit')
-    compare(model.backbone, images(model), fullgraph=True)
+    assert_compiled_is_equal(model.backbone, images(model), fullgraph=True)
 
 
 @pytest.mark.parametrize('method', ['IVTuning', 'AdaptFormer'])
@@ -44,7 +46,7 @@ def test_gradient_checkpointing_breaks_the_graph_and_nothing_else(method):
     for module in model.modules():
         if isinstance(module, BlockLayer):
             module.with_cp = True
-    compare(model.backbone, images(model), backend='aot_eager')
+    assert_compiled_is_equal(model.backbone, images(model), backend='aot_eager')
 
 
 def adapted(method, network):
@@ -59,7 +61,7 @@ def adapted(method, network):
     return model
 
 
-def compare(first, x, **options):
+def assert_compiled_is_equal(first, x, **options):
     """Compare a compiled backbone with a copy that is not compiled."""
     second = copy.deepcopy(first)
     compiled = torch.compile(first, **options)
