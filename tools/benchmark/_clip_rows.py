@@ -81,7 +81,7 @@ ROWS = {
     'full_ir': Row('ir', rates=FULL_RATES, known=dict(field=1e-5, street=1e-5)),
     'full': _added(None, dict(field=1e-5), rates=FULL_RATES),
     'frozen': _added(FROZEN, dict(field=1e-5), rates=(1e-5, 3e-5, 1e-4)),
-    'lora': _added(dict(type='LoRA', norm='frozen'), dict(field=1e-3, street=1e-3)),
+    'lora': _added(dict(type='LoRA', norm='frozen'), dict(field=1e-3)),
     'adaptformer': _added(dict(type='AdaptFormer', norm='frozen'), dict(field=1e-3)),
     'vpt': _added(dict(type='VPT', deep=True, norm='frozen'), dict(field=1e-3)),
     'ivt': Row(
