@@ -108,8 +108,7 @@ def test_starts_of_iv_tuning_are_not_searched_in_streets(modules):
     found = {(run.rate, run.choice) for run in study.search_runs('street', ['lora'])}
     starts = [(('init', start),) for start in ('zero', 'average')]
     assert found == {(rate, start) for rate in (2e-4, 1e-3) for start in starts}
-    found = {(run.rate, run.choice) for run in study.search_runs('street', ['full_ir'])}
-    assert found == {(1e-5, ())}
+    assert study.search_runs('street', ['full_ir']) == []  # its rate is known
 
 
 def test_boxes_are_computed_in_float32_under_autocast(modules):
